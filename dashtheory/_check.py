@@ -1,0 +1,53 @@
+"""Checks of arguments: every message names the argument, the rule, the value received and a fix."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable
+from typing import NoReturn
+
+
+def fail(argument: str, rule: str, value: object, fix: str) -> NoReturn:
+    """Raise the one kind of error this package has for bad input.
+
+    Args:
+        argument: name of the argument as the caller wrote it.
+        rule: what the argument must be, as in "must be a positive integer".
+        value: what was received; shown in full.
+        fix: one sentence that says what to do.
+    Raises: ValueError, always.
+    """
+    raise ValueError(f"{argument} {rule}, got {value}. {fix}")
+
+
+def integer(argument: str, value: object, *, minimum: int, fix: str) -> int:
+    """Return `value` as an int if it is an integer >= `minimum` (booleans are refused)."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < minimum:
+        fail(argument, f"must be an integer >= {minimum}", repr(value), fix)
+    return int(value)
+
+
+def real(
+    argument: str,
+    value: object,
+    *,
+    low: float,
+    high: float = math.inf,
+    open_low: bool = False,
+    fix: str,
+) -> float:
+    """Return `value` as a float if it lies in [low, high] (or (low, high] with `open_low`)."""
+    bad_type = isinstance(value, bool) or not isinstance(value, numbers.Real)
+    if bad_type or not low <= float(value) <= high or (open_low and float(value) == low):  # type: ignore[arg-type]
+        left, right = "(" if open_low else "[", ")" if math.isinf(high) else "]"
+        fail(argument, f"must be a number in {left}{low:g}, {high:g}{right}", repr(value), fix)
+    return float(value)  # type: ignore[arg-type]
+
+
+def choice(argument: str, value: object, options: Iterable[str]) -> str:
+    """Return `value` if it is one of `options`."""
+    known = list(options)
+    if not isinstance(value, str) or value not in known:
+        fail(argument, f"must be one of {', '.join(known)}", repr(value), "Choose a name from the list.")
+    return value

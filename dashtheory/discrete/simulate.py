@@ -1,0 +1,162 @@
+"""Stages of feature learning and noise memorisation on sets of features, exactly (level 1).
+
+The learner of a stage, over the samples of chunks 1..j: a sample has zero gradient if at least `tau` of its
+features are learned, or if it is memorised; the others are *active*. While some unlearned feature is shown by
+at least `gamma` active samples, the most frequent one is learned (ties: smallest class, then smallest
+feature); then all samples still active are memorised, and the stage ends. Between stages:
+
+    cold    learned features L and memorised samples M are emptied
+    warm    L and M are kept
+    ideal   L is kept, M is emptied
+
+Source: Section 3 of Shin et al., NeurIPS 2024 (arXiv:2410.23495).
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dashtheory._check import choice, fail, integer
+from dashtheory.discrete import _kernel
+from dashtheory.discrete.packed import PackedFeatures, check_features, pack_features
+
+Rule = Literal["cold", "warm", "ideal"]
+_KERNEL_RULES = {"cold": _kernel.COLD, "warm": _kernel.WARM, "ideal": _kernel.IDEAL}
+RULES = tuple(_KERNEL_RULES)
+"""The rules of level 1, by name."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Simulation:
+    """What was learned and memorised after each stage.
+
+    Attributes:
+        rule: name of the rule between stages.
+        learned: bool (J, C, K), features known after each stage.
+        memorized: bool (J, C, n), samples whose noise is held after each stage; False for samples that have
+            not arrived. (A warm learner may later learn enough features of a sample that it holds; the
+            sample stays memorised.)
+        active_at_start: int64 (J,), samples with a non-zero gradient when the stage starts, all classes
+            together: its training time in this model.
+        order: J arrays, int64 (m_j, 2): (class, feature) pairs in the order learned within stage j.
+    """
+
+    rule: str
+    learned: NDArray[np.bool_]
+    memorized: NDArray[np.bool_]
+    active_at_start: NDArray[np.int64]
+    order: tuple[NDArray[np.int64], ...]
+
+    @property
+    def num_learned(self) -> NDArray[np.int64]:
+        """int64 (J,): learned features after each stage, all classes together."""
+        return np.count_nonzero(self.learned, axis=(1, 2)).astype(np.int64)
+
+    @property
+    def num_memorized(self) -> NDArray[np.int64]:
+        """int64 (J,): memorised samples after each stage, all classes together."""
+        return np.count_nonzero(self.memorized, axis=(1, 2)).astype(np.int64)
+
+
+def simulate(
+    features: NDArray[np.bool_] | PackedFeatures,
+    chunk_size: int,
+    *,
+    gamma: float = 50,
+    tau: int = 3,
+    rule: Rule = "cold",
+) -> Simulation:
+    """Run J = n / chunk_size stages of the discrete learner on the same data with one rule.
+
+    Args:
+        features: bool (C, K, n), or the same packed: class, feature, sample of that class in order of arrival.
+        chunk_size: samples per class per chunk (N / C for a chunk of N samples).
+        gamma: active samples that must show a feature for it to be learned; > 0. A fraction acts as its
+            ceiling, because counts are integers.
+        tau: learned features that give a sample a zero gradient; >= 1.
+        rule: "cold", "warm" or "ideal".
+    Returns: a `Simulation`.
+    Raises: ValueError if an argument is out of range or `chunk_size` does not divide n.
+    Deterministic: draws nothing. Time: about one step per shown feature per active sample and stage.
+    """
+    if not isinstance(features, PackedFeatures):
+        check_features("features", features)
+        features = pack_features(features)
+    chunk_size, num_stages = _check_chunks(features.num_samples, chunk_size)
+    threshold = _check_gamma(gamma)
+    tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
+    # No sample shows more than K features, so any larger tau acts alike and fits the kernel's int32.
+    tau = min(tau, features.num_features + 1)
+    kernel_rule = _KERNEL_RULES[choice("rule", rule, RULES)]
+
+    shape = (num_stages, features.num_classes)
+    learned = np.zeros((*shape, features.num_features), dtype=np.bool_)
+    memorized = np.zeros((*shape, features.num_samples), dtype=np.bool_)
+    active_at_start = np.zeros(shape, dtype=np.int64)
+    order = np.empty((*shape, features.num_features), dtype=np.int64)
+    counts = np.empty_like(order)
+    for label, by_feature in enumerate(features.words):
+        _kernel.learn_class(
+            label,
+            by_feature,
+            _kernel.transpose_bits(by_feature, features.num_samples),
+            chunk_size,
+            num_stages,
+            threshold,
+            tau,
+            kernel_rule,
+            learned,
+            memorized,
+            active_at_start,
+            order,
+            counts,
+        )
+    return Simulation(
+        rule=rule,
+        learned=learned,
+        memorized=memorized,
+        active_at_start=active_at_start.sum(axis=1),
+        order=tuple(_merge_classes(*stage) for stage in zip(order, counts, strict=True)),
+    )
+
+
+def _check_chunks(num_samples: int, chunk_size: int) -> tuple[int, int]:
+    chunk_size = integer("chunk_size", chunk_size, minimum=1, fix="An empty chunk has nothing to train on.")
+    if num_samples % chunk_size:
+        fail(
+            "chunk_size",
+            f"must divide the {num_samples} samples per class",
+            repr(chunk_size),
+            f"Drop the last {num_samples % chunk_size} samples or choose a divisor.",
+        )
+    return chunk_size, num_samples // chunk_size
+
+
+def _check_gamma(gamma: float) -> int:
+    number = isinstance(gamma, int | float | np.integer | np.floating) and not isinstance(gamma, bool)
+    if not number or math.isnan(gamma) or gamma <= 0:
+        fail("gamma", "must be a number > 0", repr(gamma), "Give the count at which a feature is learned.")
+    largest = np.iinfo(np.int64).max
+    return int(largest) if gamma >= largest else math.ceil(gamma)
+
+
+def _merge_classes(order: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Interleave the classes of one stage: largest count first, ties to the smallest class.
+
+    Within a class the counts at which features are learned never rise, so merging sorted lists is exactly
+    the choice that the learner makes over all classes at once.
+
+    Args: order, counts: (C, K), padded with -1. Returns: (m, 2) pairs (class, feature).
+    """
+    sequences = (
+        [(-int(counts[label, i]), label, int(order[label, i])) for i in range((order[label] >= 0).sum())]
+        for label in range(order.shape[0])
+    )
+    merged = [(label, feature) for _, label, feature in heapq.merge(*sequences, key=lambda item: item[:2])]
+    return np.array(merged, dtype=np.int64).reshape(-1, 2)

@@ -1,0 +1,41 @@
+"""One root seed, spawned into named and independent streams of random numbers.
+
+Every function of the package that draws takes a generator; this module makes them. The stream called `name`
+with indices (i, j, ...) depends only on the root seed, the name and the indices, never on what else was drawn:
+rules compared within a seed share their data, initialisation and order of batches.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import torch
+
+from dashtheory._check import integer
+
+
+def _sequence(seed: int, name: str, index: tuple[int, ...]) -> np.random.SeedSequence:
+    seed = integer("seed", seed, minimum=0, fix="Seeds are 0, 1, 2, ...")
+    return np.random.SeedSequence(seed, spawn_key=(zlib.crc32(name.encode()), *index))
+
+
+def numpy_stream(seed: int, name: str, *index: int) -> np.random.Generator:
+    """Generator of the stream `name`, `index` under the root `seed`.
+
+    Args:
+        seed: root seed, >= 0.
+        name: what the draws are for ("data", "test data", "init", "order", "perturbation").
+        index: further coordinates, such as the stage.
+    Raises: ValueError if `seed` is not an integer >= 0.
+    """
+    return np.random.default_rng(_sequence(seed, name, index))
+
+
+def torch_stream(seed: int, name: str, *index: int) -> torch.Generator:
+    """CPU generator of torch for the same stream (its draws differ from numpy's).
+
+    Args and Raises: as `numpy_stream`.
+    """
+    state = _sequence(seed, name, index).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state) & (2**63 - 1))
