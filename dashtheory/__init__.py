@@ -20,7 +20,7 @@ from types import ModuleType
 from dashtheory._version import __version__
 
 _SUBMODULES = ("deep", "discrete", "plot", "protocol", "record", "shrink")
-__all__ = ["__version__", *_SUBMODULES]  # noqa: PLE0604 - names of submodules, all strings
+__all__ = ["__version__", *_SUBMODULES]
 
 
 def __getattr__(name: str) -> ModuleType:

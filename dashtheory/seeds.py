@@ -8,11 +8,14 @@ rules compared within a seed share their data, initialisation and order of batch
 from __future__ import annotations
 
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from dashtheory._check import integer
+
+if TYPE_CHECKING:
+    import torch
 
 
 def _sequence(seed: int, name: str, index: tuple[int, ...]) -> np.random.SeedSequence:
@@ -37,5 +40,7 @@ def torch_stream(seed: int, name: str, *index: int) -> torch.Generator:
 
     Args and Raises: as `numpy_stream`.
     """
+    import torch  # here, so that level 1 never loads it
+
     state = _sequence(seed, name, index).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) & (2**63 - 1))

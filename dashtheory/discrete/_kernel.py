@@ -24,11 +24,12 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+Array = Any  # numba infers the types of what it compiles; docstrings say them
+
 COLD, WARM, IDEAL = 0, 1, 2
 
 
-@intrinsic
-def _trailing_zeros(typing_context: Any, word: Any) -> Any:
+def _generate_trailing_zeros(typing_context: Any, word: Any) -> Any:
     """Index of the lowest set bit of a non-zero uint64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -37,8 +38,7 @@ def _trailing_zeros(typing_context: Any, word: Any) -> Any:
     return types.uint64(types.uint64), generate
 
 
-@intrinsic
-def _popcount(typing_context: Any, word: Any) -> Any:
+def _generate_popcount(typing_context: Any, word: Any) -> Any:
     """Number of set bits of a uint64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -47,8 +47,12 @@ def _popcount(typing_context: Any, word: Any) -> Any:
     return types.uint64(types.uint64), generate
 
 
+_trailing_zeros: Any = intrinsic(_generate_trailing_zeros)
+_popcount: Any = intrinsic(_generate_popcount)
+
+
 @njit(nogil=True, cache=True)
-def transpose_bits(by_feature: np.ndarray, num_samples: int) -> np.ndarray:
+def transpose_bits(by_feature: Array, num_samples: int) -> Array:
     """Turn `by_feature` (K, ceil(n/64)) into `by_sample` (n, ceil(K/64)), both uint64."""
     num_features, num_words = by_feature.shape
     by_sample = np.zeros((num_samples, (num_features + 63) // 64), dtype=np.uint64)
@@ -64,7 +68,7 @@ def transpose_bits(by_feature: np.ndarray, num_samples: int) -> np.ndarray:
 
 
 @njit(nogil=True, cache=True)
-def _add_to_counts(counts: np.ndarray, sample: np.ndarray, step: int) -> None:
+def _add_to_counts(counts: Array, sample: Array, step: int) -> None:
     """Add `step` to the count of every feature that `sample` (packed) shows."""
     for word in range(sample.shape[0]):
         bits = sample[word]
@@ -79,12 +83,12 @@ def _start_stage(
     stage: int,
     chunk_size: int,
     tau: int,
-    by_sample: np.ndarray,
-    learned_bits: np.ndarray,
-    active: np.ndarray,
-    hits: np.ndarray,
-    counts: np.ndarray,
-    all_counts: np.ndarray,
+    by_sample: Array,
+    learned_bits: Array,
+    active: Array,
+    hits: Array,
+    counts: Array,
+    all_counts: Array,
 ) -> int:
     """Bring the state to the start of `stage`; return the number of active samples."""
     one = np.uint64(1)
@@ -103,21 +107,21 @@ def _start_stage(
         active[:] = 0
         counts[:] = 0
     for sample in range(first, end):
-        shown = 0
+        shown: Any = 0
         for word in range(learned_bits.shape[0]):
             shown += np.int64(_popcount(by_sample[sample, word] & learned_bits[word]))
         hits[sample] = shown
         if shown < tau:
             active[sample >> 6] |= one << np.uint64(sample & 63)
             _add_to_counts(counts, by_sample[sample], 1)
-    total = 0
+    total: Any = 0
     for word in range((end + 63) // 64):
         total += np.int64(_popcount(active[word]))
     return total
 
 
 @njit(nogil=True, cache=True)
-def _most_frequent(counts: np.ndarray, learned_bits: np.ndarray) -> tuple[int, int]:
+def _most_frequent(counts: Array, learned_bits: Array) -> tuple[int, int]:
     """Smallest index of an unlearned feature with the largest count, and that count (-1, -1 if none)."""
     best, best_count = -1, -1
     for feature in range(counts.shape[0]):
@@ -129,14 +133,14 @@ def _most_frequent(counts: np.ndarray, learned_bits: np.ndarray) -> tuple[int, i
 
 @njit(nogil=True, cache=True)
 def _learn_feature(
-    shown_by: np.ndarray,
+    shown_by: Array,
     first_word: int,
     end_word: int,
     tau: int,
-    by_sample: np.ndarray,
-    active: np.ndarray,
-    hits: np.ndarray,
-    counts: np.ndarray,
+    by_sample: Array,
+    active: Array,
+    hits: Array,
+    counts: Array,
 ) -> None:
     """Count one more learned feature for the active samples that show it; drop those that reach tau."""
     one = np.uint64(1)
@@ -153,7 +157,7 @@ def _learn_feature(
 
 
 @njit(nogil=True, cache=True)
-def _memorize(active: np.ndarray, num_samples: int, memorized: np.ndarray) -> None:
+def _memorize(active: Array, num_samples: int, memorized: Array) -> None:
     """Set `memorized[i]` for every active sample i (entries already set stay set)."""
     for word in range((num_samples + 63) // 64):
         bits = active[word]
@@ -165,18 +169,18 @@ def _memorize(active: np.ndarray, num_samples: int, memorized: np.ndarray) -> No
 @njit(nogil=True, cache=True)
 def learn_class(
     label: int,
-    by_feature: np.ndarray,
-    by_sample: np.ndarray,
+    by_feature: Array,
+    by_sample: Array,
     chunk_size: int,
     num_stages: int,
     gamma: int,
     tau: int,
     rule: int,
-    learned: np.ndarray,
-    memorized: np.ndarray,
-    active_at_start: np.ndarray,
-    order: np.ndarray,
-    order_counts: np.ndarray,
+    learned: Array,
+    memorized: Array,
+    active_at_start: Array,
+    order: Array,
+    order_counts: Array,
 ) -> None:
     """Run all stages of class `label` and fill its part of the five output arrays (all zero on entry).
 
@@ -209,9 +213,7 @@ def learn_class(
             order[stage, label, position] = feature
             order_counts[stage, label, position] = count
             position += 1
-            _learn_feature(
-                by_feature[feature], first_word, (end + 63) // 64, tau, by_sample, active, hits, counts
-            )
+            _learn_feature(by_feature[feature], first_word, (end + 63) // 64, tau, by_sample, active, hits, counts)
         order[stage, label, position:] = -1
         order_counts[stage, label, position:] = -1
         for feature in range(num_features):

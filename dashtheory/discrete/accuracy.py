@@ -10,9 +10,7 @@ from dashtheory.discrete.packed import check_features
 from dashtheory.discrete.sample import check_probabilities
 
 
-def test_accuracy(
-    learned: NDArray[np.bool_], test_features: NDArray[np.bool_], tau: int
-) -> NDArray[np.float64]:
+def test_accuracy(learned: NDArray[np.bool_], test_features: NDArray[np.bool_], tau: int) -> NDArray[np.float64]:
     """Accuracy on a drawn test set, with the guesses replaced by their expectation.
 
     A test sample is right if at least `tau` of its features are learned, else right with probability 1 / C:
@@ -36,15 +34,13 @@ def test_accuracy(
         shown = known[..., label, :].astype(np.float32) @ samples.astype(np.float32)
         unsure += np.count_nonzero(shown < tau, axis=-1)
     num_classes, _, num_samples = test_features.shape
-    return 1.0 - (1.0 - 1.0 / num_classes) * (unsure / (num_classes * num_samples))
+    return np.asarray(1.0 - (1.0 - 1.0 / num_classes) * (unsure / (num_classes * num_samples)))
 
 
 test_accuracy.__test__ = False  # type: ignore[attr-defined]  # a measure, not a test: pytest, look away
 
 
-def fewer_than_tau(
-    learned: NDArray[np.bool_], probabilities: ArrayLike, tau: int
-) -> NDArray[np.float64]:
+def fewer_than_tau(learned: NDArray[np.bool_], probabilities: ArrayLike, tau: int) -> NDArray[np.float64]:
     """F_c(L) = P(a sample of class c shows fewer than `tau` learned features), features independent.
 
     The lower tail of a Poisson-binomial variable. Adding feature after feature to the distribution of the
@@ -70,12 +66,10 @@ def fewer_than_tau(
         p = chance[..., feature]
         states[1:] = states[1:] * (1 - p) + states[:-1] * p
         states[0] *= 1 - p
-    return np.minimum(states.sum(axis=0), 1.0)
+    return np.asarray(np.minimum(states.sum(axis=0), 1.0))
 
 
-def expected_accuracy(
-    learned: NDArray[np.bool_], probabilities: ArrayLike, tau: int
-) -> NDArray[np.float64]:
+def expected_accuracy(learned: NDArray[np.bool_], probabilities: ArrayLike, tau: int) -> NDArray[np.float64]:
     """Expected test accuracy in closed form, for independent features and balanced classes.
 
         accuracy = mean over c of  1 - (1 - 1/C) F_c(L)                (F_c: see `fewer_than_tau`)

@@ -55,9 +55,7 @@ def check_probabilities(probabilities: ArrayLike) -> NDArray[np.float64]:
     return values
 
 
-def sample_packed(
-    probabilities: ArrayLike, num_samples: int, generator: np.random.Generator
-) -> PackedFeatures:
+def sample_packed(probabilities: ArrayLike, num_samples: int, generator: np.random.Generator) -> PackedFeatures:
     """Draw samples whose features are independent Bernoulli variables, packed.
 
     Args:

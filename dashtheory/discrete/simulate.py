@@ -56,12 +56,12 @@ class Simulation:
     @property
     def num_learned(self) -> NDArray[np.int64]:
         """int64 (J,): learned features after each stage, all classes together."""
-        return np.count_nonzero(self.learned, axis=(1, 2)).astype(np.int64)
+        return np.asarray(np.count_nonzero(self.learned, axis=(1, 2)), dtype=np.int64)
 
     @property
     def num_memorized(self) -> NDArray[np.int64]:
         """int64 (J,): memorised samples after each stage, all classes together."""
-        return np.count_nonzero(self.memorized, axis=(1, 2)).astype(np.int64)
+        return np.asarray(np.count_nonzero(self.memorized, axis=(1, 2)), dtype=np.int64)
 
 
 def simulate(

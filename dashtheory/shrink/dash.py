@@ -1,0 +1,245 @@
+"""DASH: shrink every group of weights by how well it points down the loss (Shin et al., NeurIPS 2024).
+
+Before stage j, on a copy of the model, one batch per chunk seen so far, oldest first:
+
+    G <- (1 - alpha) G + alpha (-grad of the mean loss),      G = 0 at first                          (1)
+    scale = clip(cos(G, w), lam, 1),    w <- scale w          for every group w of weights            (2)
+
+A group is one kernel of a convolution, one output row of a linear layer, or one whole bias vector
+(`dashtheory.shrink.groups`). Weights that still help to lower the loss (features) keep their length; weights
+that no longer do (memorised noise) shrink by up to `lam`. Scaling cannot change what is *inside* a group.
+Source: Algorithm 1 of arXiv:2410.23495, read together with the authors' code, which takes the gradient in
+evaluation mode and without augmentation.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dashtheory._check import fail, real
+from dashtheory.shrink.groups import Kind, Target, by_group, scale_groups_, targets, untouched
+
+LossFunction = Callable[..., Tensor]
+"""`loss_fn(model(input), target)`: a scalar tensor, the mean loss of the batch."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerReport:
+    """What happened to one parameter.
+
+    Attributes:
+        name: its full name in the model, such as "layer1.0.conv1.weight".
+        kind: "kernel", "row" or "vector".
+        cosines: cos(G, w) of each group; (out, in), (out,) or ().
+        scales: factor of each group, same shape.
+        num_entries: entries of the parameter.
+        lam: the smallest factor allowed.
+    """
+
+    name: str
+    kind: Kind
+    cosines: Tensor
+    scales: Tensor
+    num_entries: int
+    lam: float
+
+    @property
+    def share_clamped(self) -> float:
+        """Groups whose cosine is at most `lam`, over all groups of the parameter."""
+        return float((self.cosines <= self.lam).double().mean())
+
+    @property
+    def mean_scale(self) -> float:
+        """Mean factor over groups (all groups of a parameter have the same size)."""
+        return float(self.scales.double().mean())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ShrinkReport:
+    """What DASH did to a model.
+
+    Attributes:
+        layers: one `LayerReport` per shrunk parameter, in model order.
+        untouched: names of the parameters left alone.
+        num_batches: batches in the gradient pass.
+    """
+
+    layers: tuple[LayerReport, ...]
+    untouched: tuple[str, ...]
+    num_batches: int
+
+    def __getitem__(self, name: str) -> LayerReport:
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(name)
+
+    @property
+    def mean_scale(self) -> float:
+        """Mean factor over all shrunk entries."""
+        total = sum(layer.num_entries for layer in self.layers)
+        return sum(layer.mean_scale * layer.num_entries for layer in self.layers) / total
+
+    @property
+    def share_clamped(self) -> float:
+        """Entries in groups whose cosine is at most `lam`, over all shrunk entries."""
+        total = sum(layer.num_entries for layer in self.layers)
+        return sum(layer.share_clamped * layer.num_entries for layer in self.layers) / total
+
+
+def dash_(
+    model: nn.Module,
+    batches: Iterable[tuple[object, object]],
+    loss_fn: LossFunction,
+    *,
+    alpha: float = 0.3,
+    lam: float = 0.3,
+    training: bool = False,
+) -> ShrinkReport:
+    """Shrink the weights of `model` in place by their alignment with descent, equations (1) and (2).
+
+    Works on any `nn.Module`, device and memory format. Tensors of a batch are moved to the device of the
+    model's first parameter. Optimizer state is not touched: call this between stages and train on.
+    A `torch.compile`d or data-parallel wrapper has another copy inside: pass the module that it wraps.
+
+    Right after shrinking, the running statistics of batch normalisation no longer fit the weights: accuracy
+    reads as chance until they are re-estimated by a forward pass over the data in training mode.
+
+    Args:
+        model: changed in place, and only its convolution and linear parameters: buffers, train/eval mode,
+            `.grad` and the random streams stay as they are.
+        batches: (input, target) pairs, one per chunk seen so far, oldest first, each the whole chunk, without
+            augmentation. They are consumed once, before any weight moves.
+        loss_fn: `loss_fn(model(input), target)`, the mean loss, a scalar.
+        alpha: weight of each newer chunk in G, in (0, 1]; 1 keeps the newest chunk alone.
+        lam: smallest factor, in [0, 1]; 1 leaves the model unchanged.
+        training: take the gradient in training mode (batch statistics, dropout) instead of evaluation mode.
+    Returns: a `ShrinkReport` with cosines, factors and the share clamped, per parameter.
+    Raises: ValueError, before any weight is touched, if an argument is out of range, there is no batch, no
+        layer to shrink, or a loss or gradient is not finite. A group whose weights or G are all zero has
+        cosine 0, so factor `lam`.
+    """
+    lam = real("lam", lam, low=0, high=1, fix="It is the smallest factor kept; the paper uses 0.3 or 0.05.")
+    descent, num_batches = smoothed_descent(model, batches, loss_fn, alpha=alpha, training=training)
+    layers = []
+    shrinkable = targets(model)
+    for target in shrinkable:
+        cosines = group_cosines(target.parameter.detach(), descent[target.name], target.kind)
+        layers.append(
+            LayerReport(
+                name=target.name,
+                kind=target.kind,
+                cosines=cosines.reshape(target.group_shape),
+                scales=cosines.clamp(lam, 1).reshape(target.group_shape),
+                num_entries=target.parameter.numel(),
+                lam=lam,
+            )
+        )
+    for target, layer in zip(shrinkable, layers, strict=True):
+        scale_groups_(target, layer.scales)
+    return ShrinkReport(layers=tuple(layers), untouched=untouched(model), num_batches=num_batches)
+
+
+def smoothed_descent(
+    model: nn.Module,
+    batches: Iterable[tuple[object, object]],
+    loss_fn: LossFunction,
+    *,
+    alpha: float,
+    training: bool = False,
+) -> tuple[Mapping[str, Tensor], int]:
+    """G of equation (1) for every parameter that rules shrink, taken on a copy of the model.
+
+    Args: as `dash_`.
+    Returns: {name of the parameter: G, its shape, float32 or wider}, and the number of batches.
+    Raises: ValueError as `dash_`. Random draws of the model (dropout in training mode) start from the current
+        state of the global stream, which is put back.
+    """
+    alpha = real("alpha", alpha, low=0, high=1, open_low=True, fix="The paper uses 0.3; 1 means newest only.")
+    replica = copy.deepcopy(model).train(training)
+    shrinkable = targets(replica)
+    device = shrinkable[0].parameter.device
+    descent = {
+        target.name: torch.zeros_like(target.parameter, dtype=_wide(target.parameter.dtype), requires_grad=False)
+        for target in shrinkable
+    }
+    num_batches = 0
+    cuda = sorted({p.device.index for p in replica.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices=cuda), torch.inference_mode(False), torch.enable_grad():
+        for batch in batches:
+            gradients = _loss_gradients(replica, shrinkable, batch, loss_fn, device, num_batches)
+            for target, gradient in zip(shrinkable, gradients, strict=True):
+                smoothed = descent[target.name].mul_(1 - alpha)
+                if gradient is not None:
+                    smoothed.sub_(gradient.to(smoothed.dtype), alpha=alpha)
+            num_batches += 1
+    if not num_batches:
+        fail("batches", "must yield one (input, target) per chunk", "none", "Give the chunks seen so far.")
+    return descent, num_batches
+
+
+def group_cosines(weight: Tensor, descent: Tensor, kind: Kind) -> Tensor:
+    """Cosine between `weight` and `descent` in each group, flat, float32 or wider.
+
+    Each group is first divided by its largest entry, so that no square under- or overflows and the result
+    does not depend on the scale of either tensor. A group that is zero in either has cosine 0.
+
+    Args:
+        weight, descent: tensors of one shape. kind: how entries group.
+    Returns: (groups,) tensor in [-1, 1].
+    """
+    dtype = _wide(weight.dtype)
+    left = _largest_entry_one(by_group(weight.to(dtype), kind))
+    right = _largest_entry_one(by_group(descent.to(dtype), kind))
+    lengths = left.norm(dim=1) * right.norm(dim=1)
+    cosines: Tensor = ((left * right).sum(dim=1) / lengths.clamp_min(0.5)).clamp(-1, 1)
+    return cosines
+
+
+def _largest_entry_one(groups: Tensor) -> Tensor:
+    """Divide each row by its largest absolute entry; a zero row stays zero, any other has length >= 1."""
+    largest = groups.abs().amax(dim=1, keepdim=True)
+    return groups / torch.where(largest == 0, torch.ones_like(largest), largest)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _loss_gradients(
+    model: nn.Module,
+    shrinkable: list[Target],
+    batch: object,
+    loss_fn: LossFunction,
+    device: torch.device,
+    index: int,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of the batch's loss (None for a parameter that it does not use), checked to be finite."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        fail(
+            "batches",
+            "must yield (input, target) pairs",
+            f"{type(batch).__name__} at batch {index}",
+            "Wrap each chunk as a pair.",
+        )
+    inputs, labels = (part.to(device) if isinstance(part, Tensor) else part for part in batch)
+    loss = loss_fn(model(inputs), labels)
+    if not isinstance(loss, Tensor) or loss.ndim != 0:
+        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        fail("loss_fn", "must return a scalar tensor", f"{got} at batch {index}", "Take the mean loss.")
+    parameters = [target.parameter for target in shrinkable]
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for target, gradient in zip(shrinkable, gradients, strict=True):
+        if gradient is not None and not bool(gradient.isfinite().all()):
+            fail(
+                "batches",
+                "must give finite gradients",
+                f"a non-finite gradient of {target.name} at batch {index} (loss {loss.item():g})",
+                "No weight was changed. Look for NaN in the weights or the data, or lower the learning rate.",
+            )
+    return gradients

@@ -1,0 +1,81 @@
+"""Shrink and perturb (S&P), in the two forms that the literature calls by this name."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from dashtheory._check import fail, real
+from dashtheory.shrink.groups import targets
+
+
+@torch.no_grad()
+def shrink_and_perturb_(
+    model: nn.Module,
+    *,
+    shrink: float = 0.3,
+    perturb: float = 0.01,
+    generator: torch.Generator | None = None,
+    fresh: nn.Module | None = None,
+) -> None:
+    """Shrink all weights by one factor and add noise, in place.
+
+    Without `fresh`, the form that the authors of DASH compare with (arXiv:2410.23495, authors' code):
+
+        w <- shrink w + N(0, perturb^2)        convolution and linear weights and biases; all else kept
+
+    With `fresh`, the form of Ash & Adams (NeurIPS 2020, arXiv:1910.08475, authors' code):
+
+        w <- shrink w + perturb w_fresh        every trainable parameter; buffers (such as running batch-norm
+                                               statistics) become those of `fresh`
+
+    Other papers name the amount *removed*: FIRE and Hare & Tortoise write (1 - c) w + c w_0 with the run's own
+    initial weights w_0. That is `shrink=1 - c, perturb=c, fresh=initial_model`; their c = 0.8 is shrink = 0.2.
+    In "loss of plasticity" work S&P may mean weight decay plus noise at every step; that is not this function.
+    Right after it, running batch-norm statistics no longer fit the weights (see `dash_`).
+
+    Args:
+        model: changed in place. Frozen parameters are left alone, shared ones are changed once.
+        shrink: factor kept, in [0, 1].
+        perturb: standard deviation of the noise, or the factor of the fresh weights; >= 0.
+        generator: source of the noise, drawn in model order on the generator's device, so that a CPU generator
+            gives the same noise on every device. Required without `fresh`, refused with it.
+        fresh: a model of the same architecture; not modified.
+    Raises: ValueError, before any weight is touched, if an argument is out of range or `fresh` does not match.
+    """
+    shrink = real("shrink", shrink, low=0, high=1, fix="It is the factor kept, not the amount removed.")
+    perturb = real("perturb", perturb, low=0, fix="It is the scale of the noise.")
+    if (generator is None) == (fresh is None):
+        fail(
+            "generator",
+            "must be given exactly when `fresh` is not",
+            f"generator={generator is not None}, fresh={fresh is not None}",
+            "Pass generator= for Gaussian noise, fresh= for Ash & Adams' form.",
+        )
+    if fresh is not None:
+        _mix_with_fresh_(model, fresh, shrink, perturb)
+        return
+    assert generator is not None
+    for target in targets(model):
+        value = target.parameter
+        noise = torch.randn(value.shape, generator=generator, device=generator.device)
+        value.mul_(shrink).add_(noise.to(value.device, value.dtype), alpha=perturb)
+
+
+def _mix_with_fresh_(model: nn.Module, fresh: nn.Module, shrink: float, perturb: float) -> None:
+    old = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    new = dict(fresh.named_parameters())
+    for name, value in old.items():
+        if name not in new or new[name].shape != value.shape:
+            got = tuple(new[name].shape) if name in new else "no such parameter"
+            fail(
+                "fresh",
+                f"must have the architecture of `model` ({name}: {tuple(value.shape)})",
+                got,
+                "Build it with the factory that built the model.",
+            )
+    for name, value in old.items():
+        value.mul_(shrink).add_(new[name].to(value.device, value.dtype), alpha=perturb)
+    statistics = dict(fresh.named_buffers())
+    for name, buffer in model.named_buffers():
+        buffer.copy_(statistics[name])
