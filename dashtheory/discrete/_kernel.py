@@ -117,7 +117,7 @@ def _start_stage(
     total: Any = 0
     for word in range((end + 63) // 64):
         total += np.int64(_popcount(active[word]))
-    return total
+    return int(total)
 
 
 @njit(nogil=True, cache=True)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +25,6 @@ from dashtheory._check import choice, fail, integer
 from dashtheory.discrete import _kernel
 from dashtheory.discrete.packed import PackedFeatures, check_features, pack_features
 
-Rule = Literal["cold", "warm", "ideal"]
 _KERNEL_RULES = {"cold": _kernel.COLD, "warm": _kernel.WARM, "ideal": _kernel.IDEAL}
 RULES = tuple(_KERNEL_RULES)
 """The rules of level 1, by name."""
@@ -70,7 +68,7 @@ def simulate(
     *,
     gamma: float = 50,
     tau: int = 3,
-    rule: Rule = "cold",
+    rule: str = "cold",
 ) -> Simulation:
     """Run J = n / chunk_size stages of the discrete learner on the same data with one rule.
 

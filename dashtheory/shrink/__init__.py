@@ -13,6 +13,7 @@ from dashtheory.shrink.rules import (
     ShrinkPerturb,
     Warm,
     make_rule,
+    rule_options,
 )
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "dash_",
     "group_cosines",
     "make_rule",
+    "rule_options",
     "shrink_and_perturb_",
     "smoothed_descent",
     "targets",

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -133,8 +133,7 @@ def make_rule(name: str, **options: float) -> Rule:
 
     Raises: ValueError if there is no such rule or it has no such option.
     """
-    rule = RULES[choice("rule", name, RULES)]
-    known = getattr(rule, "__dataclass_fields__", {})
+    known = rule_options(name)
     for option in options:
         if option not in known:
             fail(
@@ -143,4 +142,13 @@ def make_rule(name: str, **options: float) -> Rule:
                 repr(option),
                 "Drop it or choose another rule.",
             )
-    return rule(**options)
+    return RULES[name](**options)
+
+
+def rule_options(name: str) -> tuple[str, ...]:
+    """Names of the options of the rule called `name`.
+
+    Raises: ValueError if there is no such rule.
+    """
+    rule: Any = RULES[choice("rule", name, RULES)]
+    return tuple(option.name for option in fields(rule))

@@ -1,0 +1,191 @@
+"""The command line that all scripts of `simulations/` share: options from the configuration, runs, files.
+
+A script names its configuration (a frozen dataclass), a plan of independent runs and a drawing; this module does
+the rest: every field is an option, results are kept while a call lasts, so that a killed call goes on where it
+was, and the picture, its table and its provenance are written atomically. Bad input ends in one line and exit
+status 2; an interrupt in status 130.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import time
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, NoReturn, TypeVar
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dashtheory._check import fail, integer
+from dashtheory.parallel import Job, run_jobs
+from dashtheory.plot import save_figure, style
+from dashtheory.record import (
+    KeptRuns,
+    concatenate,
+    load_table,
+    provenance,
+    save_table,
+    usable_cores,
+    writable_folder,
+)
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script(Generic[Config]):
+    """One figure: what it needs computed, and how it is drawn.
+
+    Attributes:
+        name: of the experiment and its files. summary: one line for --help.
+        config: frozen dataclass; each field is an option, with `metadata={"help": ...}`.
+        num_seeds: root seeds 0, 1, ... of the figure.
+        quick: fields changed by --quick; quick_seeds: number of seeds then.
+        plan: independent runs for a configuration and seeds.
+        draw: the figure, from the saved table alone and the configuration.
+        facts: what to record about the data.
+    """
+
+    name: str
+    summary: str
+    config: type[Config]
+    num_seeds: int
+    quick: Mapping[str, object]
+    quick_seeds: int
+    plan: Callable[[Config, Sequence[int]], list[Job]]
+    draw: Callable[[pd.DataFrame, Config], Figure]
+    facts: Callable[[], dict[str, object]] = dict
+
+
+def main(script: Script[Any], arguments: Sequence[str] | None = None) -> int:
+    """Run a script's command line; return its exit status (0, 2 for bad input, 130 for an interrupt)."""
+    mpl.use("Agg")
+    parser = _parser(script)
+    options = parser.parse_args(arguments)
+    try:
+        _run(script, options)
+    except (ValueError, OSError, MemoryError, BrokenProcessPool) as error:
+        first = " ".join(str(error).split()) or type(error).__name__
+        print(f"{parser.prog}: {first}", file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        text = "stopped; finished runs are kept, and the same command goes on from there"
+        print(f"{parser.prog}: {text}", file=sys.stderr)  # noqa: T201
+        return 130
+    return 0
+
+
+def _run(script: Script[Any], options: argparse.Namespace) -> None:
+    config, seeds = _configuration(script, options)
+    out = writable_folder("--out", options.out)
+    path = out / f"{script.name}.csv"
+    if options.redraw:
+        config = _saved_configuration(script, path)
+    else:
+        _compute(script, config, seeds, options, path)
+    table, _ = load_table(path)
+    with style():
+        figure = script.draw(table, config)
+        pictures = save_figure(figure, path.with_suffix(""))
+    names = ", ".join(str(written) for written in (*pictures, path, path.with_suffix(".json")))
+    print(f"wrote {names}")  # noqa: T201
+
+
+def _compute(script: Script[Any], config: Any, seeds: list[int], options: argparse.Namespace, path: Path) -> None:
+    """Run what has not been kept by an earlier call, and save the table with its provenance."""
+    started = time.perf_counter()
+    facts = script.facts()
+    jobs = script.plan(config, seeds)
+    kept = KeptRuns(path.parent / ".partial" / script.name, {"config": config, "facts": facts})
+    if options.fresh:
+        kept.forget()
+    found = {job.name: run for job in jobs if (run := kept.find(job.name)) is not None}
+    missing = [job for job in jobs if job.name not in found]
+    if missing:
+        for done in run_jobs(missing, num_workers=options.jobs, total=len(jobs)):
+            kept.keep(done.name, done.table, done.seconds)
+            found[done.name] = done.table, done.seconds
+    made = provenance(
+        experiment=script.name,
+        config=config,
+        seeds=seeds,
+        wall_seconds=time.perf_counter() - started,
+        runs={name: seconds for name, (_, seconds) in found.items()},
+        data=facts,
+    )
+    save_table(concatenate(found[job.name][0] for job in jobs), path, {"quick": options.quick, **made})
+    kept.forget()
+
+
+def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[Any, list[int]]:
+    """Configuration and seeds: the defaults, then --quick, then the options given by name."""
+    given = {
+        field.name: value
+        for field in dataclasses.fields(script.config)
+        if (value := getattr(options, field.name)) is not None
+    }
+    config = script.config(**{**(script.quick if options.quick else {}), **given})
+    num_seeds = options.seeds or (script.quick_seeds if options.quick else script.num_seeds)
+    integer("--jobs", options.jobs, minimum=1, fix="It is the number of processes.")
+    integer("--seeds", num_seeds, minimum=1, fix="It is the number of seeds: 0, 1, 2, ...")
+    return config, list(range(num_seeds))
+
+
+def _saved_configuration(script: Script[Any], path: Path) -> Any:
+    _, facts = load_table(path)
+    saved = facts.get("config")
+    if facts.get("experiment") != script.name or not isinstance(saved, dict):
+        fail("--redraw", f"must find a table of {script.name}", f"'{path}'", "Run without --redraw first.")
+    return script.config(**{k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()})
+
+
+def _parser(script: Script[Any]) -> argparse.ArgumentParser:
+    parser = _OneLineParser(
+        prog=f"{script.name}.py",
+        description=script.summary,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, default=Path("figures"), help="folder for picture, table, provenance")
+    parser.add_argument("--seeds", type=int, help=f"number of seeds (default: {script.num_seeds})")
+    parser.add_argument("--jobs", type=int, default=usable_cores(), help="processes to use")
+    parser.add_argument("--quick", action="store_true", help=f"toy size: {dict(script.quick)}")
+    parser.add_argument("--redraw", action="store_true", help="draw again from the saved table; compute nothing")
+    parser.add_argument("--fresh", action="store_true", help="forget the runs kept by a call that was stopped")
+    group = parser.add_argument_group("experiment")
+    kinds = typing.get_type_hints(script.config)
+    for field in dataclasses.fields(script.config):
+        text = f"{field.metadata.get('help', '')} (default: {_shown(field.default)})"
+        option = "--" + field.name.replace("_", "-")
+        group.add_argument(option, dest=field.name, type=_reader(kinds[field.name]), help=text, metavar="X")
+    return parser
+
+
+def _reader(kind: Any) -> Callable[[str], object]:
+    """How an option's text becomes a value of a field's type: one value, or several separated by commas."""
+    if typing.get_origin(kind) is tuple:
+        entry = typing.get_args(kind)[0]
+
+        def read_many(text: str) -> object:
+            return tuple(entry(part) for part in text.split(",") if part)
+
+        read_many.__name__ = f"list of {entry.__name__}"
+        return read_many
+    return typing.cast(Callable[[str], object], kind)
+
+
+def _shown(default: object) -> str:
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """Errors in one line, without the usage block."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")

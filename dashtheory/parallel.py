@@ -1,0 +1,169 @@
+"""Independent runs on all cores, with progress; what has finished is handed over at once."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+Report = Callable[[float, str], None]
+"""`report(share_done, text)`: how far a run is (0 to 1), and a few words on where it is."""
+
+_outbox: Any = None  # in a worker process: where its reports go
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run: `function(**arguments, report=...)` returns its tidy table.
+
+    Attributes:
+        name: unique, and fit for a file name. function: importable by name, so that a worker can find it.
+        arguments: what it is called with; must be picklable.
+    """
+
+    name: str
+    function: Callable[..., pd.DataFrame]
+    arguments: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Done:
+    """A finished job: its name, its table and its time in seconds."""
+
+    name: str
+    table: pd.DataFrame
+    seconds: float
+
+
+def run_jobs(jobs: list[Job], *, num_workers: int, total: int | None = None) -> Iterator[Done]:
+    """Run `jobs` in `num_workers` processes of one thread each and yield each as it finishes.
+
+    On a terminal, progress is a bar per running job; elsewhere, a line per finished job. Both go to stderr.
+    The first error of a job ends the others and is raised here. If this process is killed, the workers end.
+
+    Args:
+        jobs: independent of each other. num_workers: >= 1.
+        total: jobs of the whole experiment, if some had finished before this call.
+    """
+    context = multiprocessing.get_context("spawn")
+    outbox = context.Queue()
+    executor = ProcessPoolExecutor(
+        min(num_workers, len(jobs)) or 1, mp_context=context, initializer=_start_worker, initargs=(outbox,)
+    )
+    finished_before = (total or len(jobs)) - len(jobs)
+    try:
+        with _Display(total or len(jobs), finished_before) as display:
+            pending = {executor.submit(_call, job): job for job in jobs}
+            while pending:
+                done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                display.update(outbox)
+                for future in done:
+                    yield _finish(future, pending.pop(future), display)
+    finally:
+        _stop(executor)
+
+
+def _finish(future: Future[tuple[pd.DataFrame, float]], job: Job, display: _Display) -> Done:
+    table, seconds = future.result()
+    display.finish(job.name, seconds)
+    return Done(name=job.name, table=table, seconds=seconds)
+
+
+def _call(job: Job) -> tuple[pd.DataFrame, float]:
+    """In a worker: run one job."""
+    started = time.perf_counter()
+
+    def report(share: float, text: str) -> None:
+        _outbox.put((job.name, share, text))
+
+    return job.function(**job.arguments, report=report), time.perf_counter() - started
+
+
+def _start_worker(outbox: Any) -> None:
+    """In a worker, once: one thread, no part in the parent's Ctrl-C, and no life after the parent's."""
+    global _outbox
+    _outbox = outbox
+    outbox.cancel_join_thread()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
+
+
+def _stop(executor: ProcessPoolExecutor) -> None:
+    """End the workers, busy ones too."""
+    workers = list((executor._processes or {}).values())
+    executor.shutdown(wait=False, cancel_futures=True)
+    for worker in workers:
+        with contextlib.suppress(OSError, ValueError):
+            worker.terminate()
+
+
+class _Display:
+    """Progress of the jobs on stderr."""
+
+    def __init__(self, total: int, finished: int) -> None:
+        self.console = Console(stderr=True)
+        self.total, self.finished = total, finished
+        self.bars: dict[str, TaskID] = {}
+        self.progress = Progress(
+            TextColumn("{task.description:<22}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[text]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+
+    def __enter__(self) -> _Display:
+        self.progress.start()
+        self.whole = self.progress.add_task("all runs", total=self.total, completed=self.finished, text="")
+        if self.finished:
+            self.console.print(f"  {self.finished} of {self.total} runs were finished by an earlier call")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.progress.stop()
+
+    def update(self, outbox: Any) -> None:
+        """Show all reports that have arrived."""
+        while True:
+            try:
+                name, share, text = outbox.get_nowait()
+            except queue.Empty:
+                return
+            if name not in self.bars:
+                self.bars[name] = self.progress.add_task(name, total=1.0, text="")
+            self.progress.update(self.bars[name], completed=share, text=text)
+
+    def finish(self, name: str, seconds: float) -> None:
+        """Replace the job's bar by a line."""
+        self.finished += 1
+        if name in self.bars:
+            self.progress.remove_task(self.bars.pop(name))
+        self.progress.update(self.whole, completed=self.finished)
+        self.console.print(
+            f"  [{self.finished}/{self.total}] {name}  {seconds:.1f} s", highlight=False, markup=False
+        )

@@ -1,0 +1,57 @@
+"""Draw a metric against the stage, a line and a band per rule."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from dashtheory.plot.style import rule_style, sort_rules
+from dashtheory.record import BANDS, Band, summarize
+
+
+def draw_stages(ax: Axes, table: pd.DataFrame, metric: str, *, band: Band = "sd", scale: float = 1.0) -> Axes:
+    """Draw the mean over seeds of `metric` by stage, with a band, for every rule in the table.
+
+    Args:
+        ax: where to draw. table: tidy table. metric: its name there.
+        band: kind of band, named in the figure by `describe_band`. scale: factor on the values (100: per cent).
+    Returns: `ax`.
+    """
+    summary = summarize(table, metric, band)
+    last = int(summary["stage"].max())
+    every = max(1, last // 8)
+    rules = sort_rules(summary["rule"].tolist())
+    for place, rule in enumerate(rules):  # markers are staggered, so that equal curves both show
+        rows, look = summary[summary["rule"] == rule], rule_style(rule)
+        ax.fill_between(
+            rows["stage"], scale * rows["low"], scale * rows["high"], color=look.color, alpha=0.16, linewidth=0
+        )
+        ax.plot(
+            rows["stage"],
+            scale * rows["mean"],
+            color=look.color,
+            linestyle=look.linestyle,
+            marker=look.marker,
+            markevery=(place * every // len(rules), every),
+            label=look.label,
+        )
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    ax.set_xlabel("stage (training on all chunks so far)")
+    return ax
+
+
+def describe_band(table: pd.DataFrame, band: Band) -> str:
+    """Words for what lines and bands are, with n, for the foot of a figure."""
+    num_seeds = table["seed"].nunique()
+    if num_seeds == 1:
+        return "lines: one seed, no band"
+    return f"lines: mean of n = {num_seeds} seeds; bands: {BANDS[band]} over these seeds"
+
+
+def add_heading(figure: Figure, title: str, setting: str, foot: str) -> None:
+    """Put a title, the setting in one line, and a foot line on a figure, left-aligned, clear of the axes."""
+    figure.suptitle(title, x=0.012, y=0.985, ha="left", fontsize=12.5, fontweight="bold")
+    figure.text(0.012, 0.905, setting, ha="left", va="top", fontsize=9, color="#444444")
+    figure.text(0.012, 0.012, foot, ha="left", va="bottom", fontsize=8.5, color="#444444")

@@ -1,0 +1,30 @@
+"""One tidy table for every level, saved with its provenance, and kept runs for calls that were stopped."""
+
+from dashtheory.record.atomic import replacing, writable_folder, write_text
+from dashtheory.record.kept import KeptRuns
+from dashtheory.record.provenance import code_fingerprint, machine, provenance, usable_cores, versions
+from dashtheory.record.store import FORMAT, load_table, save_table
+from dashtheory.record.summary import BANDS, Band, summarize
+from dashtheory.record.table import COLUMNS, check_table, concatenate, make_table
+
+__all__ = [
+    "BANDS",
+    "COLUMNS",
+    "FORMAT",
+    "Band",
+    "KeptRuns",
+    "check_table",
+    "code_fingerprint",
+    "concatenate",
+    "load_table",
+    "machine",
+    "make_table",
+    "provenance",
+    "replacing",
+    "save_table",
+    "summarize",
+    "usable_cores",
+    "versions",
+    "writable_folder",
+    "write_text",
+]

@@ -1,0 +1,93 @@
+"""What stands beside every saved table: how it was made, with what, on what, and when."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import platform
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from dashtheory._version import __version__
+
+_LIBRARIES = ("numpy", "numba", "pandas", "torch", "matplotlib")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this package and the libraries that produce numbers."""
+    found = {"python": platform.python_version(), "dashtheory": __version__}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def machine() -> dict[str, str | int]:
+    """Processor model, cores this process may use, and operating system; nothing that names the host."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    return {"device": "cpu", "processor": model, "cores": usable_cores(), "system": platform.system()}
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def code_fingerprint() -> str:
+    """sha256 over all Python files of the package, so that kept results are never taken for another code's."""
+    root = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def plain(value: object) -> object:
+    """Turn a configuration (dataclasses, tuples, paths) into what JSON holds."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+
+
+def provenance(
+    *,
+    experiment: str,
+    config: object,
+    seeds: list[int],
+    wall_seconds: float,
+    runs: dict[str, float],
+    data: dict[str, object],
+) -> dict[str, object]:
+    """Collect all that is saved beside a table.
+
+    Args:
+        experiment: its name. config: its configuration, a dataclass. seeds: root seeds.
+        wall_seconds: time of the whole call, in seconds (runs kept from a stopped call not included).
+        runs: seconds of each run on one core. data: facts about the data, such as a hash.
+    """
+    return {
+        "experiment": experiment,
+        "config": plain(config),
+        "seeds": seeds,
+        "data": plain(data),
+        "versions": versions(),
+        "machine": machine(),
+        "code": code_fingerprint(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "wall_seconds": round(wall_seconds, 3),
+        "run_seconds": {name: round(seconds, 3) for name, seconds in sorted(runs.items())},
+    }

@@ -1,0 +1,72 @@
+"""Tables on disk: NAME.csv with NAME.json beside it, written atomically and checked when read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from dashtheory._check import fail
+from dashtheory.record.atomic import write_text
+from dashtheory.record.table import check_table
+
+FORMAT = "dashtheory table 1"
+_FIX = "Make it again with the command that wrote it."
+
+
+def save_table(table: pd.DataFrame, path: Path, facts: Mapping[str, object]) -> None:
+    """Write `table` to `path` (.csv) and `facts` beside it (.json), each atomically.
+
+    The JSON file holds the sha256 of the CSV file, so that a pair torn apart by a crash is noticed by
+    `load_table`. Numbers are written so that they read back to the same bits.
+
+    Raises: ValueError if the table is not tidy; OSError if a file cannot be written.
+    """
+    text = check_table(table, "table").to_csv(index=False, lineterminator="\n")
+    header = {"format": FORMAT, "table_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    write_text(path, text)
+    write_text(path.with_suffix(".json"), json.dumps({**header, **facts}, indent=2) + "\n")
+
+
+def load_table(path: Path) -> tuple[pd.DataFrame, dict[str, object]]:
+    """Read a table and its facts.
+
+    Raises: ValueError in one line if a file is missing, truncated, foreign, or not the pair that was saved.
+    """
+    facts = _load_facts(path.with_suffix(".json"))
+    raw = _read(path)
+    if hashlib.sha256(raw).hexdigest() != facts["table_sha256"]:
+        fail("table", "must be the one its .json describes", f"another content in '{path}'", _FIX)
+    try:
+        table = pd.read_csv(io.BytesIO(raw), float_precision="round_trip", keep_default_na=False)
+    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        fail("table", "must be a CSV file", f"'{path}' ({error})", _FIX)
+    return check_table(table, f"table '{path}'"), facts
+
+
+def _load_facts(path: Path) -> dict[str, object]:
+    raw = _read(path)
+    try:
+        facts = json.loads(raw)
+    except ValueError:
+        fail("provenance", "must be a JSON file", f"'{path}' (truncated or foreign)", _FIX)
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT or "table_sha256" not in facts:
+        got = f"'{path}' with format {facts.get('format')!r}" if isinstance(facts, dict) else f"'{path}'"
+        fail("provenance", f"must be of format '{FORMAT}'", got, _FIX)
+    return facts
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        fail(
+            "provenance" if path.suffix == ".json" else "table",
+            "must be readable",
+            f"'{path}' ({error.strerror})",
+            _FIX,
+        )

@@ -1,0 +1,35 @@
+"""Means and bands over seeds, apart from any drawing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pandas as pd
+
+from dashtheory._check import choice, fail
+
+Band = Literal["sd", "range"]
+BANDS = {"sd": "± 1 standard deviation", "range": "smallest to largest"}
+"""Kinds of band, with the words that name them in a figure."""
+
+
+def summarize(table: pd.DataFrame, metric: str, band: Band = "sd") -> pd.DataFrame:
+    """Mean and band of one metric over seeds, for each rule and stage.
+
+    Args:
+        table: tidy table. metric: name of a metric in it.
+        band: "sd" (mean ± sample standard deviation, n - 1 in its denominator; 0 for one seed) or "range".
+    Returns: columns rule, stage, mean, low, high, n; sorted by rule and stage.
+    Raises: ValueError if the metric or the band is unknown.
+    """
+    choice("band", band, BANDS)
+    rows = table[table["metric"] == metric]
+    if rows.empty:
+        known = ", ".join(sorted(set(table["metric"])))
+        fail("metric", f"must be one of {known}", repr(metric), "Choose a metric of the table.")
+    groups = rows.groupby(["rule", "stage"])["value"]
+    summary = groups.agg(mean="mean", low="min", high="max", sd="std", n="count").reset_index()
+    if band == "sd":
+        spread = summary["sd"].fillna(0.0)
+        summary["low"], summary["high"] = summary["mean"] - spread, summary["mean"] + spread
+    return summary.drop(columns="sd")

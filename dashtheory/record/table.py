@@ -1,0 +1,75 @@
+"""The tidy table of every level: one row per number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from dashtheory._check import fail
+
+COLUMNS = {
+    "level": "str",  # discrete | twolayer | deep
+    "experiment": "str",  # name of the experiment, and of its figure
+    "rule": "str",  # what happens to the weights between stages
+    "seed": "int64",  # root seed of the run
+    "stage": "int64",  # 1, 2, ...: training on all chunks so far
+    "metric": "str",  # what the value is, such as test_accuracy (a fraction, not a percentage)
+    "value": "float64",
+}
+"""Columns of the tidy table, in order, with their kinds."""
+
+
+def make_table(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
+    """Build a checked table from rows that have exactly the keys of `COLUMNS`.
+
+    Raises: ValueError if a column is missing or foreign, or a value does not fit its column.
+    """
+    return check_table(pd.DataFrame(list(rows)), "rows")
+
+
+def check_table(table: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Return `table` with the column order and kinds of `COLUMNS`; `source` names it in errors.
+
+    Raises: ValueError if a column is missing, foreign or duplicated, a value does not fit, there is no row, or
+        two rows claim the same (experiment, rule, seed, stage, metric).
+    """
+    if sorted(map(str, table.columns)) != sorted(COLUMNS):
+        fail(
+            source,
+            f"must have the columns {', '.join(COLUMNS)}",
+            ", ".join(map(str, table.columns)) or "none",
+            "This is not a table of dashtheory.record; choose one that it saved.",
+        )
+    if table.empty:
+        fail(source, "must have at least one row", "none", "Run the experiment that makes it.")
+    checked = pd.DataFrame({name: _column(table[name], kind, source) for name, kind in COLUMNS.items()})
+    twice = checked.duplicated(["level", "experiment", "rule", "seed", "stage", "metric"])
+    if twice.any():
+        row = checked[twice].iloc[0]
+        got = f"{row['metric']} of {row['rule']}, seed {row['seed']}, stage {row['stage']} twice"
+        fail(source, "must have one value per rule, seed, stage and metric", got, "Do not mix two runs.")
+    return checked
+
+
+def concatenate(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Stack checked tables and sort them, so that the result does not depend on which run finished first."""
+    stacked = pd.concat(list(tables), ignore_index=True)
+    by = ["level", "experiment", "rule", "seed", "stage"]  # within a stage, metrics keep their order
+    return stacked.sort_values(by, kind="stable", ignore_index=True)
+
+
+def _column(values: pd.Series, kind: str, source: str) -> pd.Series:
+    try:
+        if kind == "int64":
+            whole = pd.to_numeric(values).astype("int64")
+            if (whole != pd.to_numeric(values)).any():
+                raise ValueError("a fraction")
+            return whole
+        if kind == "float64":
+            return pd.to_numeric(values).astype("float64")
+    except (ValueError, TypeError) as error:
+        fail(source, f"must have {kind} in column {values.name}", str(error), "The file is damaged or foreign.")
+    if values.isna().any():
+        fail(source, f"must have text in column {values.name}", "an empty cell", "The file is damaged or foreign.")
+    return values.astype(str)
