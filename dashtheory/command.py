@@ -132,7 +132,8 @@ def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[An
         if (value := getattr(options, field.name)) is not None
     }
     config = script.config(**{**(script.quick if options.quick else {}), **given})
-    num_seeds = options.seeds or (script.quick_seeds if options.quick else script.num_seeds)
+    usual = script.quick_seeds if options.quick else script.num_seeds
+    num_seeds = usual if options.seeds is None else options.seeds
     integer("--jobs", options.jobs, minimum=1, fix="It is the number of processes.")
     integer("--seeds", num_seeds, minimum=1, fix="It is the number of seeds: 0, 1, 2, ...")
     return config, list(range(num_seeds))
@@ -147,15 +148,17 @@ def _saved_configuration(script: Script[Any], path: Path) -> Any:
 
 
 def _parser(script: Script[Any]) -> argparse.ArgumentParser:
-    parser = _OneLineParser(
-        prog=f"{script.name}.py",
-        description=script.summary,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = _OneLineParser(prog=f"{script.name}.py", description=script.summary)
+    toy = ", ".join(f"{name} {_shown(value)}" for name, value in script.quick.items())
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("figures"),
+        help="folder for picture, table, provenance (default: figures)",
     )
-    parser.add_argument("--out", type=Path, default=Path("figures"), help="folder for picture, table, provenance")
     parser.add_argument("--seeds", type=int, help=f"number of seeds (default: {script.num_seeds})")
-    parser.add_argument("--jobs", type=int, default=usable_cores(), help="processes to use")
-    parser.add_argument("--quick", action="store_true", help=f"toy size: {dict(script.quick)}")
+    parser.add_argument("--jobs", type=int, default=usable_cores(), help="processes (default: all cores)")
+    parser.add_argument("--quick", action="store_true", help=f"toy size: {toy}")
     parser.add_argument("--redraw", action="store_true", help="draw again from the saved table; compute nothing")
     parser.add_argument("--fresh", action="store_true", help="forget the runs kept by a call that was stopped")
     group = parser.add_argument_group("experiment")

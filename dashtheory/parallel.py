@@ -53,7 +53,8 @@ def run_jobs(jobs: list[Job], *, num_workers: int, total: int | None = None) -> 
     """Run `jobs` in `num_workers` processes of one thread each and yield each as it finishes.
 
     On a terminal, progress is a bar per running job; elsewhere, a line per finished job. Both go to stderr.
-    The first error of a job ends the others and is raised here. If this process is killed, the workers end.
+    The first error of a job is raised here, after the jobs that had finished, and ends the others. If this process
+    is killed, the workers end.
 
     Args:
         jobs: independent of each other. num_workers: >= 1.
@@ -67,11 +68,12 @@ def run_jobs(jobs: list[Job], *, num_workers: int, total: int | None = None) -> 
     finished_before = (total or len(jobs)) - len(jobs)
     try:
         with _Display(total or len(jobs), finished_before) as display:
-            pending = {executor.submit(_call, job): job for job in jobs}
+            with _interrupts_held():
+                pending = {executor.submit(_call, job): job for job in jobs}
             while pending:
                 done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
                 display.update(outbox)
-                for future in done:
+                for future in sorted(done, key=lambda future: future.exception() is not None):
                     yield _finish(future, pending.pop(future), display)
     finally:
         _stop(executor)
@@ -86,6 +88,8 @@ def _finish(future: Future[tuple[pd.DataFrame, float]], job: Job, display: _Disp
 def _call(job: Job) -> tuple[pd.DataFrame, float]:
     """In a worker: run one job."""
     started = time.perf_counter()
+    if "torch" in sys.modules:  # the job's function has just been imported, and torch with it if it needs it
+        sys.modules["torch"].set_num_threads(1)
 
     def report(share: float, text: str) -> None:
         _outbox.put((job.name, share, text))
@@ -93,14 +97,21 @@ def _call(job: Job) -> tuple[pd.DataFrame, float]:
     return job.function(**job.arguments, report=report), time.perf_counter() - started
 
 
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold back Ctrl-C; processes started inside never get it, so that ending them is left to this one."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def _start_worker(outbox: Any) -> None:
-    """In a worker, once: one thread, no part in the parent's Ctrl-C, and no life after the parent's."""
+    """In a worker, once: it must not outlive the parent."""
     global _outbox
     _outbox = outbox
     outbox.cancel_join_thread()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

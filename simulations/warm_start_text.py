@@ -52,11 +52,11 @@ def draw(table: pd.DataFrame, config: TextConfig) -> Figure:
     axes[1].legend(loc="upper left")
     characters = config.chunk_windows * config.context
     setting = (
-        f"character transformer (width {config.width}, {config.num_layers} layers) on Python's help texts, "
-        f"{characters:,} new characters per stage, Adam, each stage trained to a loss of {config.threshold:g} nat; "
-        f"S&P keeps {config.shrink:g}, DASH α = {config.alpha:g}, λ = {config.lam:g}"
+        f"character transformer (width {config.width}, {config.num_layers} layers) on Python's help texts; "
+        f"every stage adds {characters:,} characters and trains to a loss of {config.threshold:g} nat"
     )
-    foot = describe_band(table, "range") + _unconverged(table)
+    rules = f"S&P keeps {config.shrink:g} of each weight; DASH: α = {config.alpha:g}, λ = {config.lam:g}"
+    foot = f"{describe_band(table, 'range')}{_unconverged(table)}; {rules}"
     figure.subplots_adjust(left=0.058, right=0.988, top=0.79, bottom=0.185, wspace=0.26)
     add_heading(
         figure, "On real text, warm-starting wastes new data; shrinking the weights repairs it", setting, foot

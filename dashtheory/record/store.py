@@ -26,7 +26,7 @@ def save_table(table: pd.DataFrame, path: Path, facts: Mapping[str, object]) -> 
 
     Raises: ValueError if the table is not tidy; OSError if a file cannot be written.
     """
-    text = check_table(table, "table").to_csv(index=False, lineterminator="\n")
+    text = check_table(table, "table").to_csv(index=False, lineterminator="\n", na_rep="nan")
     header = {"format": FORMAT, "table_sha256": hashlib.sha256(text.encode()).hexdigest()}
     write_text(path, text)
     write_text(path.with_suffix(".json"), json.dumps({**header, **facts}, indent=2) + "\n")
@@ -42,8 +42,8 @@ def load_table(path: Path) -> tuple[pd.DataFrame, dict[str, object]]:
     if hashlib.sha256(raw).hexdigest() != facts["table_sha256"]:
         fail("table", "must be the one its .json describes", f"another content in '{path}'", _FIX)
     try:
-        table = pd.read_csv(io.BytesIO(raw), float_precision="round_trip", keep_default_na=False)
-    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        table = pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False)
+    except ValueError as error:  # pandas' own parser errors are ValueErrors too
         fail("table", "must be a CSV file", f"'{path}' ({error})", _FIX)
     return check_table(table, f"table '{path}'"), facts
 

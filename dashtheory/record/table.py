@@ -62,14 +62,18 @@ def concatenate(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
 def _column(values: pd.Series, kind: str, source: str) -> pd.Series:
     try:
         if kind == "int64":
-            whole = pd.to_numeric(values).astype("int64")
-            if (whole != pd.to_numeric(values)).any():
-                raise ValueError("a fraction")
-            return whole
-        if kind == "float64":
-            return pd.to_numeric(values).astype("float64")
+            return pd.Series([_whole(value) for value in values], dtype="int64")
+        if kind == "float64":  # Python's own reading of a number is exact
+            return pd.Series([float(value) for value in values], dtype="float64")
     except (ValueError, TypeError) as error:
         fail(source, f"must have {kind} in column {values.name}", str(error), "The file is damaged or foreign.")
     if values.isna().any():
         fail(source, f"must have text in column {values.name}", "an empty cell", "The file is damaged or foreign.")
-    return values.astype(str)
+    return values.astype(str).reset_index(drop=True)
+
+
+def _whole(value: object) -> int:
+    number = int(value)  # type: ignore[call-overload]
+    if not isinstance(value, str) and number != value:
+        raise ValueError(f"a fraction, {value}")
+    return int(number)

@@ -1,0 +1,60 @@
+# Two commands do it all: `make figures` and `make test`. Both set up .venv on their first call.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+SCRIPTS := $(sort $(wildcard simulations/*.py))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup figures quick test lint format test-slow test-gpu bench clean
+
+help: ## list all targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(READY) ## build .venv with pinned dependencies (done by the others when needed)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $(PYTHON) must be Python 3.11 or newer; say make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); } || \
+		{ rm -rf $(VENV); echo "make: $(PYTHON) has no working venv module; install it (Debian: python3-venv)" >&2; exit 2; }
+	@echo "Installing pinned dependencies into $(VENV) (some minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	@touch $@
+
+figures: $(READY) ## regenerate every figure of simulations/ into figures/
+	@$(MAKE) --no-print-directory draw OPTIONS="$(OPTIONS)"
+
+quick: $(READY) ## draw every figure at toy size into build/quick/
+	@$(MAKE) --no-print-directory draw OPTIONS="--quick --out build/quick $(OPTIONS)"
+
+.PHONY: draw
+draw:
+	@set -e; n=0; for script in $(SCRIPTS); do n=$$((n + 1)); \
+		echo "[$$n/$(words $(SCRIPTS))] $$script"; $(BIN)/python $$script $(OPTIONS); done
+
+test: lint ## lint, types and tests
+	@$(BIN)/python -m pytest -q -n auto
+
+lint: $(READY) ## style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "make: run 'make format'" >&2; exit 1; }
+	@$(BIN)/mypy
+
+format: $(READY) ## format the code and fix what can be fixed
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+test-slow: $(READY) ## the tests that take minutes
+	@$(BIN)/python -m pytest -q -n auto -m slow
+
+test-gpu: $(READY) ## the tests that need a CUDA device
+	@$(BIN)/python -m pytest -q -m gpu
+
+bench: $(READY) ## measure speed ratios into benchmarks/results/
+	@set -e; for name in $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py)); do \
+		$(BIN)/python -m benchmarks.bench_$$name; done
+
+clean: ## remove .venv, caches and toy figures
+	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info figures/.partial
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

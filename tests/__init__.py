@@ -1,0 +1,1 @@
+"""Tests of dashtheory: oracles, closed forms at hand-sized inputs, and laws."""

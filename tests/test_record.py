@@ -1,0 +1,200 @@
+"""Tables and provenance: what is saved reads back to the bit, and nothing else is accepted."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dashtheory.record import (
+    COLUMNS,
+    KeptRuns,
+    check_table,
+    concatenate,
+    load_table,
+    make_table,
+    provenance,
+    replacing,
+    save_table,
+    summarize,
+    writable_folder,
+    write_text,
+)
+
+
+def row(**changes: object) -> dict[str, object]:
+    base = {"level": "deep", "experiment": "e", "rule": "warm", "seed": 0, "stage": 1, "metric": "m", "value": 0.5}
+    return {**base, **changes}
+
+
+@given(values=st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=30))
+def test_saved_numbers_read_back_to_the_bit(values: list[float], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("table") / "t.csv"
+    table = make_table(row(stage=i, value=value) for i, value in enumerate(values))
+    save_table(table, path, {"fact": 1})
+    loaded, facts = load_table(path)
+    assert np.array_equal(loaded["value"].to_numpy(), np.array(values), equal_nan=True)
+    pd.testing.assert_frame_equal(loaded, table)
+    assert facts["fact"] == 1
+
+
+def test_text_that_looks_like_missing_values_or_numbers_survives(tmp_path: Path) -> None:
+    table = make_table([row(rule="None"), row(rule="NA"), row(rule="")])
+    save_table(table, tmp_path / "t.csv", {})
+    assert load_table(tmp_path / "t.csv")[0]["rule"].tolist() == ["None", "NA", ""]
+    assert set(COLUMNS) == set(table.columns)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([], "columns"),
+        ([{"level": "deep"}], "columns"),
+        ([{**row(), "extra": 1}], "extra"),
+        ([row(seed=0.5)], "int64 in column seed"),
+        ([row(stage="one")], "int64 in column stage"),
+        ([row(value="high")], "float64 in column value"),
+        ([row(rule=None)], "column rule"),
+        ([row(), row(value=0.7)], "m of warm, seed 0, stage 1 twice"),
+    ],
+)
+def test_an_untidy_table_is_refused_with_the_reason(rows: list[dict[str, object]], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make_table(rows)
+
+
+def test_an_empty_table_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one row"):
+        check_table(make_table([row()]).iloc[:0], "table")
+
+
+def saved(folder: Path) -> Path:
+    path = folder / "t.csv"
+    save_table(make_table([row(stage=i) for i in range(5)]), path, {"config": {}})
+    return path
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_missing_truncated_and_foreign_files_are_named_in_one_line(tmp_path: Path, suffix: str) -> None:
+    def remove(path: Path) -> None:
+        path.unlink()
+
+    def replace(path: Path) -> None:
+        path.write_text("a,b\n1,2\n" if suffix == ".csv" else "[1, 2]")
+
+    for number, damage in enumerate((truncate, remove, replace)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        path = saved(folder)
+        damage(path.with_suffix(suffix))
+        with pytest.raises(ValueError, match=f"t{suffix}") as raised:
+            load_table(path)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_table_of_another_run_beside_the_provenance_is_noticed(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    text = path.read_text()
+    path.write_text(text.replace("0.5", "0.6"))
+    with pytest.raises(ValueError, match="another content"):
+        load_table(path)
+    path.write_text(text)
+    facts = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps({**facts, "format": "something else"}))
+    with pytest.raises(ValueError, match="something else"):
+        load_table(path)
+
+
+def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "kept.txt"
+    write_text(path, "old")
+
+    def fail_in_the_middle() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half of the n")
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail_in_the_middle()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_written_files_have_ordinary_permissions(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "text")
+    (tmp_path / "b.txt").write_text("text")
+    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "b.txt").stat().st_mode
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ValueError, match=r"--out must be a folder that can be written.*file/below"):
+        writable_folder("--out", tmp_path / "file" / "below")
+
+
+def test_kept_runs_are_found_only_under_the_same_identity(tmp_path: Path) -> None:
+    table = make_table([row()])
+    kept = KeptRuns(tmp_path / "runs", {"config": {"gamma": 50}})
+    kept.keep("warm-seed0", table, 1.5)
+    again = KeptRuns(tmp_path / "runs", {"config": {"gamma": 50}})
+    found = again.find("warm-seed0")
+    assert found is not None
+    pd.testing.assert_frame_equal(found[0], table)
+    assert found[1] == 1.5
+    assert again.find("cold-seed0") is None
+    assert KeptRuns(tmp_path / "runs", {"config": {"gamma": 51}}).find("warm-seed0") is None
+    truncate(again.folder / "warm-seed0.csv")
+    assert again.find("warm-seed0") is None
+    again.forget()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_concatenation_does_not_depend_on_which_run_finished_first() -> None:
+    parts = [make_table([row(seed=s, rule=r, metric=m) for m in "zab"]) for s in (1, 0) for r in ("warm", "cold")]
+    together = concatenate(parts)
+    pd.testing.assert_frame_equal(together, concatenate(parts[::-1]))
+    assert together["metric"].tolist()[:3] == ["z", "a", "b"]
+    assert (
+        together["seed"].tolist() == sorted(together["seed"].tolist()) or together["rule"].is_monotonic_increasing
+    )
+
+
+def test_summary_of_numbers_checked_by_hand() -> None:
+    table = make_table([row(seed=s, value=v) for s, v in enumerate([1.0, 2.0, 6.0])])
+    spread = summarize(table, "m", "sd").iloc[0]
+    assert spread["mean"] == 3.0
+    assert spread["high"] - 3.0 == pytest.approx(7**0.5)  # ((-2)^2 + (-1)^2 + 3^2) / 2 = 7
+    assert spread["low"] == pytest.approx(3.0 - 7**0.5)
+    assert spread["n"] == 3
+    ends = summarize(table, "m", "range").iloc[0]
+    assert (ends["low"], ends["mean"], ends["high"]) == (1.0, 3.0, 6.0)
+    single = summarize(make_table([row()]), "m", "sd").iloc[0]
+    assert (single["low"], single["high"]) == (0.5, 0.5)
+
+
+def test_unknown_metric_and_band_are_named() -> None:
+    table = make_table([row()])
+    with pytest.raises(ValueError, match="metric must be one of m, got 'k'"):
+        summarize(table, "k")
+    with pytest.raises(ValueError, match="band must be one of sd, range, got 'box'"):
+        summarize(table, "m", "box")  # type: ignore[arg-type]
+
+
+def test_provenance_says_how_with_what_and_on_what_but_never_where() -> None:
+    made = provenance(experiment="e", config={"a": (1, 2)}, seeds=[0], wall_seconds=1.23456, runs={}, data={})
+    assert {"config", "seeds", "versions", "machine", "code", "finished", "wall_seconds"} <= set(made)
+    assert made["config"] == {"a": [1, 2]}
+    import getpass
+    import socket
+
+    text = json.dumps(made)
+    assert str(Path.cwd()) not in text
+    assert socket.gethostname() not in text or len(socket.gethostname()) < 4
+    assert f'"{getpass.getuser()}"' not in text
