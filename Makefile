@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+BENCHMARKS := discrete
 SCRIPTS := $(sort $(wildcard simulations/*.py))
 
 .DEFAULT_GOAL := help
@@ -52,8 +53,7 @@ test-gpu: $(READY) ## the tests that need a CUDA device
 	@$(BIN)/python -m pytest -q -m gpu
 
 bench: $(READY) ## measure speed ratios into benchmarks/results/
-	@set -e; for name in $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py)); do \
-		$(BIN)/python -m benchmarks.bench_$$name; done
+	@set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
 
 clean: ## remove .venv, caches and toy figures
 	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info figures/.partial

@@ -38,11 +38,16 @@ def real(
     fix: str,
 ) -> float:
     """Return `value` as a float if it lies in [low, high] (or (low, high] with `open_low`)."""
-    bad_type = isinstance(value, bool) or not isinstance(value, numbers.Real)
-    if bad_type or not low <= float(value) <= high or (open_low and float(value) == low):  # type: ignore[arg-type]
+    number = math.nan
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:  # an integer beyond all floats
+            number = -math.inf if value < 0 else math.inf
+    if not low <= number <= high or (open_low and number == low):
         left, right = "(" if open_low else "[", ")" if math.isinf(high) else "]"
         fail(argument, f"must be a number in {left}{low:g}, {high:g}{right}", repr(value), fix)
-    return float(value)  # type: ignore[arg-type]
+    return number
 
 
 def choice(argument: str, value: object, options: Iterable[str]) -> str:

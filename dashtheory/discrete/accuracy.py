@@ -28,6 +28,7 @@ def test_accuracy(learned: NDArray[np.bool_], test_features: NDArray[np.bool_], 
     check_features("test_features", test_features)
     known = _check_learned(learned, test_features.shape[:2])
     tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
+    tau = min(tau, test_features.shape[1] + 1)  # no sample shows more
     unsure = np.zeros(known.shape[:-2], dtype=np.int64)
     for label, samples in enumerate(test_features):
         # Counts up to K are exact in float32, which multiplies far faster than integers.

@@ -27,7 +27,8 @@ class PackedFeatures:
     num_samples: int
 
     def __post_init__(self) -> None:
-        integer("num_samples", self.num_samples, minimum=1, fix="Give the number of samples per class.")
+        count = integer("num_samples", self.num_samples, minimum=1, fix="Give the number of samples per class.")
+        object.__setattr__(self, "num_samples", count)  # a Python int: numpy's small ones wrap around
         words = self.words
         if not isinstance(words, np.ndarray) or words.dtype != np.uint64 or words.ndim != 3:
             shape = getattr(words, "shape", None)
@@ -37,6 +38,8 @@ class PackedFeatures:
                 f"{getattr(words, 'dtype', type(words).__name__)} of shape {shape}",
                 "Use pack_features(features) to build it.",
             )
+        if 0 in words.shape[:2]:
+            fail("words", "must have at least one class and one feature", f"shape {words.shape}", "Give samples.")
         if words.shape[2] != -(-self.num_samples // 64):
             fail(
                 "words",

@@ -35,7 +35,10 @@ def paper_probabilities(
 
 def check_probabilities(probabilities: ArrayLike) -> NDArray[np.float64]:
     """Return `probabilities` as float64 (C, K), or raise ValueError if they are not probabilities."""
-    values = np.asarray(probabilities, dtype=np.float64)
+    try:
+        values = np.asarray(probabilities, dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        fail("probabilities", "must be numbers of shape (C, K)", repr(probabilities), f"Mend the array: {error}.")
     if values.ndim != 2 or 0 in values.shape:
         fail(
             "probabilities",

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dashtheory._check import choice, fail, integer
+from dashtheory._check import choice, fail, integer, real
 from dashtheory.discrete import _kernel
 from dashtheory.discrete.packed import PackedFeatures, check_features, pack_features
 
@@ -137,11 +137,10 @@ def _check_chunks(num_samples: int, chunk_size: int) -> tuple[int, int]:
 
 
 def _check_gamma(gamma: float) -> int:
-    number = isinstance(gamma, int | float | np.integer | np.floating) and not isinstance(gamma, bool)
-    if not number or math.isnan(gamma) or gamma <= 0:
-        fail("gamma", "must be a number > 0", repr(gamma), "Give the count at which a feature is learned.")
+    fix = "Give the count at which a feature is learned."
+    least = real("gamma", gamma, low=0, open_low=True, fix=fix)
     largest = np.iinfo(np.int64).max
-    return int(largest) if gamma >= largest else math.ceil(gamma)
+    return int(largest) if least >= largest else math.ceil(gamma)
 
 
 def _merge_classes(order: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
