@@ -35,17 +35,22 @@ def real(
     low: float,
     high: float = math.inf,
     open_low: bool = False,
+    infinite: bool = False,
     fix: str,
 ) -> float:
-    """Return `value` as a float if it lies in [low, high] (or (low, high] with `open_low`)."""
+    """Return `value` as a float if it lies in [low, high] (or (low, high] with `open_low`).
+
+    Infinity is refused unless `infinite`; integers too large for a float count as infinity.
+    """
     number = math.nan
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         try:
             number = float(value)
         except OverflowError:  # an integer beyond all floats
             number = -math.inf if value < 0 else math.inf
-    if not low <= number <= high or (open_low and number == low):
-        left, right = "(" if open_low else "[", ")" if math.isinf(high) else "]"
+    inside = low <= number <= high and (infinite or math.isfinite(number)) and not (open_low and number == low)
+    if not inside:
+        left, right = "(" if open_low else "[", ")" if math.isinf(high) and not infinite else "]"
         fail(argument, f"must be a number in {left}{low:g}, {high:g}{right}", repr(value), fix)
     return number
 

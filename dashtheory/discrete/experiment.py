@@ -38,7 +38,14 @@ class DiscreteConfig:
     def __post_init__(self) -> None:
         for name in ("num_classes", "num_features", "chunk_size", "num_stages", "tau", "num_test"):
             integer(name, getattr(self, name), minimum=1, fix="It counts things.")
-        real("gamma", self.gamma, low=0, open_low=True, fix="Give the count at which a feature is learned.")
+        real(
+            "gamma",
+            self.gamma,
+            low=0,
+            open_low=True,
+            infinite=True,
+            fix="Give the count at which a feature is learned.",
+        )
         real("max_probability", self.max_probability, low=0, high=1, fix="It is a probability.")
         for name in ("chunk_size", "num_test"):
             if getattr(self, name) % self.num_classes:

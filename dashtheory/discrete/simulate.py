@@ -138,7 +138,7 @@ def _check_chunks(num_samples: int, chunk_size: int) -> tuple[int, int]:
 
 def _check_gamma(gamma: float) -> int:
     fix = "Give the count at which a feature is learned."
-    least = real("gamma", gamma, low=0, open_low=True, fix=fix)
+    least = real("gamma", gamma, low=0, open_low=True, infinite=True, fix=fix)
     largest = np.iinfo(np.int64).max
     return int(largest) if least >= largest else math.ceil(gamma)
 

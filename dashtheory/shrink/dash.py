@@ -24,6 +24,8 @@ from torch import Tensor, nn
 from dashtheory._check import fail, real
 from dashtheory.shrink.groups import Kind, Target, by_group, scale_groups_, targets, untouched
 
+_MEND = "Look for an empty chunk or NaN in the data, or train with a lower learning rate."
+
 LossFunction = Callable[..., Tensor]
 """`loss_fn(model(input), target)`: a scalar tensor, the mean loss of the batch."""
 
@@ -82,14 +84,17 @@ class ShrinkReport:
     @property
     def mean_scale(self) -> float:
         """Mean factor over all shrunk entries."""
-        total = sum(layer.num_entries for layer in self.layers)
-        return sum(layer.mean_scale * layer.num_entries for layer in self.layers) / total
+        return self._mean([layer.mean_scale for layer in self.layers])
 
     @property
     def share_clamped(self) -> float:
         """Entries in groups whose cosine is at most `lam`, over all shrunk entries."""
-        total = sum(layer.num_entries for layer in self.layers)
-        return sum(layer.share_clamped * layer.num_entries for layer in self.layers) / total
+        return self._mean([layer.share_clamped for layer in self.layers])
+
+    def _mean(self, values: list[float]) -> float:
+        """Mean over entries of a number per layer; layers without entries do not count."""
+        pairs = [(v, layer.num_entries) for v, layer in zip(values, self.layers, strict=True) if layer.num_entries]
+        return sum(value * entries for value, entries in pairs) / sum(entries for _, entries in pairs)
 
 
 def dash_(
@@ -103,9 +108,11 @@ def dash_(
 ) -> ShrinkReport:
     """Shrink the weights of `model` in place by their alignment with descent, equations (1) and (2).
 
-    Works on any `nn.Module`, device and memory format. Tensors of a batch are moved to the device of the
-    model's first parameter. Optimizer state is not touched: call this between stages and train on.
-    A `torch.compile`d or data-parallel wrapper has another copy inside: pass the module that it wraps.
+    Normalisation, embedding and recurrent layers (RNN, LSTM, GRU) and bare parameters are left alone, as in the
+    authors' code; the report lists them. Works on any `nn.Module`, device and memory format. Tensors of a batch
+    are moved to the device of the model's first shrunk parameter. Optimizer state is not touched: call this
+    between stages and train on. A `torch.compile`d or data-parallel wrapper has another copy inside: pass the
+    module that it wraps.
 
     Right after shrinking, the running statistics of batch normalisation no longer fit the weights: accuracy
     reads as chance until they are re-estimated by a forward pass over the data in training mode.
@@ -121,28 +128,30 @@ def dash_(
         training: take the gradient in training mode (batch statistics, dropout) instead of evaluation mode.
     Returns: a `ShrinkReport` with cosines, factors and the share clamped, per parameter.
     Raises: ValueError, before any weight is touched, if an argument is out of range, there is no batch, no
-        layer to shrink, or a loss or gradient is not finite. A group whose weights or G are all zero has
-        cosine 0, so factor `lam`.
+        layer to shrink, or a weight, loss or gradient is not finite. A group whose weights or G are all zero
+        has cosine 0, so factor `lam`; so has a layer that the loss does not use.
     """
     lam = real("lam", lam, low=0, high=1, fix="It is the smallest factor kept; the paper uses 0.3 or 0.05.")
-    descent, num_batches = smoothed_descent(model, batches, loss_fn, alpha=alpha, training=training)
-    layers = []
-    shrinkable = targets(model)
-    for target in shrinkable:
-        cosines = group_cosines(target.parameter.detach(), descent[target.name], target.kind)
-        layers.append(
-            LayerReport(
-                name=target.name,
-                kind=target.kind,
-                cosines=cosines.reshape(target.group_shape),
-                scales=cosines.clamp(lam, 1).reshape(target.group_shape),
-                num_entries=target.parameter.numel(),
-                lam=lam,
-            )
-        )
+    with torch.inference_mode(False):
+        descent, num_batches = smoothed_descent(model, batches, loss_fn, alpha=alpha, training=training)
+        shrinkable = targets(model)
+        layers = tuple(_align(target, descent[target.name], lam) for target in shrinkable)
     for target, layer in zip(shrinkable, layers, strict=True):
         scale_groups_(target, layer.scales)
-    return ShrinkReport(layers=tuple(layers), untouched=untouched(model), num_batches=num_batches)
+    return ShrinkReport(layers=layers, untouched=untouched(model), num_batches=num_batches)
+
+
+def _align(target: Target, descent: Tensor, lam: float) -> LayerReport:
+    """Equation (2) for one parameter, without changing it."""
+    cosines = group_cosines(target.parameter.detach(), descent, target.kind)
+    return LayerReport(
+        name=target.name,
+        kind=target.kind,
+        cosines=cosines.reshape(target.group_shape),
+        scales=cosines.clamp(lam, 1).reshape(target.group_shape),
+        num_entries=target.parameter.numel(),
+        lam=lam,
+    )
 
 
 def smoothed_descent(
@@ -161,23 +170,28 @@ def smoothed_descent(
         state of the global stream, which is put back.
     """
     alpha = real("alpha", alpha, low=0, high=1, open_low=True, fix="The paper uses 0.3; 1 means newest only.")
-    replica = copy.deepcopy(model).train(training)
-    shrinkable = targets(replica)
-    device = shrinkable[0].parameter.device
-    descent = {
-        target.name: torch.zeros_like(target.parameter, dtype=_wide(target.parameter.dtype), requires_grad=False)
-        for target in shrinkable
-    }
+    for target in targets(model):  # before the copy: a model that cannot be copied may be refused with a reason
+        if not bool(target.parameter.isfinite().all()):
+            fail("model", "must have finite weights", f"NaN or infinity in {target.name}", "Restore a checkpoint.")
     num_batches = 0
-    cuda = sorted({p.device.index for p in replica.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=cuda), torch.inference_mode(False), torch.enable_grad():
-        for batch in batches:
-            gradients = _loss_gradients(replica, shrinkable, batch, loss_fn, device, num_batches)
-            for target, gradient in zip(shrinkable, gradients, strict=True):
-                smoothed = descent[target.name].mul_(1 - alpha)
-                if gradient is not None:
-                    smoothed.sub_(gradient.to(smoothed.dtype), alpha=alpha)
-            num_batches += 1
+    with torch.inference_mode(False), torch.enable_grad():
+        replica = copy.deepcopy(model).train(training)
+        shrinkable = targets(replica)
+        descent = {
+            target.name: torch.zeros_like(
+                target.parameter, dtype=_wide(target.parameter.dtype), requires_grad=False
+            )
+            for target in shrinkable
+        }
+        cuda = sorted({p.device.index for p in replica.parameters() if p.device.type == "cuda"})
+        with torch.random.fork_rng(devices=cuda):
+            for batch in batches:
+                gradients = _loss_gradients(replica, shrinkable, batch, loss_fn, num_batches)
+                for target, gradient in zip(shrinkable, gradients, strict=True):
+                    smoothed = descent[target.name].mul_(1 - alpha)
+                    if gradient is not None:
+                        smoothed.sub_(gradient.to(smoothed.dtype), alpha=alpha)
+                num_batches += 1
     if not num_batches:
         fail("batches", "must yield one (input, target) per chunk", "none", "Give the chunks seen so far.")
     return descent, num_batches
@@ -203,8 +217,18 @@ def group_cosines(weight: Tensor, descent: Tensor, kind: Kind) -> Tensor:
 
 def _largest_entry_one(groups: Tensor) -> Tensor:
     """Divide each row by its largest absolute entry; a zero row stays zero, any other has length >= 1."""
+    if not groups.numel():
+        return groups
     largest = groups.abs().amax(dim=1, keepdim=True)
     return groups / torch.where(largest == 0, torch.ones_like(largest), largest)
+
+
+def _ready(part: object, device: torch.device) -> object:
+    """A tensor on `device` that autograd may use; anything else as it is."""
+    if not isinstance(part, Tensor):
+        return part
+    moved = part.to(device)
+    return moved.clone() if moved.is_inference() else moved
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
@@ -216,7 +240,6 @@ def _loss_gradients(
     shrinkable: list[Target],
     batch: object,
     loss_fn: LossFunction,
-    device: torch.device,
     index: int,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of the batch's loss (None for a parameter that it does not use), checked to be finite."""
@@ -227,11 +250,12 @@ def _loss_gradients(
             f"{type(batch).__name__} at batch {index}",
             "Wrap each chunk as a pair.",
         )
-    inputs, labels = (part.to(device) if isinstance(part, Tensor) else part for part in batch)
+    inputs, labels = (_ready(part, shrinkable[0].parameter.device) for part in batch)
     loss = loss_fn(model(inputs), labels)
-    if not isinstance(loss, Tensor) or loss.ndim != 0:
+    if not isinstance(loss, Tensor) or loss.ndim != 0 or not loss.requires_grad:
         got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        fail("loss_fn", "must return a scalar tensor", f"{got} at batch {index}", "Take the mean loss.")
+        got = "a detached tensor" if got == "shape ()" else got
+        fail("loss_fn", "must return a differentiable scalar", f"{got} at batch {index}", "Take the mean loss.")
     parameters = [target.parameter for target in shrinkable]
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     for target, gradient in zip(shrinkable, gradients, strict=True):
@@ -240,6 +264,8 @@ def _loss_gradients(
                 "batches",
                 "must give finite gradients",
                 f"a non-finite gradient of {target.name} at batch {index} (loss {loss.item():g})",
-                "No weight was changed. Look for NaN in the weights or the data, or lower the learning rate.",
+                "No weight was changed. " + _MEND,
             )
+    if not bool(loss.isfinite()):
+        fail("loss", "must be finite", f"{loss.item():g} at batch {index}", "No weight was changed. " + _MEND)
     return gradients

@@ -12,16 +12,19 @@ layers counts once, as the first of them. Frozen parameters (`requires_grad=Fals
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from dashtheory._check import fail
 
 Kind = Literal["kernel", "row", "vector"]
+_GROUP_AXES: dict[Kind, int] = {"kernel": 2, "row": 1, "vector": 0}  # leading axes that number the groups
 _CONVOLUTIONS = (
     nn.Conv1d,
     nn.Conv2d,
@@ -44,7 +47,7 @@ class Target:
     @property
     def group_shape(self) -> torch.Size:
         """Shape of one number per group: (out, in) for kernels, (out,) for rows, () for a vector."""
-        return self.parameter.shape[: {"kernel": 2, "row": 1, "vector": 0}[self.kind]]
+        return self.parameter.shape[: _GROUP_AXES[self.kind]]
 
 
 def targets(model: nn.Module) -> list[Target]:
@@ -57,17 +60,16 @@ def targets(model: nn.Module) -> list[Target]:
     for prefix, module in model.named_modules():
         for local, kind in _layer_parameters(module):
             name = f"{prefix}.{local}" if prefix else local
-            value = getattr(module, local, None)
-            if value is None:
-                continue
-            if local not in module._parameters:
+            if local in module.__dict__ or is_parametrized(module, local):
                 fail(
                     "model",
                     "must store the weights of its layers as parameters",
                     f"a computed {name}",
-                    "Remove the parametrization (torch.nn.utils.parametrize.remove_parametrizations) first.",
+                    "Remove the parametrization (torch.nn.utils.parametrize.remove_parametrizations, "
+                    "remove_weight_norm, prune.remove) first.",
                 )
-            if value.requires_grad:
+            value = module._parameters.get(local)
+            if value is not None and value.requires_grad:
                 found.setdefault(id(value), Target(name, value, kind))
     if not found:
         fail(
@@ -87,9 +89,8 @@ def untouched(model: nn.Module) -> tuple[str, ...]:
 
 def by_group(values: Tensor, kind: Kind) -> Tensor:
     """View or copy `values` as (groups, entries per group), in logical order whatever the memory format."""
-    if kind == "vector":
-        return values.reshape(1, -1)
-    return values.reshape(values.shape[0] * (values.shape[1] if kind == "kernel" else 1), -1)
+    axes = _GROUP_AXES[kind]
+    return values.reshape(math.prod(values.shape[:axes]), math.prod(values.shape[axes:]))
 
 
 @torch.no_grad()

@@ -58,24 +58,40 @@ def shrink_and_perturb_(
     assert generator is not None
     for target in targets(model):
         value = target.parameter
-        noise = torch.randn(value.shape, generator=generator, device=generator.device)
+        noise = torch.randn(value.shape, generator=generator, device=generator.device, dtype=torch.float32)
         value.mul_(shrink).add_(noise.to(value.device, value.dtype), alpha=perturb)
 
 
 def _mix_with_fresh_(model: nn.Module, fresh: nn.Module, shrink: float, perturb: float) -> None:
-    old = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    _check_fresh(model, fresh)
     new = dict(fresh.named_parameters())
-    for name, value in old.items():
-        if name not in new or new[name].shape != value.shape:
-            got = tuple(new[name].shape) if name in new else "no such parameter"
-            fail(
-                "fresh",
-                f"must have the architecture of `model` ({name}: {tuple(value.shape)})",
-                got,
-                "Build it with the factory that built the model.",
-            )
-    for name, value in old.items():
-        value.mul_(shrink).add_(new[name].to(value.device, value.dtype), alpha=perturb)
+    for name, value in model.named_parameters():
+        if value.requires_grad:
+            value.mul_(shrink).add_(new[name].to(value.device, value.dtype), alpha=perturb)
     statistics = dict(fresh.named_buffers())
     for name, buffer in model.named_buffers():
         buffer.copy_(statistics[name])
+
+
+def _check_fresh(model: nn.Module, fresh: nn.Module) -> None:
+    """Refuse a `fresh` that has other parameters or buffers than `model`, or shares one with it."""
+    ours, theirs = _tensors(model), _tensors(fresh)
+    for name in [*ours, *(name for name in theirs if name not in ours)]:
+        here, there = ours.get(name), theirs.get(name)
+        if here is None or there is None or here.shape != there.shape:
+            fail(
+                "fresh",
+                f"must have the architecture of `model` ({name}: {_shape(here)})",
+                f"{_shape(there)}",
+                "Build it with the factory that built the model.",
+            )
+        if here is there:
+            fail("fresh", "must share no tensor with `model`", f"a shared {name}", "Build a new model.")
+
+
+def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _shape(value: torch.Tensor | None) -> str:
+    return "none" if value is None else str(tuple(value.shape))
