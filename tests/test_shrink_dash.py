@@ -40,7 +40,6 @@ NAN, INF = float("nan"), float("inf")
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    torch.set_num_threads(1)
     torch.manual_seed(0)
 
 
@@ -655,8 +654,11 @@ def test_works_where_gradients_are_switched_off(context: Callable[[], AbstractCo
     plain = copy.deepcopy(model)
     dash_(plain, data, functional.cross_entropy)
     with context():
-        dash_(model, data, functional.cross_entropy)
+        descent, _ = smoothed_descent(model, data, functional.cross_entropy, alpha=0.3)
+        report = dash_(model, data, functional.cross_entropy)
         assert not torch.is_grad_enabled()
+    assert not any(value.is_inference() for value in descent.values())
+    assert not any(layer.cosines.is_inference() or layer.scales.is_inference() for layer in report.layers)
     assert equal_bits(weights_of(model), weights_of(plain))
     model(data[0][0]).sum().backward()  # the weights can still be trained
 
@@ -882,7 +884,7 @@ def test_a_loss_that_is_no_differentiable_scalar_is_refused(loss: Callable[..., 
 @pytest.mark.parametrize(
     ("argument", "value", "interval"),
     [
-        *(("alpha", value, r"\(0, 1\]") for value in (0, -0.1, 1.5, True, NAN, INF, "0.3", None)),
+        *(("alpha", value, r"\(0, 1\]") for value in (0, -0.1, 1.5, True, NAN, INF, 10**400, "0.3", None)),
         *(("lam", value, r"\[0, 1\]") for value in (-0.1, 1.01, False, NAN, -INF, "0.3", None, [0.3])),
     ],
 )
@@ -946,3 +948,74 @@ def test_a_layer_whose_weight_is_computed_is_refused_by_name(compute: Callable[[
     with pytest.raises(ValueError, match=r"model must store .* got a computed 1\.weight"):
         dash_(model, chunks("perceptron", 1, torch.float32), functional.cross_entropy)
     assert equal_bits(weights_of(model), before)
+
+
+def test_a_model_whose_copy_computes_with_the_original_is_refused() -> None:
+    model, data = pair(), chunks("perceptron")
+    layers = list(model.children())
+
+    def through_the_original(value: Tensor) -> Tensor:
+        for layer in layers:
+            value = layer(value)
+        return value
+
+    model.forward = through_the_original  # type: ignore[method-assign]  # as a careless wrapper does
+    before = weights_of(model)
+    with pytest.raises(ValueError, match="model must compute its output with its own layers"):
+        dash_(model, data, functional.cross_entropy)
+    assert equal_bits(weights_of(model), before)
+
+
+def test_a_layer_whose_weight_is_a_property_is_refused_by_name() -> None:
+    class Doubled(nn.Linear):
+        @property
+        def weight(self) -> Tensor:  # type: ignore[override]
+            return 2 * self.kernel
+
+        @weight.setter
+        def weight(self, value: nn.Parameter) -> None:
+            self.kernel = value
+
+    layer = Doubled(3, 2)
+    layer.kernel = nn.Parameter(torch.ones(2, 3))
+    with pytest.raises(ValueError, match=r"got a computed 0\.weight"):
+        dash_(nn.Sequential(layer), [(torch.ones(1, 3), torch.ones(1, 2))], functional.mse_loss)
+
+
+def test_a_report_can_be_read_by_name_and_in_order() -> None:
+    model = pair()
+    report = dash_(model, chunks("perceptron"), functional.cross_entropy)
+    names = [layer.name for layer in report]
+    assert names == [layer.name for layer in report.layers]
+    assert all(name in report and report[name].name == name for name in names)
+    assert "no such layer" not in report
+
+
+def test_narrow_weights_are_rounded_once() -> None:
+    layer = nn.Linear(64, 32).to(torch.bfloat16)
+    before = layer.weight.detach().float()
+    data = [(torch.randn(8, 64).to(torch.bfloat16), torch.randn(8, 32).to(torch.bfloat16))]
+    report = dash_(layer, data, functional.mse_loss)
+    exact = before * report["weight"].scales[:, None]
+    assert torch.equal(layer.weight.detach(), exact.to(torch.bfloat16))
+    twice = before.to(torch.bfloat16) * report["weight"].scales.to(torch.bfloat16)[:, None]
+    assert not torch.equal(layer.weight.detach(), twice)  # the case tells the two apart
+
+
+def test_recurrent_layers_are_left_alone_and_passed_through() -> None:
+    class Tagger(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.memory, self.head = nn.GRU(4, 5, batch_first=True), nn.Linear(5, 3)
+
+        def forward(self, value: Tensor) -> Tensor:
+            out: Tensor = self.head(self.memory(value)[0][:, -1])
+            return out
+
+    enabled = torch.backends.cudnn.enabled
+    report = dash_(Tagger(), [(torch.randn(6, 7, 4), torch.arange(6) % 3)], functional.cross_entropy)
+    assert [layer.name for layer in report] == ["head.weight", "head.bias"]
+    assert set(report.untouched) == {
+        f"memory.{kind}_{part}_l0" for kind in ("weight", "bias") for part in ("ih", "hh")
+    }
+    assert torch.backends.cudnn.enabled == enabled

@@ -16,7 +16,6 @@ from dashtheory.shrink.groups import Kind, by_group, scale_groups_, untouched
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    torch.set_num_threads(1)
     torch.manual_seed(0)
 
 

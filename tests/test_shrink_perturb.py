@@ -33,7 +33,6 @@ NAN, INF = float("nan"), float("inf")
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    torch.set_num_threads(1)
     torch.manual_seed(0)
 
 
@@ -303,7 +302,7 @@ def test_a_fresh_model_that_does_not_match_is_refused_before_any_change(
     assert same(everything(theirs), theirs_before)
 
 
-@pytest.mark.parametrize("shared", ["model", "layer", "buffer"])
+@pytest.mark.parametrize("shared", ["model", "layer", "buffer", "under another name"])
 def test_a_fresh_model_that_shares_tensors_with_the_model_is_refused(shared: str) -> None:
     model, fresh = Grown(), Grown()
     if shared == "model":
@@ -312,6 +311,9 @@ def test_a_fresh_model_that_shares_tensors_with_the_model_is_refused(shared: str
         fresh.layer = model.layer
     if shared == "buffer":
         fresh.statistic = model.statistic
+    if shared == "under another name":
+        model, fresh = Grown(more=True), Grown(more=True)
+        fresh.more = model.first
     before = everything(model)
     with pytest.raises(ValueError, match="fresh"):
         shrink_and_perturb_(model, fresh=fresh)

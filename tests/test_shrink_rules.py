@@ -38,7 +38,6 @@ IN_PLACE = sorted(PUBLISHED.keys() - {"cold"})
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    torch.set_num_threads(1)
     torch.manual_seed(0)
 
 

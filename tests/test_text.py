@@ -163,7 +163,6 @@ TOY = TextConfig(
 
 
 def test_a_toy_run_is_reproducible_and_says_that_it_did_not_converge() -> None:
-    torch.set_num_threads(1)
     shares: list[float] = []
     table = run_text(TOY, "dash", 0, "toy", lambda share, text: shares.append(share))
     again = run_text(TOY, "dash", 0, "toy", lambda share, text: None)

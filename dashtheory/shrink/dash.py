@@ -15,7 +15,8 @@ evaluation mode and without augmentation.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -75,6 +76,12 @@ class ShrinkReport:
     untouched: tuple[str, ...]
     num_batches: int
 
+    def __iter__(self) -> Iterator[LayerReport]:
+        return iter(self.layers)
+
+    def __contains__(self, name: object) -> bool:
+        return any(layer.name == name for layer in self.layers)
+
     def __getitem__(self, name: str) -> LayerReport:
         for layer in self.layers:
             if layer.name == name:
@@ -110,9 +117,10 @@ def dash_(
 
     Normalisation, embedding and recurrent layers (RNN, LSTM, GRU) and bare parameters are left alone, as in the
     authors' code; the report lists them. Works on any `nn.Module`, device and memory format. Tensors of a batch
-    are moved to the device of the model's first shrunk parameter. Optimizer state is not touched: call this
-    between stages and train on. A `torch.compile`d or data-parallel wrapper has another copy inside: pass the
-    module that it wraps.
+    are moved to the device of the model's first parameter. Optimizer state is not touched: call this between
+    stages and train on. Forward hooks run on the copy. A `torch.compile`d or data-parallel wrapper has another
+    model inside: pass the module that it wraps. A kernel of one entry (1x1 convolution) has cosine -1, 0 or 1, so
+    it keeps its value or shrinks by `lam`, as in the authors' code.
 
     Right after shrinking, the running statistics of batch normalisation no longer fit the weights: accuracy
     reads as chance until they are re-estimated by a forward pass over the data in training mode.
@@ -122,14 +130,15 @@ def dash_(
             `.grad` and the random streams stay as they are.
         batches: (input, target) pairs, one per chunk seen so far, oldest first, each the whole chunk, without
             augmentation. They are consumed once, before any weight moves.
-        loss_fn: `loss_fn(model(input), target)`, the mean loss, a scalar.
+        loss_fn: `loss_fn(model(input), target)`, the mean loss, a scalar. Only what it takes from the output of
+            the copy counts: a penalty on the weights of `model` itself adds nothing to G.
         alpha: weight of each newer chunk in G, in (0, 1]; 1 keeps the newest chunk alone.
         lam: smallest factor, in [0, 1]; 1 leaves the model unchanged.
         training: take the gradient in training mode (batch statistics, dropout) instead of evaluation mode.
     Returns: a `ShrinkReport` with cosines, factors and the share clamped, per parameter.
-    Raises: ValueError, before any weight is touched, if an argument is out of range, there is no batch, no
-        layer to shrink, or a weight, loss or gradient is not finite. A group whose weights or G are all zero
-        has cosine 0, so factor `lam`; so has a layer that the loss does not use.
+    Raises: ValueError, before any weight is touched, if an argument is out of range, there is no batch, no layer
+        to shrink, a weight, loss or gradient is not finite, or no gradient reaches the copy. A group whose
+        weights or G are all zero has cosine 0, so factor `lam`; so has a layer that the loss does not use.
     """
     lam = real("lam", lam, low=0, high=1, fix="It is the smallest factor kept; the paper uses 0.3 or 0.05.")
     with torch.inference_mode(False):
@@ -173,7 +182,7 @@ def smoothed_descent(
     for target in targets(model):  # before the copy: a model that cannot be copied may be refused with a reason
         if not bool(target.parameter.isfinite().all()):
             fail("model", "must have finite weights", f"NaN or infinity in {target.name}", "Restore a checkpoint.")
-    num_batches = 0
+    num_batches, reached = 0, False
     with torch.inference_mode(False), torch.enable_grad():
         replica = copy.deepcopy(model).train(training)
         shrinkable = targets(replica)
@@ -184,16 +193,24 @@ def smoothed_descent(
             for target in shrinkable
         }
         cuda = sorted({p.device.index for p in replica.parameters() if p.device.type == "cuda"})
-        with torch.random.fork_rng(devices=cuda):
+        with torch.random.fork_rng(devices=cuda), _recurrent_backward(replica):
             for batch in batches:
                 gradients = _loss_gradients(replica, shrinkable, batch, loss_fn, num_batches)
                 for target, gradient in zip(shrinkable, gradients, strict=True):
                     smoothed = descent[target.name].mul_(1 - alpha)
                     if gradient is not None:
+                        reached = True
                         smoothed.sub_(gradient.to(smoothed.dtype), alpha=alpha)
                 num_batches += 1
     if not num_batches:
         fail("batches", "must yield one (input, target) per chunk", "none", "Give the chunks seen so far.")
+    if not reached:
+        fail(
+            "model",
+            "must compute its output with its own layers",
+            "a loss that no copied weight changes",
+            "A forward method or a loss that refers to the original model bypasses the copy.",
+        )
     return descent, num_batches
 
 
@@ -223,6 +240,13 @@ def _largest_entry_one(groups: Tensor) -> Tensor:
     return groups / torch.where(largest == 0, torch.ones_like(largest), largest)
 
 
+def _recurrent_backward(model: nn.Module) -> AbstractContextManager[None]:
+    """Let recurrent layers go backward in evaluation mode on a GPU, where cuDNN refuses to."""
+    if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        return torch.backends.cudnn.flags(enabled=False)
+    return nullcontext()
+
+
 def _ready(part: object, device: torch.device) -> object:
     """A tensor on `device` that autograd may use; anything else as it is."""
     if not isinstance(part, Tensor):
@@ -250,7 +274,8 @@ def _loss_gradients(
             f"{type(batch).__name__} at batch {index}",
             "Wrap each chunk as a pair.",
         )
-    inputs, labels = (_ready(part, shrinkable[0].parameter.device) for part in batch)
+    device = next(model.parameters()).device
+    inputs, labels = (_ready(part, device) for part in batch)
     loss = loss_fn(model(inputs), labels)
     if not isinstance(loss, Tensor) or loss.ndim != 0 or not loss.requires_grad:
         got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__

@@ -7,7 +7,8 @@
 as in the authors' code for DASH. Everything else is left alone: normalisation layers, embeddings, recurrent
 layers (nn.RNN, LSTM, GRU) and bare parameters of a user's module. `nn.MultiheadAttention` keeps its input
 projections as bare parameters; they are linear maps and count as linear layers here. A parameter used by several
-layers counts once, as the first of them. Frozen parameters (`requires_grad=False`) are left alone.
+layers counts once, as the first of them (two Parameters made over one storage count as two: tie the Parameter
+itself). Frozen parameters (`requires_grad=False`) are left alone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 
 from dashtheory._check import fail
 
@@ -60,7 +60,7 @@ def targets(model: nn.Module) -> list[Target]:
     for prefix, module in model.named_modules():
         for local, kind in _layer_parameters(module):
             name = f"{prefix}.{local}" if prefix else local
-            if local in module.__dict__ or is_parametrized(module, local):
+            if local in module.__dict__ or hasattr(type(module), local):  # an attribute or a property instead
                 fail(
                     "model",
                     "must store the weights of its layers as parameters",
@@ -97,7 +97,8 @@ def by_group(values: Tensor, kind: Kind) -> Tensor:
 def scale_groups_(target: Target, scales: Tensor) -> None:
     """Multiply every group of the parameter by its number in `scales` (shape `target.group_shape`), in place."""
     missing = target.parameter.ndim - scales.ndim
-    target.parameter.mul_(scales.to(target.parameter.dtype).reshape(*scales.shape, *[1] * missing))
+    factors = scales.reshape(*scales.shape, *[1] * missing)
+    target.parameter.copy_(target.parameter * factors)  # in the wider dtype of the two, rounded once
 
 
 def _layer_parameters(module: nn.Module) -> Iterator[tuple[str, Kind]]:

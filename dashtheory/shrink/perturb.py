@@ -26,7 +26,7 @@ def shrink_and_perturb_(
 
     With `fresh`, the form of Ash & Adams (NeurIPS 2020, arXiv:1910.08475, authors' code):
 
-        w <- shrink w + perturb w_fresh        every trainable parameter; buffers (such as running batch-norm
+        w <- shrink w + perturb w_fresh        every trainable parameter; all buffers (running batch-norm
                                                statistics) become those of `fresh`
 
     Other papers name the amount *removed*: FIRE and Hare & Tortoise write (1 - c) w + c w_0 with the run's own
@@ -85,7 +85,7 @@ def _check_fresh(model: nn.Module, fresh: nn.Module) -> None:
                 f"{_shape(there)}",
                 "Build it with the factory that built the model.",
             )
-        if here is there:
+        if any(there is ours_too for ours_too in ours.values()):
             fail("fresh", "must share no tensor with `model`", f"a shared {name}", "Build a new model.")
 
 
