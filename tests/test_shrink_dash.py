@@ -969,11 +969,11 @@ def test_a_model_whose_copy_computes_with_the_original_is_refused() -> None:
 def test_a_layer_whose_weight_is_a_property_is_refused_by_name() -> None:
     class Doubled(nn.Linear):
         @property
-        def weight(self) -> Tensor:  # type: ignore[override]
+        def weight(self) -> Tensor:
             return 2 * self.kernel
 
         @weight.setter
-        def weight(self, value: nn.Parameter) -> None:
+        def weight(self, value: Tensor) -> None:
             self.kernel = value
 
     layer = Doubled(3, 2)
