@@ -8,6 +8,7 @@ One experiment at three levels of realism, and what the levels share:
     shrink      the rules between stages: DASH, S&P
     record      one tidy table with provenance for every level
     plot        one visual language
+    theory      level 1 in closed form, without sampling
 
 Submodules are imported on first use, so `import dashtheory` stays light (no torch, no numba).
 Paper: Shin, Oh, Cho, Yun, "DASH: Warm-Starting Neural Network Training in Stationary Settings
@@ -19,7 +20,7 @@ from types import ModuleType
 
 from dashtheory._version import __version__
 
-_SUBMODULES = ("deep", "discrete", "plot", "protocol", "record", "shrink")
+_SUBMODULES = ("deep", "discrete", "plot", "protocol", "record", "shrink", "theory")
 __all__ = ["__version__", *_SUBMODULES]
 
 

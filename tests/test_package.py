@@ -19,6 +19,7 @@ ALLOWED = {
     "shrink": set(),
     "protocol": {"shrink"},
     "discrete": {"record", "parallel"},
+    "theory": {"discrete", "record", "parallel"},
     "deep": {"protocol", "shrink", "record", "parallel"},
     "parallel": set(),
     "command": {"parallel", "plot", "record"},

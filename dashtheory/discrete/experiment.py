@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dashtheory._check import choice, fail, integer, real
 from dashtheory.discrete.accuracy import test_accuracy
@@ -71,12 +74,7 @@ def run_discrete(config: DiscreteConfig, seed: int, experiment: str, report: Rep
     Returns: tidy table with test_accuracy (fraction), learned_features, memorized_samples and
         active_samples (non-zero-gradient samples at the start of the stage), for each rule and stage.
     """
-    probabilities = paper_probabilities(
-        numpy_stream(seed, "probabilities"),
-        num_classes=config.num_classes,
-        num_features=config.num_features,
-        max_probability=config.max_probability,
-    )
+    probabilities = draw_probabilities(config, seed)
     per_chunk = config.chunk_size // config.num_classes
     data = sample_packed(probabilities, per_chunk * config.num_stages, numpy_stream(seed, "data"))
     per_class = config.num_test // config.num_classes
@@ -85,23 +83,34 @@ def run_discrete(config: DiscreteConfig, seed: int, experiment: str, report: Rep
     for done, rule in enumerate(config.rules):
         report(done / len(config.rules), rule)
         result = simulate(data, per_chunk, gamma=config.gamma, tau=config.tau, rule=rule)
-        metrics: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = {
+        metrics = {
             "test_accuracy": test_accuracy(result.learned, test, config.tau),
             "learned_features": result.num_learned,
             "memorized_samples": result.num_memorized,
             "active_samples": result.active_at_start,
         }
-        rows += [
-            {
-                "level": "discrete",
-                "experiment": experiment,
-                "rule": rule,
-                "seed": seed,
-                "stage": stage + 1,
-                "metric": metric,
-                "value": float(values[stage]),
-            }
-            for stage in range(config.num_stages)
-            for metric, values in metrics.items()
-        ]
+        rows += metric_rows(experiment, rule, seed, metrics)
     return make_table(rows)
+
+
+def draw_probabilities(config: DiscreteConfig, seed: int) -> NDArray[np.float64]:
+    """Feature probabilities (C, K) of a seed, from its stream "probabilities"."""
+    return paper_probabilities(
+        numpy_stream(seed, "probabilities"),
+        num_classes=config.num_classes,
+        num_features=config.num_features,
+        max_probability=config.max_probability,
+    )
+
+
+def metric_rows(
+    experiment: str, rule: str, seed: int, metrics: Mapping[str, NDArray[Any]]
+) -> list[dict[str, object]]:
+    """Rows of the tidy table for metrics given stage by stage, each (J,)."""
+    num_stages = len(next(iter(metrics.values())))
+    run = {"level": "discrete", "experiment": experiment, "rule": rule, "seed": seed}
+    return [
+        {**run, "stage": stage + 1, "metric": metric, "value": float(values[stage])}
+        for stage in range(num_stages)
+        for metric, values in metrics.items()
+    ]

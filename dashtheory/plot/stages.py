@@ -11,12 +11,15 @@ from dashtheory.plot.style import rule_style, sort_rules
 from dashtheory.record import BANDS, Band, summarize
 
 
-def draw_stages(ax: Axes, table: pd.DataFrame, metric: str, *, band: Band = "sd", scale: float = 1.0) -> Axes:
+def draw_stages(
+    ax: Axes, table: pd.DataFrame, metric: str, *, band: Band = "sd", scale: float = 1.0, line: bool = True
+) -> Axes:
     """Draw the mean over seeds of `metric` by stage, with a band, for every rule in the table.
 
     Args:
         ax: where to draw. table: tidy table. metric: its name there.
         band: kind of band, named in the figure by `describe_band`. scale: factor on the values (100: per cent).
+        line: join the means by a line; without it they are points, for a figure whose lines are predictions.
     Returns: `ax`.
     """
     summary = summarize(table, metric, band)
@@ -32,7 +35,7 @@ def draw_stages(ax: Axes, table: pd.DataFrame, metric: str, *, band: Band = "sd"
             rows["stage"],
             scale * rows["mean"],
             color=look.color,
-            linestyle=look.linestyle,
+            linestyle=look.linestyle if line else "none",
             marker=look.marker,
             markevery=(place * every // len(rules), every),
             label=look.label,
@@ -42,12 +45,30 @@ def draw_stages(ax: Axes, table: pd.DataFrame, metric: str, *, band: Band = "sd"
     return ax
 
 
-def describe_band(table: pd.DataFrame, band: Band) -> str:
+def draw_prediction(ax: Axes, table: pd.DataFrame, metric: str, *, scale: float = 1.0) -> Axes:
+    """Draw the mean over seeds of a predicted metric by stage, a dashed line per rule without band or label.
+
+    Where the predictions of the first and the last rule coincide, their dashes alternate, so that both show.
+
+    Args and Returns: as `draw_stages`.
+    """
+    summary = summarize(table, metric, "range")
+    rules = sort_rules(summary["rule"].tolist())
+    for place, rule in enumerate(rules):
+        rows = summary[summary["rule"] == rule]
+        offset = 3 * place / max(len(rules) - 1, 1)
+        dashes = (offset, (3, 3))
+        ax.plot(rows["stage"], scale * rows["mean"], color=rule_style(rule).color, linestyle=dashes, zorder=3)
+    return ax
+
+
+def describe_band(table: pd.DataFrame, band: Band, *, line: bool = True) -> str:
     """Words for what lines and bands are, with n, for the foot of a figure."""
     num_seeds = table["seed"].nunique()
+    means = "lines" if line else "points"
     if num_seeds == 1:
-        return "lines: one seed, no band"
-    return f"lines: mean of n = {num_seeds} seeds; bands: {BANDS[band]} over these seeds"
+        return f"{means}: one seed, no band"
+    return f"{means}: mean of n = {num_seeds} seeds; bands: {BANDS[band]} over these seeds"
 
 
 def add_heading(figure: Figure, title: str, setting: str, foot: str) -> None:
