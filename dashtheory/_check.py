@@ -7,6 +7,8 @@ import numbers
 from collections.abc import Iterable
 from typing import NoReturn
 
+import numpy as np
+
 
 def fail(argument: str, rule: str, value: object, fix: str) -> NoReturn:
     """Raise the one kind of error this package has for bad input.
@@ -60,4 +62,11 @@ def choice(argument: str, value: object, options: Iterable[str]) -> str:
     known = list(options)
     if not isinstance(value, str) or value not in known:
         fail(argument, f"must be one of {', '.join(known)}", repr(value), "Choose a name from the list.")
+    return value
+
+
+def numpy_generator(argument: str, value: object) -> np.random.Generator:
+    """Return `value` if it is a numpy Generator; a seed or the global state is refused."""
+    if not isinstance(value, np.random.Generator):
+        fail(argument, "must be a numpy Generator", repr(value), "Make one: numpy.random.default_rng(seed).")
     return value

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
 import sys
+import threading
 import time
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
@@ -24,12 +26,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dashtheory._check import fail, integer
-from dashtheory.parallel import Job, run_jobs
+from dashtheory.parallel import Job, interrupts_held, run_jobs
 from dashtheory.plot import save_figure, style
 from dashtheory.record import (
     KeptRuns,
     concatenate,
     load_table,
+    only_one,
     provenance,
     save_table,
     usable_cores,
@@ -65,40 +68,80 @@ class Script(Generic[Config]):
 
 
 def main(script: Script[Any], arguments: Sequence[str] | None = None) -> int:
-    """Run a script's command line; return its exit status (0, 2 for bad input, 130 for an interrupt)."""
+    """Run a script's command line.
+
+    Returns: the exit status: 0, 2 for bad input, 130 for an interrupt, 143 for SIGTERM.
+    """
     mpl.use("Agg")
     parser = _parser(script)
     options = parser.parse_args(arguments)
     try:
-        _run(script, options)
-    except (ValueError, OSError, MemoryError, BrokenProcessPool) as error:
-        first = " ".join(str(error).split()) or type(error).__name__
-        print(f"{parser.prog}: {first}", file=sys.stderr)  # noqa: T201
-        return 2
+        with _terminable():
+            _run(script, options)
+    except (ValueError, MemoryError) as error:
+        text, status = " ".join(str(error).split()) or "out of memory; try smaller sizes", 2
+    except OSError as error:
+        reason = f"{error.strerror or error}"
+        text, status = f"--out must be able to take the results, got '{options.out}' ({reason}). {_GO_ON}", 2
+    except _Terminated:
+        text, status = f"terminated. {_GO_ON}", 143
     except KeyboardInterrupt:
-        text = "stopped; finished runs are kept, and the same command goes on from there"
-        print(f"{parser.prog}: {text}", file=sys.stderr)  # noqa: T201
-        return 130
-    return 0
+        text, status = f"stopped. {_GO_ON}", 130
+    else:
+        return 0
+    print(f"{parser.prog}: {text}", file=sys.stderr)  # noqa: T201
+    return status
+
+
+_GO_ON = "Finished runs are kept; the same command goes on from there."
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, taken like Ctrl-C."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that workers end and nothing is left half done."""
+
+    def stop(number: int, frame: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(script: Script[Any], options: argparse.Namespace) -> None:
     config, seeds = _configuration(script, options)
-    out = writable_folder("--out", options.out)
-    path = out / f"{script.name}.csv"
+    path = Path(options.out) / f"{script.name}.csv"
     if options.redraw:
-        config = _saved_configuration(script, path)
-    else:
-        _compute(script, config, seeds, options, path)
+        _draw(script, _saved_configuration(script, path), path)
+        return
+    writable_folder("--out", options.out)
+    with only_one(path.parent / ".partial" / f"{script.name}.lock", "--out"):
+        kept = _compute(script, config, seeds, options, path)
+        _draw(script, config, path)
+        kept.forget()
+
+
+def _draw(script: Script[Any], config: Any, path: Path) -> None:
+    """Draw the saved table."""
     table, _ = load_table(path)
     with style():
-        figure = script.draw(table, config)
-        pictures = save_figure(figure, path.with_suffix(""))
+        pictures = save_figure(script.draw(table, config), path.with_suffix(""))
     names = ", ".join(str(written) for written in (*pictures, path, path.with_suffix(".json")))
     print(f"wrote {names}")  # noqa: T201
 
 
-def _compute(script: Script[Any], config: Any, seeds: list[int], options: argparse.Namespace, path: Path) -> None:
+def _compute(
+    script: Script[Any], config: Any, seeds: list[int], options: argparse.Namespace, path: Path
+) -> KeptRuns:
     """Run what has not been kept by an earlier call, and save the table with its provenance."""
     started = time.perf_counter()
     facts = script.facts()
@@ -110,7 +153,8 @@ def _compute(script: Script[Any], config: Any, seeds: list[int], options: argpar
     missing = [job for job in jobs if job.name not in found]
     if missing:
         for done in run_jobs(missing, num_workers=options.jobs, total=len(jobs)):
-            kept.keep(done.name, done.table, done.seconds)
+            with interrupts_held():
+                kept.keep(done.name, done.table, done.seconds)
             found[done.name] = done.table, done.seconds
     made = provenance(
         experiment=script.name,
@@ -121,7 +165,7 @@ def _compute(script: Script[Any], config: Any, seeds: list[int], options: argpar
         data=facts,
     )
     save_table(concatenate(found[job.name][0] for job in jobs), path, {"quick": options.quick, **made})
-    kept.forget()
+    return kept
 
 
 def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[Any, list[int]]:
@@ -131,6 +175,8 @@ def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[An
         for field in dataclasses.fields(script.config)
         if (value := getattr(options, field.name)) is not None
     }
+    if options.redraw and (given or options.seeds is not None or options.quick):
+        fail("--redraw", "must come without --quick, --seeds and options of the experiment", "some", "Drop them.")
     config = script.config(**{**(script.quick if options.quick else {}), **given})
     usual = script.quick_seeds if options.quick else script.num_seeds
     num_seeds = usual if options.seeds is None else options.seeds
@@ -140,23 +186,38 @@ def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[An
 
 
 def _saved_configuration(script: Script[Any], path: Path) -> Any:
+    """The configuration that the saved table was made with; every field must be there, and nothing else."""
+    if not path.exists():
+        fail("--redraw", f"must find a table of {script.name}", f"no '{path}'", "Run without --redraw first.")
     _, facts = load_table(path)
-    saved = facts.get("config")
+    saved, kinds = facts.get("config"), typing.get_type_hints(script.config)
     if facts.get("experiment") != script.name or not isinstance(saved, dict):
         fail("--redraw", f"must find a table of {script.name}", f"'{path}'", "Run without --redraw first.")
-    return script.config(**{k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()})
+    if set(saved) != {field.name for field in dataclasses.fields(script.config)}:
+        fail("--redraw", "must find this version's configuration", f"other fields in '{path}'", "Run it again.")
+    try:
+        return script.config(**{name: _restored(value, kinds[name]) for name, value in saved.items()})
+    except (TypeError, ValueError) as error:
+        fail("--redraw", "must find a valid configuration", f"'{path}' ({error})", "Run it again.")
+
+
+def _restored(value: Any, kind: Any) -> Any:
+    """A value of a field from what JSON held: lists were tuples, and infinity was text."""
+    if isinstance(value, list):
+        return tuple(value)
+    return float(value) if kind is float and isinstance(value, str) else value
 
 
 def _parser(script: Script[Any]) -> argparse.ArgumentParser:
-    parser = _OneLineParser(prog=f"{script.name}.py", description=script.summary)
+    parser = _OneLineParser(prog=f"{script.name}.py", description=script.summary, allow_abbrev=False)
     toy = ", ".join(f"{name} {_shown(value)}" for name, value in script.quick.items())
     parser.add_argument(
         "--out",
-        type=Path,
+        type=_folder,
         default=Path("figures"),
         help="folder for picture, table, provenance (default: figures)",
     )
-    parser.add_argument("--seeds", type=int, help=f"number of seeds (default: {script.num_seeds})")
+    parser.add_argument("--seeds", type=int, help=f"number of seeds: 0, 1, ... (default: {script.num_seeds})")
     parser.add_argument("--jobs", type=int, default=usable_cores(), help="processes (default: all cores)")
     parser.add_argument("--quick", action="store_true", help=f"toy size: {toy}")
     parser.add_argument("--redraw", action="store_true", help="draw again from the saved table; compute nothing")
@@ -176,11 +237,17 @@ def _reader(kind: Any) -> Callable[[str], object]:
         entry = typing.get_args(kind)[0]
 
         def read_many(text: str) -> object:
-            return tuple(entry(part) for part in text.split(",") if part)
+            return tuple(entry(part.strip()) for part in text.split(",") if part.strip())
 
         read_many.__name__ = f"list of {entry.__name__}"
         return read_many
     return typing.cast(Callable[[str], object], kind)
+
+
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must name a folder, got ''")
+    return Path(text)
 
 
 def _shown(default: object) -> str:
@@ -191,4 +258,4 @@ class _OneLineParser(argparse.ArgumentParser):
     """Errors in one line, without the usage block."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")

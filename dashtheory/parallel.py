@@ -13,12 +13,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from dashtheory._check import fail
 
 Report = Callable[[float, str], None]
 """`report(share_done, text)`: how far a run is (0 to 1), and a few words on where it is."""
@@ -68,20 +71,26 @@ def run_jobs(jobs: list[Job], *, num_workers: int, total: int | None = None) -> 
     finished_before = (total or len(jobs)) - len(jobs)
     try:
         with _Display(total or len(jobs), finished_before) as display:
-            with _interrupts_held():
+            with interrupts_held():
                 pending = {executor.submit(_call, job): job for job in jobs}
             while pending:
                 done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
                 display.update(outbox)
                 for future in sorted(done, key=lambda future: future.exception() is not None):
-                    yield _finish(future, pending.pop(future), display)
+                    run = _finished(future, pending.pop(future))
+                    yield run  # the caller saves it; only then is it announced
+                    display.finish(run)
     finally:
         _stop(executor)
 
 
-def _finish(future: Future[tuple[pd.DataFrame, float]], job: Job, display: _Display) -> Done:
-    table, seconds = future.result()
-    display.finish(job.name, seconds)
+def _finished(future: Future[tuple[pd.DataFrame, float]], job: Job) -> Done:
+    try:
+        table, seconds = future.result()
+    except BrokenProcessPool:
+        fail(f"run {job.name}", "must not be killed", "a dead process", "If memory ran out, use fewer --jobs.")
+    except RuntimeError as error:  # torch's word for what it cannot allocate or compute
+        fail(f"run {job.name}", "must end without an error", str(error).split("\n", 1)[0], "Try smaller sizes.")
     return Done(name=job.name, table=table, seconds=seconds)
 
 
@@ -98,13 +107,26 @@ def _call(job: Job) -> tuple[pd.DataFrame, float]:
 
 
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold back Ctrl-C; processes started inside never get it, so that ending them is left to this one."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def interrupts_held() -> Iterator[None]:
+    """Hold back Ctrl-C and SIGTERM until the end of the block; then they act.
+
+    Processes started inside never get Ctrl-C: ending them is left to this one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda got, frame: received.append(got)) for number in signals}
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what a new process inherits
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for held in received:
+            signal.raise_signal(held)
 
 
 def _start_worker(outbox: Any) -> None:
@@ -138,6 +160,7 @@ class _Display:
         self.console = Console(stderr=True)
         self.total, self.finished = total, finished
         self.bars: dict[str, TaskID] = {}
+        self.shares: dict[str, float] = {}
         self.progress = Progress(
             TextColumn("{task.description:<22}"),
             BarColumn(bar_width=30),
@@ -149,6 +172,8 @@ class _Display:
         )
 
     def __enter__(self) -> _Display:
+        if not self.console.is_terminal:
+            self.console.print(f"  {self.total} runs ...")
         self.progress.start()
         self.whole = self.progress.add_task("all runs", total=self.total, completed=self.finished, text="")
         if self.finished:
@@ -167,14 +192,16 @@ class _Display:
                 return
             if name not in self.bars:
                 self.bars[name] = self.progress.add_task(name, total=1.0, text="")
+            self.shares[name] = share
             self.progress.update(self.bars[name], completed=share, text=text)
+            self.progress.update(self.whole, completed=self.finished + sum(self.shares.values()))
 
-    def finish(self, name: str, seconds: float) -> None:
+    def finish(self, run: Done) -> None:
         """Replace the job's bar by a line."""
         self.finished += 1
-        if name in self.bars:
-            self.progress.remove_task(self.bars.pop(name))
-        self.progress.update(self.whole, completed=self.finished)
-        self.console.print(
-            f"  [{self.finished}/{self.total}] {name}  {seconds:.1f} s", highlight=False, markup=False
-        )
+        self.shares.pop(run.name, None)
+        if run.name in self.bars:
+            self.progress.remove_task(self.bars.pop(run.name))
+        self.progress.update(self.whole, completed=self.finished + sum(self.shares.values()))
+        line = f"  [{self.finished}/{self.total}] {run.name}  {run.seconds:.1f} s"
+        self.console.print(line, highlight=False, markup=False)

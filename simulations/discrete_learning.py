@@ -45,14 +45,21 @@ def draw(table: pd.DataFrame, config: DiscreteConfig) -> Figure:
     panels = (
         ("test_accuracy", 100.0, "test accuracy (%)", "Generalisation"),
         ("learned_features", 1.0, f"learned features (of {config.num_classes * config.num_features})", "Features"),
-        ("active_samples", 1.0, "non-zero-gradient samples\nat the start of the stage", "Training time"),
+        (
+            "active_samples",
+            1.0,
+            "non-zero-gradient samples\nat the start of the stage (log scale)",
+            "Training time",
+        ),
     )
     for ax, (metric, scale, label, title) in zip(axes, panels, strict=True):
         draw_stages(ax, table, metric, scale=scale, line=False)
         draw_prediction(ax, table, PREDICTED + metric, scale=scale)
         ax.set(ylabel=label, title=title)
     axes[2].set_yscale("log")
-    axes[1].plot([], [], color="#444444", linestyle=(0, (3, 3)), label="closed form, no sampling")
+    axes[1].plot(
+        [], [], color="#444444", linestyle=(0, (3, 3)), label="closed form, no sampling\n(cold and ideal coincide)"
+    )
     axes[1].legend(loc="center right", bbox_to_anchor=(1.0, 0.48))
     setting = (
         f"discrete world: C = {config.num_classes} classes, K = {config.num_features} features per class, "
@@ -60,9 +67,10 @@ def draw(table: pd.DataFrame, config: DiscreteConfig) -> Figure:
         f"feature probabilities uniform on [0, {config.max_probability:g}]"
     )
     figure.subplots_adjust(left=0.062, right=0.988, top=0.79, bottom=0.185, wspace=0.29)
+    claim = "A warm-started learner keeps its noise and stops learning features"
     add_heading(
         figure,
-        "A warm-started learner keeps its noise and stops learning features",
+        claim if config == DiscreteConfig() else "Features and noise as sets, a setting of your own",
         setting,
         describe_band(table, "sd", line=False) + "; dashed: mean over the same seeds of the closed form",
     )

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dashtheory.command import main
 from dashtheory.parallel import run_jobs
-from dashtheory.record import load_table
+from dashtheory.record import load_table, only_one
+from dashtheory.record.provenance import plain
 from tests.toys import TOY, ToyConfig, plan
 
 ROOT = Path(__file__).parents[1]
@@ -63,6 +68,12 @@ def test_the_table_does_not_depend_on_the_number_of_processes(tmp_path: Path) ->
         (["--seeds", "-2"], "--seeds must be an integer >= 1, got -2"),
         (["--colour", "red"], "unrecognized arguments: --colour red"),
         (["--error", "the data is\n  torn"], "the data is torn"),
+        (["--error", "torch cannot\nallocate"], "run cold-1 must end without an error, got torch cannot. Try"),
+        (["--slo", "3"], "unrecognized arguments: --slo 3 (see --help)"),
+        (["--out", ""], "argument --out: must name a folder, got ''"),
+        (["--redraw", "--slope", "3"], "--redraw must come without --quick, --seeds and options"),
+        (["--redraw", "--quick"], "--redraw must come without --quick"),
+        (["--redraw"], "--redraw must find a table of toy, got no '"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
@@ -73,7 +84,7 @@ def test_bad_input_is_one_line_and_status_2(
     except SystemExit as stop:
         status = int(str(stop.code))
     assert status == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("  [")]
+    lines = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("  ")]
     assert len(lines) == 1
     assert lines[0].startswith("toy.py: ")
     assert words in lines[0]
@@ -106,6 +117,84 @@ def test_redrawing_uses_the_saved_table_and_computes_nothing(
     capsys.readouterr()
     assert call(tmp_path / "out", "--redraw") == 2
     assert "--redraw must find a table of toy" in capsys.readouterr().err
+
+
+def test_lists_may_have_spaces(tmp_path: Path) -> None:
+    assert call(tmp_path, "--rules", "warm, cold", "--quick") == 0
+    assert set(load_table(tmp_path / "toy.csv")[0]["rule"]) == {"warm", "cold"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda config: {**config, "colour": "red"}, "other fields"),
+        (lambda config: {key: value for key, value in config.items() if key != "slope"}, "other fields"),
+        (lambda config: {**config, "slope": -1.0}, "slope must be a number"),
+        (lambda config: {**config, "slope": [1]}, "slope must be a number"),
+        (lambda config: [], "must find a table of toy"),
+    ],
+)
+def test_redrawing_never_invents_a_configuration(
+    tmp_path: Path, damage: Callable[[Any], Any], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(tmp_path) == 0
+    facts = json.loads((tmp_path / "toy.json").read_text())
+    (tmp_path / "toy.json").write_text(json.dumps({**facts, "config": damage(facts["config"])}))
+    assert call(tmp_path, "--redraw") == 2
+    assert words in capsys.readouterr().err
+
+
+def test_infinite_options_survive_strict_json(tmp_path: Path) -> None:
+    assert call(tmp_path, "--pause", "0", "--num-stages", "1") == 0
+    facts = json.loads((tmp_path / "toy.json").read_text())
+    facts["config"]["slope"] = "inf"
+    (tmp_path / "toy.json").write_text(json.dumps(facts))
+    assert call(tmp_path, "--redraw") == 2  # this field must be finite, and it was read as a number
+    assert plain({"gamma": float("inf")}) == {"gamma": "inf"}
+
+
+def test_a_picture_that_cannot_be_written_loses_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log"
+    with monkeypatch.context() as patch:
+        patch.setattr("dashtheory.command.save_figure", full_disk)
+        assert call(tmp_path / "out", "--log", str(log)) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "--out must be able to take the results" in message
+    assert "No space left on device" in message
+    assert "Finished runs are kept" in message
+    ran = log.read_text()
+    assert call(tmp_path / "out", "--log", str(log)) == 0
+    assert log.read_text() == ran
+
+
+def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_second_call_on_the_same_results_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with only_one(tmp_path / ".partial" / "toy.lock", "--out"):
+        assert call(tmp_path) == 2
+        assert "--out must be used by one call at a time" in capsys.readouterr().err
+    assert call(tmp_path) == 0
+    assert not (tmp_path / ".partial").exists()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_announced_as_finished_is_saved(tmp_path: Path, number: int, status: int) -> None:
+    options = ["--out", str(tmp_path), "--pause", "0.5", "--jobs", "1", "--rules", "cold"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.toys", *options], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "[1/2] cold-0" in line:
+                process.send_signal(number)
+                break
+        process.stderr.read()
+    assert process.returncode == status
+    assert len(list(tmp_path.glob(".partial/toy/*/cold-0.json"))) == 1
 
 
 def test_an_error_in_a_run_keeps_the_finished_ones(tmp_path: Path) -> None:
@@ -165,8 +254,7 @@ def test_an_interrupt_ends_with_status_130_and_says_how_to_go_on(tmp_path: Path)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert (
-        errors.splitlines()[-1]
-        == "toy.py: stopped; finished runs are kept, and the same command goes on from there"
+        errors.splitlines()[-1] == "toy.py: stopped. Finished runs are kept; the same command goes on from there."
     )
     assert "Traceback" not in errors
 
@@ -212,6 +300,6 @@ def test_help_shows_every_field_with_its_default(capsys: pytest.CaptureFixture[s
     assert "--slope X of the line (default: 2.0)" in text
     assert "--rules X names (default: cold,warm)" in text
     assert "--out OUT folder for picture, table, provenance (default: figures)" in text
-    assert "--seeds SEEDS number of seeds (default: 2)" in text
+    assert "--seeds SEEDS number of seeds: 0, 1, ... (default: 2)" in text
     assert "--quick toy size: num_stages 1" in text
     assert "None" not in text

@@ -272,3 +272,11 @@ def test_paper_probabilities_spread_over_their_range() -> None:
 def test_paper_probabilities_refuse_bad_input_by_name_and_value(argument: str, value: Any, told: str) -> None:
     with pytest.raises(ValueError, match=f"^{argument} must .*{told}"):
         paper_probabilities(np.random.default_rng(0), **{argument: value})
+
+
+@pytest.mark.parametrize("seed", [0, None, np.random.RandomState(0)])
+def test_a_seed_in_place_of_a_generator_is_refused(seed: object) -> None:
+    with pytest.raises(ValueError, match=r"generator must be a numpy Generator.*default_rng"):
+        paper_probabilities(seed)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"generator must be a numpy Generator"):
+        sample_packed([[0.5]], 3, seed)  # type: ignore[arg-type]

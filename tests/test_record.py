@@ -34,8 +34,8 @@ def row(**changes: object) -> dict[str, object]:
 def test_saved_numbers_read_back_to_the_bit(values: list[float], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("table") / "t.csv"
     table = make_table(row(stage=i, value=value) for i, value in enumerate(values))
-    save_table(table, path, {"fact": 1})
-    loaded, facts = load_table(path)
+    save_table(table, str(path), {"fact": 1})
+    loaded, facts = load_table(str(path))
     assert np.array_equal(loaded["value"].to_numpy(), np.array(values), equal_nan=True)
     pd.testing.assert_frame_equal(loaded, table)
     assert facts["fact"] == 1
@@ -177,6 +177,11 @@ def test_summary_of_numbers_checked_by_hand() -> None:
     assert (ends["low"], ends["mean"], ends["high"]) == (1.0, 3.0, 6.0)
     single = summarize(make_table([row()]), "m", "sd").iloc[0]
     assert (single["low"], single["high"]) == (0.5, 0.5)
+
+
+def test_a_missing_number_is_never_averaged_away() -> None:
+    with pytest.raises(ValueError, match="table must have a number in every row of m, got 1 NaN"):
+        summarize(make_table([row(), row(seed=1, value=float("nan"))]), "m")
 
 
 def test_unknown_metric_and_band_are_named() -> None:

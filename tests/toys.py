@@ -40,7 +40,7 @@ def run_line(config: ToyConfig, rule: str, seed: int, report: Report) -> pd.Data
     report(0.5, "half way")
     time.sleep(config.pause)
     if config.error and seed == 1:
-        raise ValueError(config.error)
+        raise (RuntimeError if config.error.startswith("torch") else ValueError)(config.error)
     return make_table(
         {
             "level": "toy",

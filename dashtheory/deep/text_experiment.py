@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 import torch
 
-from dashtheory._check import fail, real
+from dashtheory._check import choice, fail, real
 from dashtheory.deep.text import python_topics, text_stream
 from dashtheory.deep.transformer import CharTransformer, TransformerConfig
 from dashtheory.parallel import Report
@@ -52,6 +52,8 @@ class TextConfig:
             )
         real("learning_rate", self.learning_rate, low=0, open_low=True, fix="It is a step size.")
         for rule in self.rules:
+            choice("rules", rule, RULES)
+        for rule in RULES:  # options of rules that are not run are recorded too, so they are checked too
             self.rule(rule)
         self.model()
         self.training()

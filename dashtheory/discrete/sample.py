@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dashtheory._check import fail, integer, real
+from dashtheory._check import fail, integer, numpy_generator, real
 from dashtheory.discrete.packed import PackedFeatures
 
 
@@ -27,6 +27,7 @@ def paper_probabilities(
     Returns: float64 (C, K).
     Raises: ValueError if a size is not positive or `max_probability` lies outside [0, 1].
     """
+    generator = numpy_generator("generator", generator)
     num_classes = integer("num_classes", num_classes, minimum=1, fix="Give the number of classes.")
     num_features = integer("num_features", num_features, minimum=1, fix="Give the features per class.")
     top = real("max_probability", max_probability, low=0, high=1, fix="It is a probability.")
@@ -69,6 +70,7 @@ def sample_packed(probabilities: ArrayLike, num_samples: int, generator: np.rand
     Raises: ValueError for probabilities outside [0, 1] or n < 1.
     """
     values = check_probabilities(probabilities)
+    generator = numpy_generator("generator", generator)
     num_samples = integer("num_samples", num_samples, minimum=1, fix="Give the samples per class.")
     packed = np.zeros((*values.shape, -(-num_samples // 64) * 8), dtype=np.uint8)
     for index, probability in np.ndenumerate(values):

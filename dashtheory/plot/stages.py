@@ -12,7 +12,14 @@ from dashtheory.record import BANDS, Band, summarize
 
 
 def draw_stages(
-    ax: Axes, table: pd.DataFrame, metric: str, *, band: Band = "sd", scale: float = 1.0, line: bool = True
+    ax: Axes,
+    table: pd.DataFrame,
+    metric: str,
+    *,
+    band: Band = "sd",
+    scale: float = 1.0,
+    line: bool = True,
+    dodge: float = 0.0,
 ) -> Axes:
     """Draw the mean over seeds of `metric` by stage, with a band, for every rule in the table.
 
@@ -20,6 +27,8 @@ def draw_stages(
         ax: where to draw. table: tidy table. metric: its name there.
         band: kind of band, named in the figure by `describe_band`. scale: factor on the values (100: per cent).
         line: join the means by a line; without it they are points, for a figure whose lines are predictions.
+        dodge: shift of each rule against the next, in stages, where equal curves would hide each other; bands
+            become bars then.
     Returns: `ax`.
     """
     summary = summarize(table, metric, band)
@@ -28,12 +37,15 @@ def draw_stages(
     rules = sort_rules(summary["rule"].tolist())
     for place, rule in enumerate(rules):  # markers are staggered, so that equal curves both show
         rows, look = summary[summary["rule"] == rule], rule_style(rule)
-        ax.fill_between(
-            rows["stage"], scale * rows["low"], scale * rows["high"], color=look.color, alpha=0.16, linewidth=0
-        )
+        stages = rows["stage"] + dodge * (place - (len(rules) - 1) / 2)
+        low, mean, high = (scale * rows[name] for name in ("low", "mean", "high"))
+        if dodge:
+            ax.vlines(stages, low, high, color=look.color, linewidth=1.4)
+        else:
+            ax.fill_between(stages, low, high, color=look.color, alpha=0.16, linewidth=0)
         ax.plot(
-            rows["stage"],
-            scale * rows["mean"],
+            stages,
+            mean,
             color=look.color,
             linestyle=look.linestyle if line else "none",
             marker=look.marker,
@@ -62,13 +74,13 @@ def draw_prediction(ax: Axes, table: pd.DataFrame, metric: str, *, scale: float 
     return ax
 
 
-def describe_band(table: pd.DataFrame, band: Band, *, line: bool = True) -> str:
-    """Words for what lines and bands are, with n, for the foot of a figure."""
+def describe_band(table: pd.DataFrame, band: Band, *, line: bool = True, bars: bool = False) -> str:
+    """Words for what lines (or points) and bands (or bars) are, with n, for the foot of a figure."""
     num_seeds = table["seed"].nunique()
     means = "lines" if line else "points"
     if num_seeds == 1:
         return f"{means}: one seed, no band"
-    return f"{means}: mean of n = {num_seeds} seeds; bands: {BANDS[band]} over these seeds"
+    return f"{means}: mean of n = {num_seeds} seeds; {'bars' if bars else 'bands'}: {BANDS[band]} over these seeds"
 
 
 def add_heading(figure: Figure, title: str, setting: str, foot: str) -> None:

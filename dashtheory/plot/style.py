@@ -31,7 +31,7 @@ class RuleStyle:
 RULE_STYLES = {
     "cold": RuleStyle("cold", "#0072B2", "-", "o"),
     "warm": RuleStyle("warm", "#D55E00", (0, (5, 1.5)), "s"),
-    "ideal": RuleStyle("ideal", "#000000", (0, (1.2, 1.6)), "D"),
+    "ideal": RuleStyle("ideal (oracle)", "#000000", (0, (1.2, 1.6)), "D"),
     "sp": RuleStyle("S&P", "#CC79A7", (0, (6, 1.5, 1.2, 1.5)), "^"),
     "dash": RuleStyle("DASH", "#009E73", (0, (3, 1)), "v"),
 }

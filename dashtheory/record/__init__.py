@@ -1,6 +1,6 @@
 """One tidy table for every level, saved with its provenance, and kept runs for calls that were stopped."""
 
-from dashtheory.record.atomic import replacing, writable_folder, write_text
+from dashtheory.record.atomic import only_one, replacing, writable_folder, write_text
 from dashtheory.record.kept import KeptRuns
 from dashtheory.record.provenance import code_fingerprint, machine, provenance, usable_cores, versions
 from dashtheory.record.store import FORMAT, load_table, save_table
@@ -19,6 +19,7 @@ __all__ = [
     "load_table",
     "machine",
     "make_table",
+    "only_one",
     "provenance",
     "replacing",
     "save_table",

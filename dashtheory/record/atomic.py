@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -48,6 +49,34 @@ def writable_folder(argument: str, folder: Path) -> Path:
     except OSError as error:
         reason = error.strerror or str(error)
         fail(argument, "must be a folder that can be written", f"'{folder}' ({reason})", "Choose another folder.")
+
+
+@contextmanager
+def only_one(lock: Path, argument: str) -> Iterator[None]:
+    """Hold the file `lock` while the block runs; it goes when the block, or the process, ends.
+
+    Raises: ValueError that names `argument` if another process holds it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = lock.exists() and os.path.samestat(lock.stat(), os.fstat(handle.fileno()))
+        except BlockingIOError:
+            mine = False
+        if not mine:
+            fail(
+                argument,
+                "must be used by one call at a time",
+                f"'{lock}' in use",
+                "Wait for it, or choose another.",
+            )
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            if not any(lock.parent.iterdir()):
+                lock.parent.rmdir()
 
 
 def _umask() -> int:

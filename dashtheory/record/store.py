@@ -18,7 +18,7 @@ FORMAT = "dashtheory table 1"
 _FIX = "Make it again with the command that wrote it."
 
 
-def save_table(table: pd.DataFrame, path: Path, facts: Mapping[str, object]) -> None:
+def save_table(table: pd.DataFrame, path: Path | str, facts: Mapping[str, object]) -> None:
     """Write `table` to `path` (.csv) and `facts` beside it (.json), each atomically.
 
     The JSON file holds the sha256 of the CSV file, so that a pair torn apart by a crash is noticed by
@@ -26,17 +26,19 @@ def save_table(table: pd.DataFrame, path: Path, facts: Mapping[str, object]) -> 
 
     Raises: ValueError if the table is not tidy; OSError if a file cannot be written.
     """
+    path = Path(path)
     text = check_table(table, "table").to_csv(index=False, lineterminator="\n", na_rep="nan")
     header = {"format": FORMAT, "table_sha256": hashlib.sha256(text.encode()).hexdigest()}
     write_text(path, text)
-    write_text(path.with_suffix(".json"), json.dumps({**header, **facts}, indent=2) + "\n")
+    write_text(path.with_suffix(".json"), json.dumps({**header, **facts}, indent=2, allow_nan=False) + "\n")
 
 
-def load_table(path: Path) -> tuple[pd.DataFrame, dict[str, object]]:
+def load_table(path: Path | str) -> tuple[pd.DataFrame, dict[str, object]]:
     """Read a table and its facts.
 
     Raises: ValueError in one line if a file is missing, truncated, foreign, or not the pair that was saved.
     """
+    path = Path(path)
     facts = _load_facts(path.with_suffix(".json"))
     raw = _read(path)
     if hashlib.sha256(raw).hexdigest() != facts["table_sha256"]:

@@ -27,6 +27,14 @@ def summarize(table: pd.DataFrame, metric: str, band: Band = "sd") -> pd.DataFra
     if rows.empty:
         known = ", ".join(sorted(set(table["metric"])))
         fail("metric", f"must be one of {known}", repr(metric), "Choose a metric of the table.")
+    if rows["value"].isna().any():
+        got = f"{int(rows['value'].isna().sum())} NaN"
+        fail(
+            "table",
+            f"must have a number in every row of {metric}",
+            got,
+            "Leave rows out where nothing was measured.",
+        )
     groups = rows.groupby(["rule", "stage"])["value"]
     summary = groups.agg(mean="mean", low="min", high="max", sd="std", n="count").reset_index()
     if band == "sd":

@@ -178,6 +178,10 @@ def smoothed_descent(
     Raises: ValueError as `dash_`. Random draws of the model (dropout in training mode) start from the current
         state of the global stream, which is put back.
     """
+    if not isinstance(model, nn.Module):
+        fail("model", "must be a torch.nn.Module", type(model).__name__, "Pass the network itself.")
+    if not isinstance(batches, Iterable):
+        fail("batches", "must yield (input, target) pairs", type(batches).__name__, "Pass a list of chunks.")
     alpha = real("alpha", alpha, low=0, high=1, open_low=True, fix="The paper uses 0.3; 1 means newest only.")
     for target in targets(model):  # before the copy: a model that cannot be copied may be refused with a reason
         if not bool(target.parameter.isfinite().all()):
