@@ -28,7 +28,7 @@ figures: $(READY) ## regenerate every figure of simulations/ into figures/
 	@$(MAKE) --no-print-directory draw OPTIONS="$(OPTIONS)"
 
 quick: $(READY) ## draw every figure at toy size into build/quick/
-	@$(MAKE) --no-print-directory draw OPTIONS="--quick --out build/quick $(OPTIONS)"
+	@$(MAKE) --no-print-directory draw OPTIONS="--quick $(OPTIONS)"
 
 .PHONY: draw
 draw:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
+import inspect
 import signal
 import sys
 import threading
@@ -145,8 +147,10 @@ def _compute(
     """Run what has not been kept by an earlier call, and save the table with its provenance."""
     started = time.perf_counter()
     facts = script.facts()
+    source = Path(inspect.getsourcefile(script.plan) or "").read_bytes()
+    identity = {"config": config, "facts": facts, "script": hashlib.sha256(source).hexdigest()}
     jobs = script.plan(config, seeds)
-    kept = KeptRuns(path.parent / ".partial" / script.name, {"config": config, "facts": facts})
+    kept = KeptRuns(path.parent / ".partial" / script.name, identity)
     if options.fresh:
         kept.forget()
     found = {job.name: run for job in jobs if (run := kept.find(job.name)) is not None}
@@ -175,6 +179,8 @@ def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[An
         for field in dataclasses.fields(script.config)
         if (value := getattr(options, field.name)) is not None
     }
+    if options.out is None:
+        options.out = Path("build/quick" if options.quick else "figures")
     if options.redraw and (given or options.seeds is not None or options.quick):
         fail("--redraw", "must come without --quick, --seeds and options of the experiment", "some", "Drop them.")
     config = script.config(**{**(script.quick if options.quick else {}), **given})
@@ -214,8 +220,7 @@ def _parser(script: Script[Any]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--out",
         type=_folder,
-        default=Path("figures"),
-        help="folder for picture, table, provenance (default: figures)",
+        help="folder for picture, table, provenance (default: figures; with --quick: build/quick)",
     )
     parser.add_argument("--seeds", type=int, help=f"number of seeds: 0, 1, ... (default: {script.num_seeds})")
     parser.add_argument("--jobs", type=int, default=usable_cores(), help="processes (default: all cores)")

@@ -71,7 +71,7 @@ def run_jobs(jobs: list[Job], *, num_workers: int, total: int | None = None) -> 
     finished_before = (total or len(jobs)) - len(jobs)
     try:
         with _Display(total or len(jobs), finished_before) as display:
-            with interrupts_held():
+            with interrupts_held(), _one_thread_each():
                 pending = {executor.submit(_call, job): job for job in jobs}
             while pending:
                 done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -127,6 +127,19 @@ def interrupts_held() -> Iterator[None]:
             signal.signal(number, handler)
         for held in received:
             signal.raise_signal(held)
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes started inside use one thread for matrix products, whatever library computes them."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _start_worker(outbox: Any) -> None:

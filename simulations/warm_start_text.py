@@ -1,8 +1,9 @@
 """Warm-starting on real text: new data do not help a warm character transformer; shrinking repairs it (level 3).
 
-Claim: on chunks of one English text, all rules train to the same training loss, and the test loss of a warm-started
-transformer rises with every chunk while that of one trained from scratch falls; shrinking the weights before each
-stage (S&P, DASH) repairs it. Data: CPython's `pydoc_data.topics`, nothing is downloaded.
+Claim: on chunks of one English text, all rules train to the same training loss, and the test loss of a warm
+transformer rises with every chunk while that of one trained from scratch falls; shrinking the weights before
+each stage (S&P, DASH) repairs it. Data: CPython's `pydoc_data.topics`, which differ between Python versions (the
+table's provenance holds their hash); nothing is downloaded.
 
     python simulations/warm_start_text.py [--quick] [--rules cold,warm,sp,dash] [--lam 0.3] ...
 """

@@ -214,13 +214,13 @@ def test_a_killed_call_loses_no_finished_run_and_leaves_no_process(tmp_path: Pat
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     kept = tmp_path / "out" / ".partial" / "toy"
     deadline = time.monotonic() + 120
-    while len(list(kept.glob("*/*.json"))) < 2:
+    while len(list(kept.glob("*/[!.]*.json"))) < 2:
         assert time.monotonic() < deadline, "no run finished"
         assert process.poll() is None, "the call ended before it could be killed"
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    finished = {path.stem for path in kept.glob("*/*.json")}
+    finished = {path.stem for path in kept.glob("*/[!.]*.json")}
     started_before = log.read_text().split()
     time.sleep(1.5)  # an orphan would start the next run by now
     assert len(log.read_text().split()) <= len(started_before) + 1
@@ -245,6 +245,7 @@ def test_an_interrupt_ends_with_status_130_and_says_how_to_go_on(tmp_path: Path)
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # as from a terminal
     )
     deadline = time.monotonic() + 120
     while not (tmp_path / "log").exists():
@@ -299,7 +300,7 @@ def test_help_shows_every_field_with_its_default(capsys: pytest.CaptureFixture[s
     text = " ".join(capsys.readouterr().out.split())
     assert "--slope X of the line (default: 2.0)" in text
     assert "--rules X names (default: cold,warm)" in text
-    assert "--out OUT folder for picture, table, provenance (default: figures)" in text
+    assert "--out OUT folder for picture, table, provenance (default: figures; with --quick: build/quick)" in text
     assert "--seeds SEEDS number of seeds: 0, 1, ... (default: 2)" in text
     assert "--quick toy size: num_stages 1" in text
     assert "None" not in text

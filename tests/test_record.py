@@ -13,6 +13,7 @@ from dashtheory.record import (
     COLUMNS,
     KeptRuns,
     check_table,
+    code_fingerprint,
     concatenate,
     load_table,
     make_table,
@@ -36,7 +37,9 @@ def test_saved_numbers_read_back_to_the_bit(values: list[float], tmp_path_factor
     table = make_table(row(stage=i, value=value) for i, value in enumerate(values))
     save_table(table, str(path), {"fact": 1})
     loaded, facts = load_table(str(path))
-    assert np.array_equal(loaded["value"].to_numpy(), np.array(values), equal_nan=True)
+    numbers = [(value, np.signbit(value)) for value in values if not np.isnan(value)]
+    read = [(value, np.signbit(value)) for value in loaded["value"] if not np.isnan(value)]
+    assert read == numbers
     pd.testing.assert_frame_equal(loaded, table)
     assert facts["fact"] == 1
 
@@ -161,9 +164,12 @@ def test_concatenation_does_not_depend_on_which_run_finished_first() -> None:
     together = concatenate(parts)
     pd.testing.assert_frame_equal(together, concatenate(parts[::-1]))
     assert together["metric"].tolist()[:3] == ["z", "a", "b"]
-    assert (
-        together["seed"].tolist() == sorted(together["seed"].tolist()) or together["rule"].is_monotonic_increasing
-    )
+    assert together[["rule", "seed"]].drop_duplicates().to_numpy().tolist() == [
+        ["cold", 0],
+        ["cold", 1],
+        ["warm", 0],
+        ["warm", 1],
+    ]
 
 
 def test_summary_of_numbers_checked_by_hand() -> None:
@@ -203,3 +209,56 @@ def test_provenance_says_how_with_what_and_on_what_but_never_where() -> None:
     assert str(Path.cwd()) not in text
     assert socket.gethostname() not in text or len(socket.gethostname()) < 4
     assert f'"{getpass.getuser()}"' not in text
+
+
+def test_the_fingerprint_sees_every_file_its_name_and_its_content(tmp_path: Path) -> None:
+    def tree(name: str, files: dict[str, str]) -> str:
+        for path, text in files.items():
+            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / path).write_text(text)
+        return code_fingerprint(tmp_path / name)
+
+    base = {"a.py": "1", "part/b.py": "2"}
+    first = tree("first", base)
+    assert tree("same", base) == first
+    changed = (
+        {**base, "part/b.py": "3"},
+        {**base, "part/c.py": ""},
+        {"a.py": "1", "part/d.py": "2"},
+        {"a.py": "12", "part/b.py": ""},
+    )
+    prints = [tree(str(number), files) for number, files in enumerate(changed)]
+    assert len({first, *prints}) == 5
+
+
+def test_kept_runs_depend_on_code_and_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def key() -> str:
+        return KeptRuns(tmp_path, {"config": 1}).folder.name
+
+    first = key()
+    assert key() == first
+    with monkeypatch.context() as patch:
+        patch.setattr("dashtheory.record.kept.code_fingerprint", lambda: "another")
+        assert key() != first
+    with monkeypatch.context() as patch:
+        patch.setattr("dashtheory.record.kept.versions", lambda: {"torch": "0.0"})
+        assert key() != first
+    assert KeptRuns(tmp_path, {"config": 1, "script": "x"}).folder.name != first
+
+
+def test_provenance_holds_what_it_is_given_and_the_versions_that_run() -> None:
+    made = provenance(
+        experiment="e",
+        config={},
+        seeds=[3],
+        wall_seconds=1.23456,
+        runs={"b": 2.0, "a": 1.0},
+        data={"sha256": "x"},
+        device="some GPU",
+    )
+    assert made["wall_seconds"] == 1.235
+    assert made["run_seconds"] == {"a": 1.0, "b": 2.0}
+    assert made["data"] == {"sha256": "x"}
+    assert made["machine"]["device"] == "some GPU"  # type: ignore[index]
+    assert made["versions"]["numpy"] == np.__version__  # type: ignore[index]
+    assert made["versions"]["pandas"] == pd.__version__  # type: ignore[index]

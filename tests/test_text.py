@@ -1,5 +1,6 @@
 """The text stream and the character transformer."""
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 
 from dashtheory.deep import CharTransformer, Corpus, TransformerConfig, encode, python_topics, text_stream
 from dashtheory.deep.text_experiment import TextConfig, run_text, text_facts
+from dashtheory.protocol import Task, TrainConfig, run_stages
+from dashtheory.seeds import numpy_stream
 from dashtheory.shrink import Dash, ShrinkPerturb, Warm
 
 
@@ -115,6 +118,38 @@ def test_attention_agrees_with_a_loop_over_heads_and_positions() -> None:
     assert torch.allclose(block._attend(hidden), expected, atol=1e-12)  # type: ignore[operator]
 
 
+def test_the_network_is_its_transcription() -> None:
+    model = CharTransformer(SMALL, 11, torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():  # norms of their own, so that no part can be left out unnoticed
+        for name, parameter in model.named_parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
+    weights = dict(model.named_parameters())
+    codes = torch.randint(11, (3, 5), generator=torch.Generator().manual_seed(1))
+
+    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    def linear(x: torch.Tensor, name: str) -> torch.Tensor:
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    x = weights["symbols.weight"][codes] + weights["positions.weight"][torch.arange(5)]
+    for number in range(2):
+        at = f"blocks.{number}"
+        q, k, v = linear(norm(x, f"{at}.attention_norm"), f"{at}.query_key_value").split(8, -1)
+        mixed = torch.zeros_like(x)
+        for head in (slice(0, 4), slice(4, 8)):
+            scores = q[..., head] @ k[..., head].mT / 2
+            scores = scores.masked_fill(torch.ones(5, 5, dtype=torch.bool).triu(1), -torch.inf)
+            mixed[..., head] = scores.softmax(-1) @ v[..., head]
+        x = x + linear(mixed, f"{at}.projection")
+        inner = linear(norm(x, f"{at}.mlp_norm"), f"{at}.mlp.0")
+        inner = inner * (1 + torch.erf(inner / 2**0.5)) / 2
+        x = x + linear(inner, f"{at}.mlp.2")
+    assert torch.allclose(model(codes), linear(norm(x, "norm"), "head"), atol=1e-12)
+
+
 def test_the_initialisation_comes_from_the_generator_alone() -> None:
     torch.manual_seed(0)
     first = CharTransformer(SMALL, 11, torch.Generator().manual_seed(4)).state_dict()
@@ -175,3 +210,49 @@ def test_a_toy_run_is_reproducible_and_says_that_it_did_not_converge() -> None:
     assert (1, "mean_scale") not in values
     assert shares == sorted(shares)
     assert 0 < shares[0] <= shares[-1] < 1
+
+
+def test_a_run_is_the_protocol_on_the_seeds_stream_with_the_settings_given() -> None:
+    config = dataclasses.replace(TOY, learning_rate=5e-3, batch_size=4, lam=0.1, alpha=0.6, max_epochs=2)
+    found = run_text(config, "dash", 3, "toy", lambda share, text: None)
+    corpus = python_topics()
+    stream = text_stream(
+        corpus,
+        context=16,
+        chunk_windows=8,
+        num_chunks=2,
+        test_windows=8,
+        generator=numpy_stream(3, "data"),
+    )
+    sizes = TransformerConfig(num_layers=1, width=16, num_heads=2, context=16)
+    task = Task(
+        make_model=lambda generator: CharTransformer(sizes, len(corpus.symbols), generator),
+        make_optimizer=lambda parameters: torch.optim.Adam(parameters, lr=5e-3, fused=True),
+    )
+    train = TrainConfig(batch_size=4, criterion="loss", threshold=1.0, max_epochs=2)
+    expected = [
+        ("deep", "toy", "dash", 3, result.stage, metric, value)
+        for result in run_stages(stream, Dash(alpha=0.6, lam=0.1), task, train, seed=3)
+        for metric, value in result.metrics().items()
+    ]
+    assert list(found.itertuples(index=False, name=None)) == expected
+
+
+def test_seeds_shuffle_the_text() -> None:
+    options = {"context": 5, "chunk_windows": 8, "num_chunks": 3, "test_windows": 12}
+    first, again, other = (
+        text_stream(numbered(1000), **options, generator=np.random.default_rng(seed)).test.inputs
+        for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, first.sort(dim=0).values)
+
+
+def test_the_topics_are_joined_in_the_order_of_their_names() -> None:
+    from pydoc_data.topics import topics
+
+    corpus = python_topics()
+    start = "".join(corpus.symbols[code] for code in corpus.codes[:200].tolist())
+    assert "\n".join(topics[name] for name in sorted(topics)).startswith(start)
+    assert corpus.sha256 == hashlib.sha256("\n".join(topics[name] for name in sorted(topics)).encode()).hexdigest()

@@ -38,7 +38,7 @@ class CharTransformer(nn.Module):
 
     Input int64 (batch, time <= context), output (batch, time, symbols). Linear layers start as PyTorch starts
     them (weights and biases uniform on ± 1 / sqrt(inputs)), symbol and position embeddings as in GPT-2 (normal,
-    standard deviation 0.02).
+    standard deviation `config.embedding_std`). More time than `config.context` is an error of torch.
 
     Args:
         config: sizes. num_symbols: characters. generator: of the initialisation (CPU).

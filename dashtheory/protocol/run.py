@@ -6,6 +6,7 @@ that within a seed every rule sees the same data, the same first initialisation 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dashtheory._check import fail
 from dashtheory.protocol.stream import Examples, Stream, join
 from dashtheory.protocol.train import Scores, TrainConfig, Training, cross_entropy, evaluate, train
 from dashtheory.seeds import torch_stream
@@ -38,7 +40,7 @@ class Task:
 
     def fresh(self, generator: torch.Generator) -> Learner:
         """Build a learner from an initialisation stream."""
-        with _global_stream(generator):
+        with _global_stream(generator, self.device):
             model = self.make_model(generator).to(self.device)
         return Learner(model, self.make_optimizer(model.parameters()))
 
@@ -93,7 +95,8 @@ def run_stages(
         seed: root seed of the streams "init", "order", "layers" (dropout and the like) and "perturbation", each
             with the stage as its index.
         on_epoch: told the stage, the epochs done and their last scores; must not touch the run.
-    Raises: ValueError if a loss becomes NaN or infinite.
+    Yields: one `StageResult` per chunk.
+    Raises: ValueError if a training loss, or the test loss after a stage, is NaN or infinite.
     """
     chunks = tuple(chunk.to(task.device) for chunk in stream.chunks)
     test = stream.test.to(task.device)
@@ -102,7 +105,7 @@ def run_stages(
         report = None
         if stage > 1:
             learner, report = rule.apply(learner, _between(chunks[:stage], task, seed, stage))
-        with _global_stream(torch_stream(seed, "layers", stage)):
+        with _global_stream(torch_stream(seed, "layers", stage), task.device):
             training = train(
                 learner,
                 join(chunks[:stage]),
@@ -112,6 +115,13 @@ def run_stages(
                 on_epoch=_with_stage(on_epoch, stage),
             )
         scores = evaluate(learner.model, test, loss_fn=task.loss_fn)
+        if not math.isfinite(scores.loss):
+            fail(
+                "loss",
+                "must be finite on the test set",
+                f"{scores.loss} after stage {stage}",
+                "Train more slowly.",
+            )
         yield StageResult(stage=stage, training=training, test=scores, shrink=report, learner=learner)
 
 
@@ -125,9 +135,10 @@ def _between(chunks: tuple[Examples, ...], task: Task, seed: int, stage: int) ->
 
 
 @contextmanager
-def _global_stream(generator: torch.Generator) -> Iterator[None]:
-    """Seed torch's global streams from `generator` inside, and put them back after."""
-    with torch.random.fork_rng():
+def _global_stream(generator: torch.Generator, device: str) -> Iterator[None]:
+    """Seed torch's global streams (the CPU's and `device`'s) from `generator` inside, and put them back after."""
+    cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator.clone_state())))
         yield
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -116,7 +117,7 @@ def train(
         order = torch.randperm(len(examples), generator=generator).to(examples.inputs.device)
         scores = _train_epoch(learner, examples, order.split(config.batch_size), loss_fn)
         steps += -(-len(examples) // config.batch_size)
-        if scores.loss != scores.loss or scores.loss == float("inf"):
+        if not math.isfinite(scores.loss):
             fail(
                 "loss",
                 "must stay finite in training",
@@ -182,14 +183,14 @@ def _train_epoch(
     loss_sum = loss_sum.to(examples.inputs.device)
     right = torch.zeros((), dtype=torch.int64, device=examples.inputs.device)
     for index in batches:
-        inputs, targets = examples.inputs[index], examples.targets[index]
-        logits = model(inputs)
-        loss = loss_fn(logits, targets)
+        batch = examples.take(index)
+        logits = model(batch.inputs)
+        loss = loss_fn(logits, batch.targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        loss_sum += loss.detach() * targets.numel()
-        right += num_right(logits.detach(), targets)
+        loss_sum += loss.detach() * batch.targets.numel()
+        right += num_right(logits.detach(), batch.targets)
     count = examples.targets.numel()
     return Scores(loss=float(loss_sum) / count, accuracy=int(right) / count)
 

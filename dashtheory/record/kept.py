@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -47,5 +48,5 @@ class KeptRuns:
         """Remove the kept runs of this configuration, and the folders above if they are empty."""
         shutil.rmtree(self.folder, ignore_errors=True)
         for folder in (self.root, self.root.parent):
-            if folder.is_dir() and not any(folder.iterdir()):
+            with contextlib.suppress(OSError):  # not empty, or gone
                 folder.rmdir()

@@ -28,14 +28,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def machine() -> dict[str, str | int]:
-    """Processor model, cores this process may use, and operating system; nothing that names the host."""
+def machine(device: str = "cpu") -> dict[str, str | int]:
+    """Device that computed, processor, cores this process may use, and system; nothing that names the host."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
         names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
-    return {"device": "cpu", "processor": model, "cores": usable_cores(), "system": platform.system()}
+    return {"device": device, "processor": model, "cores": usable_cores(), "system": platform.system()}
 
 
 def usable_cores() -> int:
@@ -44,9 +44,12 @@ def usable_cores() -> int:
 
 
 @cache
-def code_fingerprint() -> str:
-    """sha256 over all Python files of the package, so that kept results are never taken for another code's."""
-    root = Path(__file__).resolve().parents[1]
+def code_fingerprint(root: Path | None = None) -> str:
+    """sha256 over all Python files below `root` (the package), names and contents.
+
+    It keeps results from being taken for another code's.
+    """
+    root = Path(__file__).resolve().parents[1] if root is None else root
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
@@ -74,6 +77,7 @@ def provenance(
     wall_seconds: float,
     runs: dict[str, float],
     data: dict[str, object],
+    device: str = "cpu",
 ) -> dict[str, object]:
     """Collect all that is saved beside a table.
 
@@ -81,6 +85,7 @@ def provenance(
         experiment: its name. config: its configuration, a dataclass. seeds: root seeds.
         wall_seconds: time of the whole call, in seconds (runs kept from a stopped call not included).
         runs: seconds of each run on one core. data: facts about the data, such as a hash.
+        device: what computed: "cpu", or the name of the accelerator.
     """
     return {
         "experiment": experiment,
@@ -88,7 +93,7 @@ def provenance(
         "seeds": seeds,
         "data": plain(data),
         "versions": versions(),
-        "machine": machine(),
+        "machine": machine(device),
         "code": code_fingerprint(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": round(wall_seconds, 3),
