@@ -65,6 +65,15 @@ def choice(argument: str, value: object, options: Iterable[str]) -> str:
     return value
 
 
+def choices(argument: str, values: tuple[str, ...], options: Iterable[str]) -> None:
+    """Refuse anything but one or more of `options`, each once."""
+    known = list(options)
+    for value in values:
+        choice(argument, value, known)
+    if not values or len(set(values)) < len(values):
+        fail(argument, "must name at least one, each once", str(values), f"Choose from {', '.join(known)}.")
+
+
 def numpy_generator(argument: str, value: object) -> np.random.Generator:
     """Return `value` if it is a numpy Generator; a seed or the global state is refused."""
     if not isinstance(value, np.random.Generator):

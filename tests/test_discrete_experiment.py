@@ -62,7 +62,7 @@ def draw(p: np.ndarray[Any, Any], num: int, generator: np.random.Generator) -> n
         ({"tau": 0}, "tau must be an integer >= 1, got 0"),
         ({"gamma": 0}, "gamma must be a number"),
         ({"max_probability": 1.2}, "max_probability must be a number"),
-        ({"rules": ()}, "rules must name at least one rule"),
+        ({"rules": ()}, "rules must name at least one"),
         ({"rules": ("cold", "cold")}, "each once"),
         ({"rules": ("hot",)}, "rules must be one of cold, warm, ideal, got 'hot'"),
     ],

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import pandas as pd
 import torch
 
-from dashtheory._check import choice, fail, real
+from dashtheory._check import choices, real
 from dashtheory.deep.text import python_topics, text_stream
 from dashtheory.deep.transformer import CharTransformer, TransformerConfig
 from dashtheory.parallel import Report
 from dashtheory.protocol import Scores, Task, TrainConfig, run_stages
-from dashtheory.record import make_table
+from dashtheory.record import make_table, stage_rows
 from dashtheory.seeds import numpy_stream
 from dashtheory.shrink import RULES, Rule, make_rule, rule_options
 
@@ -46,13 +46,8 @@ class TextConfig:
     max_epochs: int = field(default=100, metadata={"help": "epochs after which a stage ends unconverged"})
 
     def __post_init__(self) -> None:
-        if not self.rules or len(set(self.rules)) < len(self.rules):
-            fail(
-                "rules", "must name at least one rule, each once", str(self.rules), f"Choose from {tuple(RULES)}."
-            )
+        choices("rules", self.rules, RULES)
         real("learning_rate", self.learning_rate, low=0, open_low=True, fix="It is a step size.")
-        for rule in self.rules:
-            choice("rules", rule, RULES)
         for rule in RULES:  # options of rules that are not run are recorded too, so they are checked too
             self.rule(rule)
         self.model()
@@ -103,17 +98,16 @@ def run_text(config: TextConfig, rule: str, seed: int, experiment: str, report: 
 
     results = run_stages(stream, config.rule(rule), task, config.training(), seed=seed, on_epoch=on_epoch)
     return make_table(
-        {
-            "level": "deep",
-            "experiment": experiment,
-            "rule": rule,
-            "seed": seed,
-            "stage": result.stage,
-            "metric": metric,
-            "value": value,
-        }
+        row
         for result in results
-        for metric, value in result.metrics().items()
+        for row in stage_rows(
+            level="deep",
+            experiment=experiment,
+            rule=rule,
+            seed=seed,
+            stage=result.stage,
+            metrics=result.metrics(),
+        )
     )
 
 

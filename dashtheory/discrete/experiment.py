@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dashtheory._check import choice, fail, integer, real
+from dashtheory._check import choices, fail, integer, real
 from dashtheory.discrete.accuracy import test_accuracy
 from dashtheory.discrete.sample import paper_probabilities, sample_features, sample_packed
 from dashtheory.discrete.simulate import RULES, simulate
 from dashtheory.parallel import Report
-from dashtheory.record import make_table
+from dashtheory.record import make_table, stage_rows
 from dashtheory.seeds import numpy_stream
 
 
@@ -58,10 +58,7 @@ class DiscreteConfig:
                     str(getattr(self, name)),
                     "Every class brings as many samples.",
                 )
-        if not self.rules or len(set(self.rules)) < len(self.rules):
-            fail("rules", "must name at least one rule, each once", str(self.rules), f"Choose from {RULES}.")
-        for rule in self.rules:
-            choice("rules", rule, RULES)
+        choices("rules", self.rules, RULES)
 
 
 def run_discrete(config: DiscreteConfig, seed: int, experiment: str, report: Report) -> pd.DataFrame:
@@ -108,9 +105,15 @@ def metric_rows(
 ) -> list[dict[str, object]]:
     """Rows of the tidy table for metrics given stage by stage, each (J,)."""
     num_stages = len(next(iter(metrics.values())))
-    run = {"level": "discrete", "experiment": experiment, "rule": rule, "seed": seed}
     return [
-        {**run, "stage": stage + 1, "metric": metric, "value": float(values[stage])}
+        row
         for stage in range(num_stages)
-        for metric, values in metrics.items()
+        for row in stage_rows(
+            level="discrete",
+            experiment=experiment,
+            rule=rule,
+            seed=seed,
+            stage=stage + 1,
+            metrics={name: values[stage] for name, values in metrics.items()},
+        )
     ]

@@ -5,7 +5,7 @@ from dashtheory.record.kept import KeptRuns
 from dashtheory.record.provenance import code_fingerprint, machine, provenance, usable_cores, versions
 from dashtheory.record.store import FORMAT, load_table, save_table
 from dashtheory.record.summary import BANDS, Band, summarize
-from dashtheory.record.table import COLUMNS, check_table, concatenate, make_table
+from dashtheory.record.table import COLUMNS, check_table, concatenate, make_table, stage_rows
 
 __all__ = [
     "BANDS",
@@ -23,6 +23,7 @@ __all__ = [
     "provenance",
     "replacing",
     "save_table",
+    "stage_rows",
     "summarize",
     "usable_cores",
     "versions",

@@ -28,6 +28,14 @@ def make_table(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     return check_table(pd.DataFrame(list(rows)), "rows")
 
 
+def stage_rows(
+    *, level: str, experiment: str, rule: str, seed: int, stage: int, metrics: Mapping[str, float]
+) -> list[dict[str, object]]:
+    """Rows of the tidy table for the metrics of one stage, in their order."""
+    run = {"level": level, "experiment": experiment, "rule": rule, "seed": seed, "stage": stage}
+    return [{**run, "metric": metric, "value": float(value)} for metric, value in metrics.items()]
+
+
 def check_table(table: pd.DataFrame, source: str) -> pd.DataFrame:
     """Return `table` with the column order and kinds of `COLUMNS`; `source` names it in errors.
 

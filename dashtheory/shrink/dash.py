@@ -200,11 +200,7 @@ def smoothed_descent(
         with torch.random.fork_rng(devices=cuda), _recurrent_backward(replica):
             for batch in batches:
                 gradients = _loss_gradients(replica, shrinkable, batch, loss_fn, num_batches)
-                for target, gradient in zip(shrinkable, gradients, strict=True):
-                    smoothed = descent[target.name].mul_(1 - alpha)
-                    if gradient is not None:
-                        reached = True
-                        smoothed.sub_(gradient.to(smoothed.dtype), alpha=alpha)
+                reached |= _smooth_(descent, shrinkable, gradients, alpha)
                 num_batches += 1
     if not num_batches:
         fail("batches", "must yield one (input, target) per chunk", "none", "Give the chunks seen so far.")
@@ -216,6 +212,17 @@ def smoothed_descent(
             "A forward method or a loss that refers to the original model bypasses the copy.",
         )
     return descent, num_batches
+
+
+def _smooth_(
+    descent: Mapping[str, Tensor], shrinkable: list[Target], gradients: tuple[Tensor | None, ...], alpha: float
+) -> bool:
+    """Equation (1) for one batch, in place; True if the loss uses any of the parameters."""
+    for target, gradient in zip(shrinkable, gradients, strict=True):
+        smoothed = descent[target.name].mul_(1 - alpha)
+        if gradient is not None:
+            smoothed.sub_(gradient.to(smoothed.dtype), alpha=alpha)
+    return any(gradient is not None for gradient in gradients)
 
 
 def group_cosines(weight: Tensor, descent: Tensor, kind: Kind) -> Tensor:
