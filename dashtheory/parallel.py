@@ -73,10 +73,11 @@ def run_jobs(jobs: list[Job], *, num_workers: int, total: int | None = None) -> 
         with _Display(total or len(jobs), finished_before) as display:
             with interrupts_held(), _one_thread_each():
                 pending = {executor.submit(_call, job): job for job in jobs}
+            order = {future: place for place, future in enumerate(pending)}
             while pending:
                 done, _ = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
                 display.update(outbox)
-                for future in sorted(done, key=lambda future: future.exception() is not None):
+                for future in sorted(done, key=lambda one: (one.exception() is not None, order[one])):
                     run = _finished(future, pending.pop(future))
                     yield run  # the caller saves it; only then is it announced
                     display.finish(run)

@@ -167,6 +167,16 @@ def test_status_steps_and_epochs_count_what_happened() -> None:
     assert learner.model.training
 
 
+def test_training_switches_to_training_mode_first() -> None:
+    learner = TASK.fresh(torch.Generator().manual_seed(0))
+    learner.model.eval()
+    before = learner.model.state_dict()["1.running_mean"].clone()
+    config = TrainConfig(batch_size=8, max_epochs=1)
+    train(learner, blobs(30, 0), config, torch.Generator().manual_seed(0))
+    assert all(module.training for module in learner.model.modules())
+    assert not torch.equal(learner.model.state_dict()["1.running_mean"], before)
+
+
 @pytest.mark.parametrize(("criterion", "threshold"), [("loss", 0.3), ("accuracy", 0.93)])
 def test_training_stops_at_the_first_epoch_that_reaches_the_threshold(criterion: str, threshold: float) -> None:
     history: list[Scores] = []

@@ -192,6 +192,11 @@ def test_rules_take_their_options_from_the_setting() -> None:
     assert config.rule("warm") == Warm()
 
 
+def test_stages_end_by_training_loss() -> None:
+    config = TextConfig(threshold=0.7, max_epochs=9, batch_size=5)
+    assert config.training() == TrainConfig(batch_size=5, criterion="loss", threshold=0.7, max_epochs=9)
+
+
 TOY = TextConfig(
     num_chunks=2, chunk_windows=8, test_windows=8, context=16, num_layers=1, width=16, num_heads=2, max_epochs=3
 )
