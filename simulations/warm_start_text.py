@@ -53,7 +53,8 @@ def draw(table: pd.DataFrame, config: TextConfig) -> Figure:
     axes[1].legend(loc="upper left")
     characters = config.chunk_windows * config.context
     setting = (
-        f"character transformer (width {config.width}, {config.num_layers} layers) on Python's help texts; "
+        f"character transformer (width {config.width}, {config.num_layers} layers, embeddings started with sd "
+        f"{config.embedding_std:g}) on Python's help texts; "
         f"every stage adds {characters:,} characters and trains to a loss of {config.threshold:g} nat"
     )
     options = {
@@ -69,9 +70,7 @@ def draw(table: pd.DataFrame, config: TextConfig) -> Figure:
     claim = "On real text, warm-starting wastes new data; shrinking the weights repairs it"
     title = claim if config == TextConfig() else "Warm start on real text, a setting of your own"
     figure.subplots_adjust(left=0.058, right=0.988, top=0.79, bottom=0.185, wspace=0.26)
-    add_heading(
-        figure, "On real text, warm-starting wastes new data; shrinking the weights repairs it", setting, foot
-    )
+    add_heading(figure, title, setting, foot)
     return figure
 
 

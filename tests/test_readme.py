@@ -47,7 +47,14 @@ def text_rows(table: pd.DataFrame) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(("name", "rows"), [("discrete_learning", discrete_rows), ("warm_start_text", text_rows)])
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("discrete_learning", discrete_rows),
+        ("warm_start_text", text_rows),
+        ("embedding_std_1/warm_start_text", text_rows),
+    ],
+)
 def test_every_number_in_the_tables_is_the_committed_one(name: str, rows: object) -> None:
     assert callable(rows)
     table, _ = load_table(ROOT / "figures" / f"{name}.csv")

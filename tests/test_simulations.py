@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
@@ -93,6 +94,21 @@ def test_bad_input_is_one_line_and_status_2_as_a_person_would_run_it(path: Path,
     assert done.stderr.count("\n") == 1
     assert f"{path.name}: {bad[0][2:]} must be a number" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_setting_of_ones_own_makes_no_claim_in_the_title(tmp_path: Path) -> None:
+    for name in TOY:
+        made = script(name).SCRIPT
+        assert main(made, ["--out", str(tmp_path), *TOY[name]]) == 0
+        table, facts = load_table(tmp_path / f"{name}.csv")
+        config = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["config"].items()}  # type: ignore[attr-defined]
+        titles = []
+        for setting in (made.config(), made.config(**config)):
+            figure = made.draw(table, setting)
+            titles.append(figure._suptitle.get_text())
+            plt.close(figure)
+        assert "of your own" not in titles[0]
+        assert "of your own" in titles[1]
 
 
 def test_committed_figures_come_from_full_runs_of_the_default_setting() -> None:
