@@ -1,14 +1,21 @@
 """Level 1: samples as sets of features, a learner that learns the frequent ones and memorises the rest."""
 
 from dashtheory.discrete.accuracy import expected_accuracy, fewer_than_tau, test_accuracy
+from dashtheory.discrete.batch import Batch, draw_data, simulate_batch
+from dashtheory.discrete.forgetting import Forgetting
+from dashtheory.discrete.mixture import Mixture
 from dashtheory.discrete.packed import PackedFeatures, pack_features
 from dashtheory.discrete.sample import paper_probabilities, sample_features, sample_packed
 from dashtheory.discrete.simulate import RULES, Simulation, simulate
 
 __all__ = [
     "RULES",
+    "Batch",
+    "Forgetting",
+    "Mixture",
     "PackedFeatures",
     "Simulation",
+    "draw_data",
     "expected_accuracy",
     "fewer_than_tau",
     "pack_features",
@@ -16,5 +23,6 @@ __all__ = [
     "sample_features",
     "sample_packed",
     "simulate",
+    "simulate_batch",
     "test_accuracy",
 ]

@@ -17,7 +17,7 @@ so that no count is ever taken anew: a stage costs about one visit per (active s
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -26,7 +26,27 @@ from numba.extending import intrinsic
 
 Array = Any  # numba infers the types of what it compiles; docstrings say them
 
-COLD, WARM, IDEAL = 0, 1, 2
+COLD, WARM, IDEAL, FORGET = 0, 1, 2, 3
+
+
+class State(NamedTuple):
+    """The learner of one class between two steps.
+
+    Attributes:
+        learned: uint64 (ceil(K/64),), bits of the learned features.
+        active, held: uint64 (ceil(n/64),), bits of the active and of the memorised samples.
+        hits: int32 (n,). counts: int64 (K,). See the module's invariants.
+        all_counts: int64 (K,), samples that show each feature among the first `counted[0]` (cold only).
+        counted: int64 (1,).
+    """
+
+    learned: Array
+    active: Array
+    held: Array
+    hits: Array
+    counts: Array
+    all_counts: Array
+    counted: Array
 
 
 def _generate_trailing_zeros(typing_context: Any, word: Any) -> Any:
@@ -78,46 +98,72 @@ def _add_to_counts(counts: Array, sample: Array, step: int) -> None:
 
 
 @njit(nogil=True, cache=True)
+def _start_cold(end: int, by_sample: Array, state: State) -> int:
+    """Empty the state; all samples before `end` are active. `state.counted[0]` of them were counted before."""
+    for sample in range(state.counted[0], end):
+        _add_to_counts(state.all_counts, by_sample[sample], 1)
+    state.counted[0] = end
+    state.learned[:] = 0
+    state.held[:] = 0
+    state.counts[:] = state.all_counts
+    state.hits[:end] = 0
+    state.active[: end // 64] = ~np.uint64(0)
+    if end % 64:
+        state.active[end // 64] = (np.uint64(1) << np.uint64(end % 64)) - np.uint64(1)
+    return end
+
+
+@njit(nogil=True, cache=True)
+def _activate(first: int, end: int, tau: int, by_sample: Array, state: State) -> None:
+    """Make the samples first..end-1 active that are not held and show fewer than tau learned features."""
+    one = np.uint64(1)
+    for sample in range(first, end):
+        if (state.held[sample >> 6] >> np.uint64(sample & 63)) & one:
+            continue
+        shown: Any = 0
+        for word in range(state.learned.shape[0]):
+            shown += np.int64(_popcount(by_sample[sample, word] & state.learned[word]))
+        state.hits[sample] = shown
+        if shown < tau:
+            state.active[sample >> 6] |= one << np.uint64(sample & 63)
+            _add_to_counts(state.counts, by_sample[sample], 1)
+
+
+@njit(nogil=True, cache=True)
+def _count_bits(words: Array) -> int:
+    """Set bits of a uint64 array."""
+    total: Any = 0
+    for word in range(words.shape[0]):
+        total += np.int64(_popcount(words[word]))
+    return int(total)
+
+
+@njit(nogil=True, cache=True)
 def _start_stage(
     rule: int,
     stage: int,
     chunk_size: int,
     tau: int,
     by_sample: Array,
-    learned_bits: Array,
-    active: Array,
-    hits: Array,
-    counts: Array,
-    all_counts: Array,
+    released: Array,
+    forgotten: Array,
+    state: State,
 ) -> int:
     """Bring the state to the start of `stage`; return the number of active samples."""
-    one = np.uint64(1)
     first, end = stage * chunk_size, (stage + 1) * chunk_size
     if rule == COLD:
-        for sample in range(first, end):
-            _add_to_counts(all_counts, by_sample[sample], 1)
-        learned_bits[:] = 0
-        counts[:] = all_counts
-        hits[:end] = 0
-        active[: end // 64] = ~np.uint64(0)
-        if end % 64:
-            active[end // 64] = (one << np.uint64(end % 64)) - one
-        return end
-    if rule == WARM:  # what stage j - 1 left active is memorised and stays so
-        active[:] = 0
-        counts[:] = 0
-    for sample in range(first, end):
-        shown: Any = 0
-        for word in range(learned_bits.shape[0]):
-            shown += np.int64(_popcount(by_sample[sample, word] & learned_bits[word]))
-        hits[sample] = shown
-        if shown < tau:
-            active[sample >> 6] |= one << np.uint64(sample & 63)
-            _add_to_counts(counts, by_sample[sample], 1)
-    total: Any = 0
-    for word in range((end + 63) // 64):
-        total += np.int64(_popcount(active[word]))
-    return int(total)
+        return _start_cold(end, by_sample, state)
+    if rule == IDEAL:  # what stage j - 1 left active was memorised, is released, and is active again
+        state.held[:] = 0
+    else:  # what was explained or is held stays so, unless it is forgotten
+        state.active[:] = 0
+        state.counts[:] = 0
+    if rule == FORGET:
+        state.held[:] &= ~released[stage]
+        state.learned[:] &= ~forgotten[stage]
+        first = 0
+    _activate(first, end, tau, by_sample, state)
+    return _count_bits(state.active)
 
 
 @njit(nogil=True, cache=True)
@@ -133,37 +179,83 @@ def _most_frequent(counts: Array, learned_bits: Array) -> tuple[int, int]:
 
 @njit(nogil=True, cache=True)
 def _learn_feature(
-    shown_by: Array,
-    first_word: int,
-    end_word: int,
-    tau: int,
-    by_sample: Array,
-    active: Array,
-    hits: Array,
-    counts: Array,
+    shown_by: Array, first_word: int, end_word: int, tau: int, by_sample: Array, state: State
 ) -> None:
     """Count one more learned feature for the active samples that show it; drop those that reach tau."""
     one = np.uint64(1)
     for word in range(first_word, end_word):
-        bits = shown_by[word] & active[word]
+        bits = shown_by[word] & state.active[word]
         while bits:
             lowest = _trailing_zeros(bits)
             bits &= bits - one
             sample = word * 64 + np.int64(lowest)
-            hits[sample] += 1
-            if hits[sample] >= tau:
-                active[word] &= ~(one << lowest)
-                _add_to_counts(counts, by_sample[sample], -1)
+            state.hits[sample] += 1
+            if state.hits[sample] >= tau:
+                state.active[word] &= ~(one << lowest)
+                _add_to_counts(state.counts, by_sample[sample], -1)
 
 
 @njit(nogil=True, cache=True)
-def _memorize(active: Array, num_samples: int, memorized: Array) -> None:
-    """Set `memorized[i]` for every active sample i (entries already set stay set)."""
-    for word in range((num_samples + 63) // 64):
-        bits = active[word]
-        while bits:
-            memorized[word * 64 + np.int64(_trailing_zeros(bits))] = True
-            bits &= bits - np.uint64(1)
+def _new_state(num_features: int, num_samples: int) -> State:
+    """Nothing learned, nothing memorised, nothing active."""
+    words = (num_samples + 63) // 64
+    return State(
+        np.zeros((num_features + 63) // 64, dtype=np.uint64),
+        np.zeros(words, dtype=np.uint64),
+        np.zeros(words, dtype=np.uint64),
+        np.zeros(num_samples, dtype=np.int32),
+        np.zeros(num_features, dtype=np.int64),
+        np.zeros(num_features, dtype=np.int64),
+        np.zeros(1, dtype=np.int64),
+    )
+
+
+@njit(nogil=True, cache=True)
+def _run_stage(
+    rule: int,
+    stage: int,
+    chunk_size: int,
+    gamma: int,
+    tau: int,
+    by_feature: Array,
+    by_sample: Array,
+    released: Array,
+    forgotten: Array,
+    state: State,
+    order: Array,
+    order_counts: Array,
+) -> int:
+    """One stage of a class: learn, then memorise.
+
+    Fills order and order_counts, int64 (K,). Returns: samples active at the start.
+    """
+    num_active = _start_stage(rule, stage, chunk_size, tau, by_sample, released, forgotten, state)
+    first_word = stage * chunk_size // 64 if rule == WARM else 0
+    end_word = ((stage + 1) * chunk_size + 63) // 64
+    position = 0
+    while True:
+        feature, count = _most_frequent(state.counts, state.learned)
+        if count < gamma:
+            break
+        state.learned[feature >> 6] |= np.uint64(1) << np.uint64(feature & 63)
+        order[position] = feature
+        order_counts[position] = count
+        position += 1
+        _learn_feature(by_feature[feature], first_word, end_word, tau, by_sample, state)
+    order[position:] = -1
+    order_counts[position:] = -1
+    state.held[:] |= state.active
+    return num_active
+
+
+@njit(nogil=True, cache=True)
+def _unpack_bits(words: Array, bits: Array) -> None:
+    """Set `bits[i]` (bool, False on entry) for every set bit i."""
+    for word in range(words.shape[0]):
+        left = words[word]
+        while left:
+            bits[word * 64 + np.int64(_trailing_zeros(left))] = True
+            left &= left - np.uint64(1)
 
 
 @njit(nogil=True, cache=True)
@@ -176,6 +268,8 @@ def learn_class(
     gamma: int,
     tau: int,
     rule: int,
+    released: Array,
+    forgotten: Array,
     learned: Array,
     memorized: Array,
     active_at_start: Array,
@@ -187,38 +281,59 @@ def learn_class(
     Args:
         label: index of the class in the output arrays.
         by_feature: uint64 (K, ceil(n/64)); by_sample: uint64 (n, ceil(K/64)); n = num_stages * chunk_size.
+        released: uint64 (J, ceil(n/64)), samples whose noise is forgotten before each stage; forgotten: uint64
+            (J, ceil(K/64)), features forgotten before each stage; read by rule FORGET alone.
         learned: bool (J, C, K), after each stage. memorized: bool (J, C, n), after each stage.
         active_at_start: int64 (J, C).
         order, order_counts: int64 (J, C, K); the features learned in a stage, in order, and the count each
             had when it was learned; entries past the last one learned are -1.
     """
-    num_features = by_feature.shape[0]
-    learned_bits = np.zeros(by_sample.shape[1], dtype=np.uint64)
-    active = np.zeros(by_feature.shape[1], dtype=np.uint64)
-    hits = np.zeros(by_sample.shape[0], dtype=np.int32)
-    counts = np.zeros(num_features, dtype=np.int64)
-    all_counts = np.zeros(num_features, dtype=np.int64)
+    state = _new_state(by_feature.shape[0], by_sample.shape[0])
     for stage in range(num_stages):
-        end = (stage + 1) * chunk_size
-        active_at_start[stage, label] = _start_stage(
-            rule, stage, chunk_size, tau, by_sample, learned_bits, active, hits, counts, all_counts
-        )
-        first_word = stage * chunk_size // 64 if rule == WARM else 0
-        position = 0
-        while True:
-            feature, count = _most_frequent(counts, learned_bits)
-            if count < gamma:
-                break
-            learned_bits[feature >> 6] |= np.uint64(1) << np.uint64(feature & 63)
-            order[stage, label, position] = feature
-            order_counts[stage, label, position] = count
-            position += 1
-            _learn_feature(by_feature[feature], first_word, (end + 63) // 64, tau, by_sample, active, hits, counts)
-        order[stage, label, position:] = -1
-        order_counts[stage, label, position:] = -1
-        for feature in range(num_features):
-            known = (learned_bits[feature >> 6] >> np.uint64(feature & 63)) & np.uint64(1)
-            learned[stage, label, feature] = known != 0
-        if rule == WARM and stage > 0:
-            memorized[stage, label, : stage * chunk_size] = memorized[stage - 1, label, : stage * chunk_size]
-        _memorize(active, end, memorized[stage, label])
+        active_at_start[stage, label] = _run_stage(
+            rule, stage, chunk_size, gamma, tau, by_feature, by_sample, released, forgotten, state,
+            order[stage, label], order_counts[stage, label],
+        )  # fmt: skip
+        _unpack_bits(state.learned, learned[stage, label])
+        _unpack_bits(state.held, memorized[stage, label])
+
+
+@njit(nogil=True, cache=True)
+def learn_class_at(
+    stages: Array,
+    by_feature: Array,
+    by_sample: Array,
+    chunk_size: int,
+    gamma: int,
+    tau: int,
+    rule: int,
+    released: Array,
+    forgotten: Array,
+    learned: Array,
+    num_memorized: Array,
+    active_at_start: Array,
+) -> None:
+    """Run one class and record chosen stages; cold, whose stages do not depend on each other, runs only those.
+
+    Args:
+        stages: int64 (S,), indices of stages from 0, rising. Others as in `learn_class`.
+        learned: bool (S, K), all False on entry. num_memorized, active_at_start: int64 (S,).
+    """
+    num_features = by_feature.shape[0]
+    state = _new_state(num_features, by_sample.shape[0])
+    order = np.empty(num_features, dtype=np.int64)
+    order_counts = np.empty(num_features, dtype=np.int64)
+    place = 0
+    for stage in range(stages[-1] + 1):
+        wanted = stages[place] == stage
+        if rule == COLD and not wanted:
+            continue
+        num_active = _run_stage(
+            rule, stage, chunk_size, gamma, tau, by_feature, by_sample, released, forgotten, state,
+            order, order_counts,
+        )  # fmt: skip
+        if wanted:
+            active_at_start[place] = num_active
+            num_memorized[place] = _count_bits(state.held)
+            _unpack_bits(state.learned, learned[place])
+            place += 1

@@ -57,14 +57,22 @@ def fewer_than_tau(learned: NDArray[np.bool_], probabilities: ArrayLike, tau: in
     values = check_probabilities(probabilities)
     known = _check_learned(learned, values.shape)
     tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
-    num_features = values.shape[1]
-    if tau > num_features:
-        return np.ones(known.shape[:-1])
-    chance = np.where(known, values, 0.0)
-    states = np.zeros((tau, *chance.shape[:-1]))
+    return poisson_binomial_tail(np.where(known, values, 0.0), tau)
+
+
+def poisson_binomial_tail(chances: NDArray[np.float64], tau: int) -> NDArray[np.float64]:
+    """P(fewer than `tau` of independent events happen); see `fewer_than_tau` for the recursion.
+
+    Args: chances: float64 (..., K), in [0, 1]. tau: >= 1; both unchecked.
+    Returns: float64 (...).
+    """
+    num_events = chances.shape[-1]
+    if tau > num_events:
+        return np.ones(chances.shape[:-1])
+    states = np.zeros((tau, *chances.shape[:-1]))
     states[0] = 1.0
-    for feature in range(num_features):
-        p = chance[..., feature]
+    for event in range(num_events):
+        p = chances[..., event]
         states[1:] = states[1:] * (1 - p) + states[:-1] * p
         states[0] *= 1 - p
     return np.asarray(np.minimum(states.sum(axis=0), 1.0))

@@ -8,6 +8,7 @@ feature); then all samples still active are memorised, and the stage ends. Betwe
     cold    learned features L and memorised samples M are emptied
     warm    L and M are kept
     ideal   L is kept, M is emptied
+    Forgetting(phi_noise, phi_feature)  of L and M each element is dropped with its own chance
 
 Source: Section 3 of Shin et al., NeurIPS 2024 (arXiv:2410.23495).
 """
@@ -21,8 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dashtheory._check import choice, fail, integer, real
+from dashtheory._check import choice, fail, integer, numpy_generator, real
 from dashtheory.discrete import _kernel
+from dashtheory.discrete.forgetting import Forgetting, draw_bits
 from dashtheory.discrete.packed import PackedFeatures, check_features, pack_features
 
 _KERNEL_RULES = {"cold": _kernel.COLD, "warm": _kernel.WARM, "ideal": _kernel.IDEAL}
@@ -68,7 +70,8 @@ def simulate(
     *,
     gamma: float = 50,
     tau: int = 3,
-    rule: str = "cold",
+    rule: str | Forgetting = "cold",
+    generator: np.random.Generator | None = None,
 ) -> Simulation:
     """Run J = n / chunk_size stages of the discrete learner on the same data with one rule.
 
@@ -78,21 +81,23 @@ def simulate(
         gamma: active samples that must show a feature for it to be learned; > 0. A fraction acts as its
             ceiling, because counts are integers.
         tau: learned features that give a sample a zero gradient; >= 1.
-        rule: "cold", "warm" or "ideal".
+        rule: "cold", "warm", "ideal" or a `Forgetting`.
+        generator: what a `Forgetting` draws from: class by class, J n uniform draws for the samples, then J K
+            for the features. The other rules draw nothing.
     Returns: a `Simulation`.
-    Raises: ValueError if an argument is out of range or `chunk_size` does not divide n.
-    Deterministic: draws nothing. Time: about one step per shown feature per active sample and stage.
+    Raises: ValueError if an argument is out of range, `chunk_size` does not divide n, or a `Forgetting` has no
+        generator.
+    Time: about one step per shown feature per active sample and stage.
     """
     if not isinstance(features, PackedFeatures):
         check_features("features", features)
         features = pack_features(features)
     chunk_size, num_stages = _check_chunks(features.num_samples, chunk_size)
-    threshold = _check_gamma(gamma)
+    threshold = least_count(gamma)
     tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
     # No sample shows more than K features, so any larger tau acts alike and fits the kernel's int32.
     tau = min(tau, features.num_features + 1)
-    kernel_rule = _KERNEL_RULES[choice("rule", rule, RULES)]
-
+    kernel_rule = kernel_rule_of(rule)
     shape = (num_stages, features.num_classes)
     learned = np.zeros((*shape, features.num_features), dtype=np.bool_)
     memorized = np.zeros((*shape, features.num_samples), dtype=np.bool_)
@@ -100,27 +105,37 @@ def simulate(
     order = np.empty((*shape, features.num_features), dtype=np.int64)
     counts = np.empty_like(order)
     for label, by_feature in enumerate(features.words):
-        _kernel.learn_class(
-            label,
-            by_feature,
-            _kernel.transpose_bits(by_feature, features.num_samples),
-            chunk_size,
-            num_stages,
-            threshold,
-            tau,
-            kernel_rule,
-            learned,
-            memorized,
-            active_at_start,
-            order,
-            counts,
-        )
+        by_sample = _kernel.transpose_bits(by_feature, features.num_samples)
+        lost = _draw_lost(rule, num_stages, features, generator)
+        numbers = (chunk_size, num_stages, threshold, tau, kernel_rule)
+        results = (learned, memorized, active_at_start, order, counts)
+        _kernel.learn_class(label, by_feature, by_sample, *numbers, *lost, *results)
     return Simulation(
-        rule=rule,
+        rule=str(rule),
         learned=learned,
         memorized=memorized,
         active_at_start=active_at_start.sum(axis=1),
         order=tuple(_merge_classes(*stage) for stage in zip(order, counts, strict=True)),
+    )
+
+
+def kernel_rule_of(rule: str | Forgetting) -> int:
+    """The kernel's number of a rule, or ValueError."""
+    if isinstance(rule, Forgetting):
+        return _kernel.FORGET
+    return _KERNEL_RULES[choice("rule", rule, RULES)]
+
+
+def _draw_lost(
+    rule: str | Forgetting, num_stages: int, features: PackedFeatures, generator: np.random.Generator | None
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Bits of the samples and of the features that one class forgets before each stage; empty for a named rule."""
+    if not isinstance(rule, Forgetting):
+        return np.empty((0, 0), dtype=np.uint64), np.empty((0, 0), dtype=np.uint64)
+    generator = numpy_generator("generator", generator)
+    return (
+        draw_bits(rule.phi_noise, num_stages, features.num_samples, generator),
+        draw_bits(rule.phi_feature, num_stages, features.num_features, generator),
     )
 
 
@@ -136,7 +151,8 @@ def _check_chunks(num_samples: int, chunk_size: int) -> tuple[int, int]:
     return chunk_size, num_samples // chunk_size
 
 
-def _check_gamma(gamma: float) -> int:
+def least_count(gamma: float) -> int:
+    """The smallest count that reaches `gamma`, or ValueError."""
     fix = "Give the count at which a feature is learned."
     least = real("gamma", gamma, low=0, open_low=True, infinite=True, fix=fix)
     largest = np.iinfo(np.int64).max
