@@ -1,28 +1,28 @@
 """The discrete framework without sampling: every count equals its expectation (the limit of large chunks).
 
-Write n for the samples per class of a stage, p_k for the probability of feature k in its class, and F(L) for the
-chance that a sample of the class shows fewer than tau features of the learned set L
-(`dashtheory.discrete.fewer_than_tau`). Features are independent, so an unlearned feature k is shown by
+Write n for the samples per class of a chunk and F(L) for the chance that a sample of the class shows fewer than
+tau features of the learned set L. With every chunk alike, any rule meets the features in one order v_1, v_2, ...
+(`dashtheory.theory.greedy`), with gains
 
-    n p_k F(L)                                                                                      (1)
+    g_k = share of the samples that show v_k and fewer than tau of v_1..v_(k-1),  never rising with k          (1)
 
-active samples, whatever L is. Within a class features are therefore learned in order of p (ties by index), and
-with F_k = F(the k most probable features) a stage that starts from any such prefix learns up to
+and a stage that counts s samples learns up to m(s) = #{k : s g_k >= gamma} of them. For independent features
+g_k = p_k F_(k-1), and the order is that of p (ties by index). At stage j:
 
-    m(n) = #{k : n p_(k+1) F_k >= gamma}                                                            (2)
+    rule                  counted, s      learned   active at the start       memorised after
+    cold                  n j             m(s)      n j                       n j F_j
+    ideal                 n j             m(s)      n j F_(j-1)               n j F_j
+    warm                  n               m(n)      n F_(j-1)                 n j F_j
+    Forgetting(phi, 0)    n (1+phi(j-1))  m(s)      n (1+phi(j-1)) F_(j-1)    n (j F_j + H_j)                  (2)
 
-of them, because p_(k+1) F_k never rises with k. Classes do not interact. With n_j = j chunks at stage j:
+where F_j is F after stage j (F_0 = 1), and H_j = (1 - phi) (H_(j-1) + (j-1) (F_(j-1) - F_j)) are samples that are
+explained by now but still held. Forgetting(1, phi) of independent features learns what cold learns, and starts
+with n j E F, the mean over what is forgotten: F with every p_k of a learned feature multiplied by 1 - phi. In
+between, the learned set depends on chance however large the chunks are: there a `FeatureTable` is run with a
+generator, draw by draw. Proofs: docs/theory.md. The framework is that of Section 3 of arXiv:2410.23495.
 
-    rule    learned after      non-zero-gradient samples at the start       memorised after
-    cold    m(n_j)             n_j                                          n_j F
-    ideal   m(n_j)             n_j F, with the F of the stage before        n_j F
-    warm    m(one chunk)       one chunk times F (from the second stage)    n_j F
-
-A warm learner counts the new chunk alone, and has already found its n p F below gamma. Derived here; the framework
-is that of Section 3 of arXiv:2410.23495.
-
-For dependent features, `FeatureTable` gives the frequency of each combination of features, and the same learner
-runs on frequencies instead of samples.
+For features that depend on each other, `dashtheory.discrete.Mixture` keeps the closed form, and `FeatureTable`
+gives the frequency of each combination of features, on which the learner itself runs.
 """
 
 from __future__ import annotations
@@ -32,50 +32,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dashtheory._check import choice, fail, integer, real
-from dashtheory.discrete import RULES
-from dashtheory.discrete.sample import check_probabilities
+from dashtheory._check import choice, fail, integer, numpy_generator, real
+from dashtheory.discrete import RULES, Forgetting, Mixture
+from dashtheory.discrete.accuracy import poisson_binomial_tail
+from dashtheory.theory.greedy import greedy_order
+from dashtheory.theory.table import FeatureTable
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FeatureTable:
-    """A distribution of samples given as combinations of features with their frequencies.
-
-    Attributes:
-        combinations: bool (C, R, K); row r of class c shows these features.
-        frequencies: float64 (C, R), >= 0, each class adding up to 1 (within 1e-9).
-    Raises: ValueError if shapes or frequencies do not fit.
-    """
-
-    combinations: NDArray[np.bool_]
-    frequencies: Floats
-
-    def __post_init__(self) -> None:
-        rows, shares = self.combinations, self.frequencies
-        if rows.dtype != np.bool_ or rows.ndim != 3 or 0 in rows.shape:
-            fail("combinations", "must be a bool array (C, R, K)", f"{rows.dtype} {rows.shape}", "Convert it.")
-        if shares.shape != rows.shape[:2]:
-            fail("frequencies", f"must have shape (C, R) = {rows.shape[:2]}", str(shares.shape), "One per row.")
-        total = shares.sum(axis=1)
-        if not (shares >= 0).all() or not np.allclose(total, 1, rtol=0, atol=1e-9):
-            fail("frequencies", "must be >= 0 and add up to 1 in each class", f"{total}", "Divide by their sum.")
-
-    @classmethod
-    def independent(cls, probabilities: ArrayLike) -> FeatureTable:
-        """All 2^K combinations of independent features, for small K.
-
-        Args: probabilities: (C, K), K <= 16.
-        Raises: ValueError if K is larger, or a probability is outside [0, 1].
-        """
-        p = check_probabilities(probabilities)
-        num_features = p.shape[1]
-        if num_features > 16:
-            fail("probabilities", "must have at most 16 features", str(num_features), "Use population directly.")
-        rows = (np.arange(2**num_features)[:, None] >> np.arange(num_features)) & 1 == 1
-        chance = np.where(rows, p[:, None, :], 1 - p[:, None, :]).prod(axis=2)
-        return cls(combinations=np.broadcast_to(rows, (len(p), *rows.shape)).copy(), frequencies=chance)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,13 +48,15 @@ class Population:
     Attributes:
         rule: its name.
         learned: bool (J, C, K), after each stage.
-        accuracy: float64 (J,), expected test accuracy after each stage, in [1/C, 1].
+        unsure: float64 (J, C), chance that a test sample shows fewer than tau learned features, after each stage.
+        accuracy: float64 (J,), expected test accuracy, classes weighted by their samples, in [1/C, 1].
         memorized: float64 (J,), samples whose noise is held after each stage, all classes together.
         active_at_start: float64 (J,), non-zero-gradient samples at the start of each stage.
     """
 
     rule: str
     learned: NDArray[np.bool_]
+    unsure: Floats
     accuracy: Floats
     memorized: Floats
     active_at_start: Floats
@@ -103,117 +68,157 @@ class Population:
 
 
 def population(
-    distribution: ArrayLike | FeatureTable,
-    chunk_size: float,
+    distribution: ArrayLike | Mixture | FeatureTable,
+    chunk_size: ArrayLike,
     num_stages: int,
     *,
     gamma: float = 50,
     tau: int = 3,
-    rule: str = "cold",
+    rule: str | Forgetting = "cold",
+    generator: np.random.Generator | None = None,
 ) -> Population:
-    """Run the discrete framework in the limit of large chunks, with no sampling.
+    """Run the discrete framework in the limit of large chunks, with no sampling of data.
 
     Args:
-        distribution: probabilities (C, K) of independent features, or a `FeatureTable`.
-        chunk_size: samples per class per chunk, > 0, as large as you like; need not be whole.
+        distribution: probabilities (C, K) of independent features, a `Mixture`, or a `FeatureTable`.
+        chunk_size: samples per class per chunk, > 0, a number or (C,), as large as you like; need not be whole.
         num_stages: J.
         gamma: active samples that must show a feature to learn it, > 0.
         tau: learned features that give a sample a zero gradient, >= 1.
-        rule: "cold", "warm" or "ideal".
+        rule: "cold", "warm", "ideal" or a `Forgetting`.
+        generator: what a `Forgetting` with phi_feature strictly between 0 and 1 draws its forgotten features from
+            (on a FeatureTable; the closed forms of independent features average over them and draw nothing).
     Returns: `Population`.
-    Raises: ValueError if an argument is out of range.
-    Deterministic. Where a count equals gamma up to rounding, either side may win. Time: O(C K tau + J C K) for
-    independent features; a FeatureTable takes one product of R x K numbers per learned feature and stage.
+    Raises: ValueError if an argument is out of range, or a `Forgetting` has no closed form in this world.
+    Where a count equals gamma up to rounding, either side may win. Time: O(C G K (K + tau) + J C K); a FeatureTable
+    takes O(R K) per stage.
     """
-    chunk_size = real("chunk_size", chunk_size, low=0, open_low=True, fix="It counts samples per class.")
     num_stages = integer("num_stages", num_stages, minimum=1, fix="It counts stages.")
     gamma = real("gamma", gamma, low=0, open_low=True, infinite=True, fix="It is a count.")
     tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
-    choice("rule", rule, RULES)
-    samples = chunk_size * np.arange(1, num_stages + 1, dtype=np.float64)
+    phi = rule if isinstance(rule, Forgetting) else _CORNERS[choice("rule", rule, RULES)]
     if isinstance(distribution, FeatureTable):
-        learned, unsure = _learn_table(distribution, samples, gamma, tau, rule)
-    else:
-        learned, unsure = _learn_independent(check_probabilities(distribution), samples, gamma, tau, rule)
-    num_classes = unsure.shape[1]
-    left = unsure.sum(axis=1)  # (J,): sum over classes of F after the stage
+        sizes = _check_sizes(chunk_size, len(distribution.combinations))
+        return _run_table(distribution, sizes, num_stages, gamma, tau, phi, str(rule), generator)
+    world = distribution if isinstance(distribution, Mixture) else Mixture.independent(distribution)
+    return _closed_form(world, _check_sizes(chunk_size, world.shape[0]), num_stages, gamma, tau, phi, str(rule))
+
+
+_CORNERS = {"cold": Forgetting(1, 1), "warm": Forgetting(0, 0), "ideal": Forgetting(1, 0)}
+
+
+def _check_sizes(chunk_size: ArrayLike, num_classes: int) -> Floats:
+    """Samples per class per chunk, float64 (C,)."""
+    sizes = np.atleast_1d(np.asarray(chunk_size))
+    for size in sizes.ravel().tolist():
+        real("chunk_size", size, low=0, open_low=True, fix="It counts samples per class.")
+    if sizes.shape not in ((1,), (num_classes,)):
+        fail("chunk_size", f"must be a number or have shape (C,) = ({num_classes},)", str(sizes.shape), "Mend it.")
+    return np.broadcast_to(sizes.astype(np.float64), (num_classes,))
+
+
+def _closed_form(
+    world: Mixture, sizes: Floats, num_stages: int, gamma: float, tau: int, phi: Forgetting, name: str
+) -> Population:
+    """Equation (2), and the edge phi_noise = 1 of independent features."""
+    corner = phi == _CORNERS["cold"]
+    if phi.phi_feature > 0 and not corner and not (phi.phi_noise == 1 and world.shape[1] == 1):
+        fail(
+            "rule",
+            "must be cold, warm, ideal, Forgetting(phi, 0) or, for independent features, Forgetting(1, phi)",
+            name,
+            "Run a FeatureTable: FeatureTable.independent(p) up to 16 features, else FeatureTable.sampled.",
+        )
+    steps = greedy_order(world, tau)
+    stages = np.arange(1, num_stages + 1, dtype=np.float64)[:, None]
+    copies = 1 + phi.phi_noise * (stages - 1)  # (J, 1): chunks that a stage counts
+    num_learned = ((copies * sizes)[:, :, None] * steps.gains >= gamma).sum(axis=2)  # (J, C)
+    learned = steps.learned(num_learned)
+    tails = np.take_along_axis(steps.tails, num_learned.T, axis=1).T  # (J, C)
+    before = np.concatenate([np.ones((1, len(sizes))), tails[:-1]])
+    if phi.phi_feature > 0:
+        kept = np.where(learned[:-1], world.probabilities[:, 0] * (1 - phi.phi_feature), 0.0)
+        before[1:] = 1.0 if corner else poisson_binomial_tail(kept, tau)
+    held = np.zeros_like(tails)
+    for stage in range(1, num_stages):
+        explained = stage * (tails[stage - 1] - tails[stage])
+        held[stage] = (1 - phi.phi_noise) * (held[stage - 1] + explained)
+    unsure = np.take_along_axis(steps.test_tails, num_learned.T, axis=1).T
     return Population(
-        rule=rule,
+        rule=name,
         learned=learned,
-        accuracy=1 - (1 - 1 / num_classes) * left / num_classes,
-        memorized=samples * left,
-        active_at_start=_active_at_start(samples, left, num_classes, rule),
+        unsure=unsure,
+        accuracy=1 - (1 - 1 / world.num_labels) * (unsure @ sizes / sizes.sum()),
+        memorized=(stages * tails + held) @ sizes,
+        active_at_start=(copies * before) @ sizes,
     )
 
 
-def _active_at_start(samples: Floats, left: Floats, num_classes: int, rule: str) -> Floats:
-    """Samples with a non-zero gradient when each stage starts, from F summed over classes after each stage."""
-    before = np.concatenate([[float(num_classes)], left[:-1]])  # nothing is learned before the first stage
-    if rule == "cold":
-        return samples * num_classes
-    return before * (samples if rule == "ideal" else samples[0])
-
-
-def _learn_independent(
-    p: Floats, samples: Floats, gamma: float, tau: int, rule: str
-) -> tuple[NDArray[np.bool_], Floats]:
-    """Learned sets (J, C, K) and F (J, C) of independent features, by equation (2)."""
-    order = np.argsort(-p, axis=1, kind="stable")
-    sorted_p = np.take_along_axis(p, order, axis=1)
-    tails = prefix_tails(sorted_p, tau)
-    gain = np.minimum.accumulate(sorted_p * tails[:, :-1], axis=1)  # rounding must not break the order
-    seen = np.full_like(samples, samples[0]) if rule == "warm" else samples
-    num_learned = (seen[:, None, None] * gain >= gamma).sum(axis=2)  # (J, C)
-    rank = np.argsort(order, axis=1, kind="stable")
-    learned = rank < num_learned[:, :, None]
-    return learned, np.take_along_axis(tails, num_learned.T, axis=1).T
-
-
-def prefix_tails(sorted_p: Floats, tau: int) -> Floats:
-    """F_k = P(fewer than `tau` of the first k features are shown), for every k.
-
-    Args:
-        sorted_p: float64 (C, K), probabilities in the order in which features are learned. tau: >= 1.
-    Returns: float64 (C, K + 1), never rising along k, F_0 = 1. All terms are non-negative: no cancellation.
-    """
-    num_classes, num_features = sorted_p.shape
-    states = np.zeros((min(tau, num_features + 1), num_classes))
-    states[0] = 1
-    tails = np.ones((num_classes, num_features + 1))
-    for k in range(num_features):
-        shown = sorted_p[:, k]
-        states[1:] = states[1:] * (1 - shown) + states[:-1] * shown
-        states[0] *= 1 - shown
-        tails[:, k + 1] = states.sum(axis=0)
-    return np.minimum.accumulate(np.minimum(tails, 1), axis=1)
-
-
-def _learn_table(
-    table: FeatureTable, samples: Floats, gamma: float, tau: int, rule: str
-) -> tuple[NDArray[np.bool_], Floats]:
-    """Learned sets (J, C, K) and F (J, C) of a table of combinations, by the learner itself."""
+def _run_table(
+    table: FeatureTable,
+    sizes: Floats,
+    num_stages: int,
+    gamma: float,
+    tau: int,
+    phi: Forgetting,
+    name: str,
+    generator: np.random.Generator | None,
+) -> Population:
+    """The learner itself, on frequencies in place of samples."""
     num_classes, _, num_features = table.combinations.shape
-    learned = np.zeros((len(samples), num_classes, num_features), dtype=np.bool_)
-    unsure = np.zeros((len(samples), num_classes))
-    for label, (rows, shares) in enumerate(zip(table.combinations, table.frequencies, strict=True)):
+    learned = np.zeros((num_stages, num_classes, num_features), dtype=np.bool_)
+    unsure, memorized, active = np.zeros((3, num_stages, num_classes))
+    for label, size in enumerate(sizes.tolist()):
+        rows, shares = table.combinations[label], size * table.frequencies[label]
         known = np.zeros(num_features, dtype=np.bool_)
-        for stage, seen in enumerate(samples):
-            if rule == "cold":
-                known[:] = False
-            counted = samples[0] if rule == "warm" else seen
-            unsure[stage, label] = _learn_stage_(known, rows, shares, counted, gamma, tau)
+        held = np.zeros(len(rows))  # copies of each row whose noise is held, in chunks
+        for stage in range(num_stages):
+            if stage:
+                held *= 1 - phi.phi_noise
+                known &= ~_forgotten(phi.phi_feature, num_features, generator)
+            hits = np.count_nonzero(rows & known, axis=1)
+            mass = shares * (stage + 1 - held) * (hits < tau)
+            active[stage, label] = mass.sum()
+            _learn_stage_(known, rows, mass, hits, gamma, tau)
+            held[hits < tau] = stage + 1
             learned[stage, label] = known
-    return learned, unsure
+            unsure[stage, label] = table.frequencies[label] @ (hits < tau)
+            memorized[stage, label] = shares @ held
+    return Population(
+        rule=name,
+        learned=learned,
+        unsure=unsure,
+        accuracy=1 - (1 - 1 / num_classes) * (unsure @ sizes / sizes.sum()),
+        memorized=memorized.sum(axis=1),
+        active_at_start=active.sum(axis=1),
+    )
+
+
+def _forgotten(chance: float, num_features: int, generator: np.random.Generator | None) -> NDArray[np.bool_]:
+    """Features that are forgotten; draws only where chance decides."""
+    if chance in (0, 1):
+        return np.full(num_features, chance == 1)
+    return numpy_generator("generator", generator).random(num_features) < chance
 
 
 def _learn_stage_(
-    known: NDArray[np.bool_], rows: NDArray[np.bool_], shares: Floats, samples: float, gamma: float, tau: int
-) -> float:
-    """Learn the most frequent feature until none reaches gamma; updates `known`, returns F."""
+    known: NDArray[np.bool_],
+    rows: NDArray[np.bool_],
+    mass: Floats,
+    hits: NDArray[np.int64],
+    gamma: float,
+    tau: int,
+) -> None:
+    """Learn the most frequent feature until none reaches gamma; updates `known`, `mass` (active rows), `hits`."""
+    values = rows.astype(np.float64)
+    counts = np.where(known, -np.inf, mass @ values)
     while True:
-        active = shares * ((rows & known).sum(axis=1) < tau)
-        counts = np.where(known, -np.inf, samples * (active @ rows))
         best = int(counts.argmax())
         if not counts[best] >= gamma:
-            return float(active.sum())
+            return
         known[best] = True
+        hits += rows[:, best]
+        explained = (hits >= tau) & (mass > 0)
+        counts -= mass[explained] @ values[explained]
+        counts[best] = -np.inf
+        mass[explained] = 0
