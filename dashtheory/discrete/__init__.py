@@ -6,11 +6,13 @@ from dashtheory.discrete.forgetting import Forgetting
 from dashtheory.discrete.mixture import Mixture
 from dashtheory.discrete.packed import PackedFeatures, pack_features
 from dashtheory.discrete.sample import paper_probabilities, sample_features, sample_packed
+from dashtheory.discrete.setting import DiscreteSetting
 from dashtheory.discrete.simulate import RULES, Simulation, simulate
 
 __all__ = [
     "RULES",
     "Batch",
+    "DiscreteSetting",
     "Forgetting",
     "Mixture",
     "PackedFeatures",

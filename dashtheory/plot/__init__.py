@@ -1,6 +1,7 @@
 """One visual language for every figure; functions take tables and axes, and compute nothing."""
 
-from dashtheory.plot.stages import add_heading, describe_band, draw_prediction, draw_stages
+from dashtheory.plot.maps import draw_contours, draw_map, pivot_map, plain_log_ticks
+from dashtheory.plot.stages import add_heading, describe_band, draw_prediction, draw_stages, say_seeds
 from dashtheory.plot.style import RULE_STYLES, RuleStyle, rule_style, save_figure, sort_rules, style
 
 __all__ = [
@@ -8,10 +9,15 @@ __all__ = [
     "RuleStyle",
     "add_heading",
     "describe_band",
+    "draw_contours",
+    "draw_map",
     "draw_prediction",
     "draw_stages",
+    "pivot_map",
+    "plain_log_ticks",
     "rule_style",
     "save_figure",
+    "say_seeds",
     "sort_rules",
     "style",
 ]

@@ -32,8 +32,7 @@ def draw_stages(
     Returns: `ax`.
     """
     summary = summarize(table, metric, band)
-    last = int(summary["stage"].max())
-    every = max(1, last // 8)
+    every = max(1, summary["stage"].nunique() // 8)
     rules = sort_rules(summary["rule"].tolist())
     for place, rule in enumerate(rules):  # markers are staggered, so that equal curves both show
         rows, look = summary[summary["rule"] == rule], rule_style(rule)
@@ -74,17 +73,24 @@ def draw_prediction(ax: Axes, table: pd.DataFrame, metric: str, *, scale: float 
     return ax
 
 
+def say_seeds(table: pd.DataFrame) -> str:
+    """Words for how many seeds a mean is over."""
+    num_seeds = table["seed"].nunique()
+    return "one seed" if num_seeds == 1 else f"mean of n = {num_seeds} seeds"
+
+
 def describe_band(table: pd.DataFrame, band: Band, *, line: bool = True, bars: bool = False) -> str:
     """Words for what lines (or points) and bands (or bars) are, with n, for the foot of a figure."""
     num_seeds = table["seed"].nunique()
     means = "lines" if line else "points"
     if num_seeds == 1:
         return f"{means}: one seed, no band"
-    return f"{means}: mean of n = {num_seeds} seeds; {'bars' if bars else 'bands'}: {BANDS[band]} over these seeds"
+    return f"{means}: {say_seeds(table)}; {'bars' if bars else 'bands'}: {BANDS[band]} over these seeds"
 
 
 def add_heading(figure: Figure, title: str, setting: str, foot: str) -> None:
     """Put a title, the setting in one line, and a foot line on a figure, left-aligned, clear of the axes."""
-    figure.suptitle(title, x=0.012, y=0.985, ha="left", fontsize=12.5, fontweight="bold")
-    figure.text(0.012, 0.905, setting, ha="left", va="top", fontsize=9, color="#444444")
-    figure.text(0.012, 0.012, foot, ha="left", va="bottom", fontsize=8.5, color="#444444")
+    inch = 1 / figure.get_figheight()
+    figure.suptitle(title, x=0.012, y=1 - 0.065 * inch, ha="left", va="top", fontsize=12.5, fontweight="bold")
+    figure.text(0.012, 1 - 0.41 * inch, setting, ha="left", va="top", fontsize=9, color="#444444")
+    figure.text(0.012, 0.05 * inch, foot, ha="left", va="bottom", fontsize=8.5, color="#444444")

@@ -3,6 +3,7 @@
 from dashtheory.record.atomic import only_one, replacing, writable_folder, write_text
 from dashtheory.record.kept import KeptRuns
 from dashtheory.record.provenance import code_fingerprint, machine, provenance, usable_cores, versions
+from dashtheory.record.setting import name_setting, split_settings
 from dashtheory.record.store import FORMAT, load_table, save_table
 from dashtheory.record.summary import BANDS, Band, summarize
 from dashtheory.record.table import COLUMNS, check_table, concatenate, make_table, stage_rows
@@ -19,10 +20,12 @@ __all__ = [
     "load_table",
     "machine",
     "make_table",
+    "name_setting",
     "only_one",
     "provenance",
     "replacing",
     "save_table",
+    "split_settings",
     "stage_rows",
     "summarize",
     "usable_cores",

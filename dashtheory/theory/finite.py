@@ -8,14 +8,15 @@ a Markov chain with the same law at every stage. Per class, with n samples per c
     A        ~ Binomial(n, F(L))        active samples of the new chunk                                (1)
     X_v | A  ~ Binomial(A, p_v)         of these, those that show v not in L, independently over v     (2)
 
-because whether a sample is active depends on learned features alone. The stage learns something exactly if some X_v
-reaches gamma; then the most frequent feature is learned, its samples move up one hit or drop out, and so on. Hence
+because whether a sample is active depends on learned features alone. The stage learns something exactly if some
+X_v reaches gamma; then the most frequent feature is learned, its samples move up one hit or drop out, and so on.
+Hence
 
     P(v is learned in a stage | L) <= P(Binomial(n, p_v F(L)) >= gamma)                                (3)
     P(nothing is learned | L) = prod over classes of sum_A P(A) prod_v P(X_v < gamma | A)              (4)
 
-(3) is an equality but for features that an earlier one in the same stage pushes below gamma. `warm_chain` draws the
-chain itself from (1), (2) and the hypergeometric overlaps, exactly, at a cost that does not depend on n.
+(3) is an equality but for features that an earlier one in the same stage pushes below gamma. `warm_chain` draws
+the chain itself from (1), (2) and the hypergeometric overlaps, exactly, at a cost that does not depend on n.
 `warm_law` is a deterministic approximation: see there. Derived in docs/theory.md, "Finite chunks".
 """
 

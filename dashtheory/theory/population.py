@@ -90,8 +90,8 @@ def population(
             (on a FeatureTable; the closed forms of independent features average over them and draw nothing).
     Returns: `Population`.
     Raises: ValueError if an argument is out of range, or a `Forgetting` has no closed form in this world.
-    Where a count equals gamma up to rounding, either side may win. Time: O(C G K (K + tau) + J C K); a FeatureTable
-    takes O(R K) per stage.
+    Where a count equals gamma up to rounding, either side may win. Time: O(C G K (K + tau) + J C K); a
+    FeatureTable takes O(R K) per stage.
     """
     num_stages = integer("num_stages", num_stages, minimum=1, fix="It counts stages.")
     gamma = real("gamma", gamma, low=0, open_low=True, infinite=True, fix="It is a count.")

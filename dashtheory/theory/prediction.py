@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dashtheory.discrete.experiment import DiscreteConfig, draw_probabilities, metric_rows, run_discrete
+from dashtheory.discrete.experiment import DiscreteConfig, metric_rows, run_discrete
 from dashtheory.parallel import Report
 from dashtheory.record import concatenate, make_table
 from dashtheory.theory.population import population
@@ -20,12 +20,12 @@ def predict_discrete(config: DiscreteConfig, seed: int, experiment: str) -> pd.D
     Returns: tidy table with predicted_test_accuracy, predicted_learned_features, predicted_memorized_samples and
         predicted_active_samples, for each rule and stage.
     """
-    probabilities = draw_probabilities(config, seed)
+    probabilities = config.draw_probabilities(seed)
     rows = []
     for rule in config.rules:
         limit = population(
             probabilities,
-            config.chunk_size / config.num_classes,
+            config.per_class("chunk_size"),
             config.num_stages,
             gamma=config.gamma,
             tau=config.tau,

@@ -58,7 +58,8 @@ class FeatureTable:
 
         A share estimated from the rows is off by about 1 / sqrt(num_rows).
 
-        Args: world: probabilities (C, K) or a `Mixture` (training samples). num_rows: R. generator: source of draws.
+        Args: world: probabilities (C, K) or a `Mixture` (training samples). num_rows: R. generator: source of
+            draws.
         Raises: ValueError if an argument is out of range.
         """
         mixture = world if isinstance(world, Mixture) else Mixture.independent(world)

@@ -1,0 +1,74 @@
+"""Maps: a metric over two parameters, with contours of what was predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.image import AxesImage
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+
+def pivot_map(table: pd.DataFrame, metric: str, x: str, y: str, *, scale: float = 1.0) -> pd.DataFrame:
+    """Mean over seeds of `metric` as a grid: rows are values of `y`, columns values of `x`, both rising."""
+    rows = table[table["metric"] == metric]
+    return scale * rows.pivot_table(index=y, columns=x, values="value", aggfunc="mean")
+
+
+def draw_map(
+    ax: Axes,
+    grid: pd.DataFrame,
+    *,
+    label: str,
+    low: float | None = None,
+    high: float | None = None,
+    log: bool = False,
+    every: tuple[int, int] = (1, 1),
+) -> AxesImage:
+    """Draw a grid as cells of equal size, ticks at its values, with a colour bar.
+
+    Args:
+        ax: where. grid: values; its index and columns become the y and x ticks, every[1]-th and every[0]-th of
+            them.
+        label: of the colour bar. low, high: ends of the colours. log: logarithmic colours.
+    Returns: the image.
+    """
+    norm = LogNorm(low, high) if log else Normalize(low, high)
+    image = ax.imshow(grid.to_numpy(), origin="lower", aspect="auto", norm=norm, cmap="cividis")
+    for axis, values, step in ((ax.xaxis, grid.columns, every[0]), (ax.yaxis, grid.index, every[1])):
+        places = range(0, len(values), step)
+        axis.set_ticks(list(places), [f"{values[place]:g}" for place in places])
+    ax.grid(visible=False)
+    figure = ax.get_figure()
+    assert figure is not None
+    bar = figure.colorbar(image, ax=ax, label=label, pad=0.02)
+    if log:
+        plain_log_ticks(bar.ax.yaxis)
+    return image
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Ticks at 1, 2 and 5 times powers of ten, written out."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def draw_contours(
+    ax: Axes, grid: pd.DataFrame, levels: Sequence[float], *, color: str, style: str = "-", labels: bool = True
+) -> None:
+    """Draw lines of equal value over a map made by `draw_map` from a grid of the same shape.
+
+    Levels outside the range of the grid are left out.
+    """
+    values = grid.to_numpy()
+    inside = [level for level in levels if np.nanmin(values) < level < np.nanmax(values)]
+    if not inside or min(values.shape) < 2:
+        return
+    lines = ax.contour(values, levels=inside, colors=color, linewidths=1.6, linestyles=style)
+    if labels:
+        ax.clabel(lines, fmt="%g", fontsize=8)
