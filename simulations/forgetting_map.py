@@ -58,8 +58,8 @@ def draw(table: pd.DataFrame, config: ForgettingMapConfig) -> Figure:
     figure, axes = plt.subplots(2, 2, figsize=(11.4, 8.6))
     _draw_accuracy_map(axes[0, 0], points)
     _draw_time_map(axes[0, 1], points)
-    _draw_edges(axes[1, 0], points, config)
-    _draw_trade(axes[1, 1], points, config)
+    _draw_edges(axes[1, 0], points)
+    _draw_trade(axes[1, 1], points)
     figure.subplots_adjust(left=0.06, right=0.95, top=0.87, bottom=0.115, wspace=0.22, hspace=0.33)
     claim = "Forgetting noise restores accuracy; forgetting features too only costs training time"
     add_heading(
@@ -118,9 +118,9 @@ def _bars(points: pd.DataFrame, metric: str, by: str) -> tuple[pd.Series, pd.Ser
     return groups.mean(), groups.std(ddof=1).fillna(0.0)
 
 
-def _draw_edges(ax: Axes, points: pd.DataFrame, config: ForgettingMapConfig) -> None:
+def _draw_edges(ax: Axes, points: pd.DataFrame) -> None:
     """Accuracy against phi_noise for the smallest, a middle and the largest phi_feature."""
-    phis = config.phis
+    phis = sorted(points["phi_noise"].unique())
     places = np.arange(len(phis))
     chosen = sorted({phis[0], phis[len(phis) // 2], phis[-1]})
     looks = (("#000000", "D"), ("#009E73", "v"), ("#CC79A7", "^"))
@@ -137,7 +137,7 @@ def _draw_edges(ax: Axes, points: pd.DataFrame, config: ForgettingMapConfig) -> 
     ax.legend(loc="lower right")
 
 
-def _draw_trade(ax: Axes, points: pd.DataFrame, config: ForgettingMapConfig) -> None:
+def _draw_trade(ax: Axes, points: pd.DataFrame) -> None:
     """Accuracy against training time along three paths through the map."""
     for label, (ratio, color, marker) in PATHS.items():
         path = points[np.isclose(points["phi_feature"], ratio * points["phi_noise"])]
