@@ -1,17 +1,27 @@
 """Theory of the discrete framework: what it does without sampling."""
 
+from dashtheory.theory.claims import CLAIMS, Claim, IndependentWorld, Verdict, first_strict_stage
 from dashtheory.theory.finite import WarmLaw, learning_chances, quiet_probability, warm_chain, warm_law
 from dashtheory.theory.greedy import Greedy, greedy_order, prefix_tails
 from dashtheory.theory.population import Population, population
 from dashtheory.theory.prediction import PREDICTED, predict_discrete, run_with_prediction
+from dashtheory.theory.stationary import Limits, StationaryRun, Universe, small_universes
 from dashtheory.theory.table import FeatureTable
 
 __all__ = [
+    "CLAIMS",
     "PREDICTED",
+    "Claim",
     "FeatureTable",
     "Greedy",
+    "IndependentWorld",
+    "Limits",
     "Population",
+    "StationaryRun",
+    "Universe",
+    "Verdict",
     "WarmLaw",
+    "first_strict_stage",
     "greedy_order",
     "learning_chances",
     "population",
@@ -19,6 +29,7 @@ __all__ = [
     "prefix_tails",
     "quiet_probability",
     "run_with_prediction",
+    "small_universes",
     "warm_chain",
     "warm_law",
 ]
