@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import benchmarks.claims as claims
 import benchmarks.discrete as bench
+import benchmarks.theory as theory
 from benchmarks.baselines import simulate_with_numpy
 from dashtheory.discrete import RULES, simulate
 from tests.oracles.discrete import simulate_with_sets
@@ -120,3 +122,34 @@ def test_an_unwritable_folder_ends_in_one_line_and_status_two(
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert "--out must be a folder that can be written" in told
+
+
+def test_a_batch_that_differs_is_not_timed() -> None:
+    work = theory.QUICK.batch
+    batch = theory.in_one_batch(work, every_stage=True, num_threads=1)
+    theory.require_equal(work, batch)
+    changed = batch.learned.copy()
+    changed[-1, 2, -1, 1, 0] ^= True
+    with pytest.raises(RuntimeError, match="a batch and simulate differ"):
+        theory.require_equal(work, replace(batch, learned=changed))
+
+
+def test_the_other_benchmarks_write_their_records(tmp_path: Path) -> None:
+    for module, name in ((theory, "theory"), (claims, "claims")):
+        module.main(["--quick", "--out", str(tmp_path)])
+        saved = json.loads((tmp_path / f"{name}.json").read_text())
+        assert saved["quick"] is True
+        assert set(saved["versions"]) == {"python", "numpy", "numba", "dashtheory"}
+        assert str(bench.ROOT) not in (tmp_path / f"{name}.json").read_text()
+    timed = json.loads((tmp_path / "theory.json").read_text())
+    for part in ("batch", "limit", "large", "creep"):
+        first = timed[part][0]["seconds_median"]
+        for row in timed[part]:
+            assert 0 < row["seconds_min"] <= row["seconds_median"] <= row["seconds_max"]
+            assert row["ratio_to_first"] == row["seconds_median"] / first
+            rate = row["work"]["num_simulations"] / row["seconds_median"]
+            assert row["simulations_per_second"] == rate
+    counted = json.loads((tmp_path / "claims.json").read_text())
+    assert counted["universes"]["fails"]["warm_stops"] == 0
+    assert counted["universes"]["fails"]["warm_never_longer_than_ideal"] > 0
+    assert counted["samples"]["fails"]["warm_stops"] > 0
