@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from dashtheory.record import load_table, summarize
+from dashtheory.record import load_table, split_settings, summarize
 from dashtheory.shrink import ShrinkReport
 
 ROOT = Path(__file__).parents[1]
@@ -115,3 +115,109 @@ def test_files_and_targets_that_the_readme_names_exist() -> None:
     for target in re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE):
         assert f"\n{target}:" in makefile, target
     assert "@" not in re.sub(r"\]\([^)]*\)", "", README)
+
+
+def creep_sentence() -> str:
+    """What warm and cold know after a thousand chunks."""
+    table, _ = load_table(ROOT / "figures" / "warm_creep.csv")
+    last = table[table["stage"] == table["stage"].max()].groupby(["rule", "metric"])["value"].mean()
+    first = table[table["stage"] == 1].groupby(["rule", "metric"])["value"].mean()
+    warm = last["warm"]
+    return (
+        f"after 1,000 chunks it knows {warm['learned_features']:.1f} of 100 features "
+        f"({first['warm', 'learned_features']:.1f} after the first), as the exact chain "
+        f"({warm['chain_learned_features']:.1f}) and a law without sampling "
+        f"({warm['law_learned_features']:.1f}) say, "
+        f"while cold knows {last['cold', 'learned_features']:.1f}."
+    )
+
+
+def forgetting_sentences() -> tuple[str, str]:
+    """How far accuracy moves with phi_feature, and what forgetting features costs."""
+    table, _ = load_table(ROOT / "figures" / "forgetting_map.csv")
+    phis = table["rule"].str.extract(r"forget\((.*),(.*)\)").astype(float)
+    points = table.assign(noise=phis[0], feature=phis[1])
+    mean = points.groupby(["metric", "noise", "feature"])["value"].mean()
+    accuracy = 100 * mean["test_accuracy"].unstack()
+    spread = (accuracy.max(axis=1) - accuracy.min(axis=1)).max()
+    active = mean["mean_active_samples"]
+    half = [active[0.5, feature] for feature in (0.0, 0.05, 0.5)]
+    return (
+        f"from {accuracy.loc[0.0].mean():.1f}% at 0 to {accuracy.loc[0.1].mean():.1f}% at 0.1 and "
+        f"{accuracy.loc[1.0].mean():.1f}% at 1, it moves by at most {spread:.1f} points with φ_feature.",
+        f"at φ_noise = 0.5 a stage starts with {half[0]:,.0f} active samples on average if no feature is "
+        "forgotten, "
+        f"{half[1]:,.0f} at φ_feature = 0.05, and {half[2]:,.0f} if features are forgotten as often as noise.",
+    )
+
+
+def phase_sentence() -> str:
+    """Errors of both predictions over all cells of all maps."""
+    table, _ = load_table(ROOT / "figures" / "phase_diagram.csv")
+    points = split_settings(table)
+    wide = points.groupby(["map", "x", "y", "rule", "metric"])["value"].mean().unstack(["metric", "rule"])
+    gap = wide["test_accuracy", "cold"] - wide["test_accuracy", "warm"]
+    cold = wide["predicted_test_accuracy", "cold"]
+    limit = (cold - wide["predicted_test_accuracy", "warm"] - gap).abs().mean()
+    law = (cold - wide["law_test_accuracy", "warm"] - gap).abs().mean()
+    return (
+        f"over {len(gap)} settings the gap between cold and warm runs from {100 * gap.min():.0f} to "
+        f"{100 * gap.max():.0f} points, and the law for finite chunks misses it by {100 * law:.1f} points on "
+        "average "
+        f"(the limit of large chunks by {100 * limit:.1f})."
+    )
+
+
+def beyond_sentence() -> str:
+    """The larger and the smaller class at 900 to 100 samples per chunk."""
+    table, _ = load_table(ROOT / "figures" / "beyond_independence.csv")
+    points = split_settings(table)
+    rows = points[(points["kind"] == "unbalanced") & (points["x"] == 0.9)]
+    mean = rows.groupby(["metric", "rule"])["value"].mean()
+    accuracy, worst = 100 * mean["test_accuracy"], 100 * mean["worst_class_accuracy"]
+    return (
+        f"with 900 samples of one class and 100 of the other per chunk, warm is at {accuracy['warm']:.1f}% "
+        "against "
+        f"{accuracy['cold']:.1f}% for cold, yet at {worst['warm']:.1f}% (guessing) against "
+        f"{worst['cold']:.1f}% in the "
+        "smaller class."
+    )
+
+
+def speed_rows() -> str:
+    """Table of the second benchmark."""
+    saved = json.loads((ROOT / "benchmarks" / "results" / "theory.json").read_text())
+    assert saved["quick"] is False
+    single, threads, every, alone = saved["batch"]
+    limit, one = saved["limit"]
+    large_limit, large_one = saved["large"]
+    law, chain, samples = saved["creep"]
+    per_second = single["simulations_per_second"]
+    return "\n".join(
+        [
+            "| work | ours | against |",
+            "|---|---|---|",
+            f"| simulations per second (three rules each), last stage, one thread | {per_second:.0f} | one at "
+            "a time: "
+            f"{alone['ratio_to_first']:.1f} times longer |",
+            f"| the same on {threads['name'].split()[-2]} threads | {threads['simulations_per_second']:.0f} | |",
+            f"| the same with every stage recorded, one thread | {every['simulations_per_second']:.0f} | one at a "
+            f"time: {alone['seconds_median'] / every['seconds_median']:.1f} times longer |",
+            f"| population limit, three rules, 50 stages, N = 1,000 | {1000 * limit['seconds_median']:.0f} ms "
+            "| one "
+            f"simulation of it: {one['ratio_to_first']:.0f} times longer |",
+            f"| the same, N = 100,000 | {1000 * large_limit['seconds_median']:.0f} ms | "
+            f"{large_one['ratio_to_first']:,.0f} times longer |",
+            f"| 20 warm learners over 1,000 chunks: exact chain by counts | {chain['seconds_median']:.2f} s | "
+            "on samples "
+            f"(in one batch): {samples['seconds_median'] / chain['seconds_median']:.1f} times longer |",
+            f"| the law of a warm learner over 1,000 chunks | {law['seconds_median']:.2f} s | |",
+        ]
+    )
+
+
+def test_every_number_about_theory_is_the_committed_one() -> None:
+    text = " ".join(README.split())
+    for sentence in (creep_sentence(), *forgetting_sentences(), phase_sentence(), beyond_sentence()):
+        assert sentence in text, sentence
+    assert speed_rows() in README, speed_rows()

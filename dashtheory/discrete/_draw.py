@@ -18,7 +18,7 @@ Array = Any  # numba infers the types of what it compiles; docstrings say them
 
 
 def thresholds(chances: ArrayLike) -> NDArray[np.uint64]:
-    """Chances in [0, 1) as multiples of 2^-64 (rounded down); 1 and what lies within 2^-53 of it: 2^64 - 1.
+    """Chances in [0, 1) as multiples of 2^-64, rounded down; 1 becomes 2^64 - 1.
 
     Returns: uint64, of the same shape. An event of chance 1 is missed with probability 2^-64.
     """

@@ -7,9 +7,10 @@ not depend on each other, runs only the chosen ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -95,7 +96,8 @@ def simulate_batch(
             _run_one(plan, one, learned[one], memorized[one], active[one])
         return last - first
 
-    threads = integer("num_threads", num_threads or usable_cores(), minimum=1, fix="It counts threads.")
+    threads = usable_cores() if num_threads is None else num_threads
+    threads = integer("num_threads", threads, minimum=1, fix="It counts threads.")
     with ThreadPoolExecutor(threads) as pool:
         done = 0
         try:
@@ -122,7 +124,10 @@ def draw_data(world: ArrayLike | Mixture, num_samples: ArrayLike, seed: int) -> 
     Returns: C packed data sets of one class each, (1, K, n_c).
     Raises: ValueError if an argument is out of range.
     """
-    (mixture,) = _worlds(world)
+    mixtures = _worlds(world)
+    if len(mixtures) > 1 or np.ndim(np.asarray(world, dtype=object)) == 3:
+        fail("world", "must be one world", f"{len(mixtures)}", "Give probabilities (C, K) or one Mixture.")
+    mixture = mixtures[0]
     sizes = _whole("num_samples", num_samples, (mixture.shape[0],))
     state = _data_state(seed)
     return [
@@ -158,20 +163,26 @@ class _Plan:
     ) -> _Plan:
         mixtures = _worlds(worlds)
         num_stages = integer("num_stages", num_stages, minimum=1, fix="It counts stages.")
-        wanted = (num_stages,) if stages is None else tuple(stages)
+        wanted = (num_stages,) if stages is None else _several("stages", stages)
         for stage in wanted:
             integer("stages", stage, minimum=1, fix="Stages count from 1.")
         if not wanted or list(wanted) != sorted(set(wanted)) or wanted[-1] > num_stages:
             fail("stages", f"must rise within 1 to {num_stages}", str(wanted), "Name each stage once.")
-        for rule in rules:
+        chosen = _several("rules", rules)
+        for rule in chosen:
             kernel_rule_of(rule)
-        if not rules or len({str(rule) for rule in rules}) < len(rules):
-            fail("rules", "must name at least one, each once", str([str(rule) for rule in rules]), "Drop doubles.")
-        sizes = np.asarray(chunk_size)
+        if not chosen or len(set(chosen)) < len(chosen):
+            fail(
+                "rules", "must name at least one, each once", str([str(rule) for rule in chosen]), "Drop doubles."
+            )
+        sizes, gammas = _entries("chunk_size", chunk_size), _entries("gamma", gamma)
+        if gammas.ndim > 1:
+            fail("gamma", "must be a number or have shape (B,)", f"shape {gammas.shape}", "One per simulation.")
         lengths = {
             "worlds": len(mixtures),
             "chunk_size": len(sizes) if sizes.ndim else 1,
-            **{name: np.size(value) for name, value in (("seeds", seeds), ("gamma", gamma), ("tau", tau))},
+            "gamma": gammas.size,
+            **{name: _entries(name, value).size for name, value in (("seeds", seeds), ("tau", tau))},
         }
         length = max(lengths.values())
         for name, found in lengths.items():
@@ -183,9 +194,9 @@ class _Plan:
             chunk_size=_whole("chunk_size", sizes[:, None] if sizes.ndim == 1 else sizes, (length, num_classes)),
             num_stages=num_stages,
             seeds=_whole("seeds", seeds, (length,), minimum=0),
-            gamma=np.broadcast_to([least_count(one) for one in np.atleast_1d(gamma).tolist()], length),
-            tau=np.minimum(_whole("tau", tau, (length,)), num_features + 1),
-            rules=tuple(rules),
+            gamma=np.broadcast_to([least_count(one) for one in gammas.ravel()], length),
+            tau=_whole("tau", tau, (length,), cap=num_features + 1),
+            rules=chosen,
             stages=wanted,
         )
 
@@ -256,15 +267,43 @@ def _worlds(worlds: Worlds) -> tuple[Mixture, ...]:
                 "worlds", "must be of one shape (C, G, K)", str({one.shape for one in mixtures}), "Run them apart."
             )
         return mixtures
-    values = np.asarray(worlds, dtype=np.float64)
+    try:
+        values = np.asarray(worlds, dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        rule = "must be probabilities (C, K) or (B, C, K), a Mixture, or Mixtures alone"
+        fail("worlds", rule, type(worlds).__name__, f"Mend them: {error}.")
     return tuple(map(Mixture.independent, values)) if values.ndim == 3 else (Mixture.independent(values),)
 
 
-def _whole(name: str, values: ArrayLike, shape: tuple[int, ...], *, minimum: int = 1) -> Ints:
-    """Integers >= minimum, broadcast to `shape`."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "iu" or (array < minimum).any():
-        fail(name, f"must be integers >= {minimum}", str(values), "Give whole numbers.")
+def _several(name: str, values: object) -> tuple[Any, ...]:
+    """The entries of a sequence that is not text."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        fail(name, "must be a sequence", repr(values), "Put it into a list.")
+    return tuple(values)
+
+
+def _entries(name: str, values: ArrayLike) -> NDArray[np.object_]:
+    """An array of Python's own numbers, which do not wrap around."""
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    try:
+        plain = np.array(values, dtype=object)
+    except ValueError as error:
+        fail(name, "must be a number or a regular array", "a ragged one", f"Mend it: {error}.")
+    return plain
+
+
+def _whole(
+    name: str, values: ArrayLike, shape: tuple[int, ...], *, minimum: int = 1, cap: int | None = None
+) -> Ints:
+    """Integers >= minimum as int64, at most `cap`, broadcast to `shape`."""
+    array = _entries(name, values)
+    largest = int(np.iinfo(np.int64).max)
+    for place, value in np.ndenumerate(array):
+        whole = integer(name, value, minimum=minimum, fix="Give whole numbers.")
+        if cap is None and whole > largest:
+            fail(name, "must be below 2^63", str(whole), "Choose a smaller one.")
+        array[place] = whole if cap is None else min(whole, cap)
     try:
         return np.broadcast_to(array.astype(np.int64), shape)
     except ValueError:

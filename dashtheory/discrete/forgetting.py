@@ -39,7 +39,12 @@ class Forgetting:
 
     def __str__(self) -> str:
         """Name of the rule in tables."""
-        return f"forget({self.phi_noise:g},{self.phi_feature:g})"
+        return f"forget({_shortest(self.phi_noise)},{_shortest(self.phi_feature)})"
+
+
+def _shortest(chance: float) -> str:
+    """The shortest text that reads back as the same number."""
+    return repr(chance).removesuffix(".0")
 
 
 def draw_bits(chance: float, num_stages: int, num_bits: int, generator: np.random.Generator) -> NDArray[np.uint64]:

@@ -46,7 +46,7 @@ class Mixture:
     num_labels: int = 0
 
     def __post_init__(self) -> None:
-        p = np.asarray(self.probabilities, dtype=np.float64)
+        p = _numbers("probabilities", self.probabilities)
         if p.ndim != 3 or 0 in p.shape:
             fail(
                 "probabilities",
@@ -56,8 +56,8 @@ class Mixture:
             )
         check_probabilities(p.reshape(-1, p.shape[2]))
         weights = _check_weights("weights", self.weights, p.shape[:2])
-        given = np.asarray(self.test_weights, dtype=np.float64)
-        test = _check_weights("test_weights", given, p.shape[:2]) if given.size else weights
+        given = np.size(self.test_weights) > 0
+        test = _check_weights("test_weights", self.test_weights, p.shape[:2]) if given else weights
         labels = integer("num_labels", self.num_labels or len(p), minimum=1, fix="It counts labels.")
         for name, value in (
             ("probabilities", p),
@@ -137,6 +137,8 @@ class Mixture:
         Raises: ValueError if `rate` is out of range.
         """
         rate = real("rate", rate, low=0, high=1, fix="It is a share of samples.")
+        if rate == 1:
+            fail("rate", "must be below 1", "1", "Leave samples to learn from.")
         blank = np.zeros((self.shape[0], 1))
         return Mixture(
             probabilities=np.concatenate(
@@ -176,10 +178,18 @@ class Mixture:
 
 
 def _check_weights(name: str, values: ArrayLike, shape: tuple[int, ...]) -> Floats:
-    weights = np.asarray(values, dtype=np.float64)
+    weights = _numbers(name, values)
     if weights.shape != shape:
         fail(name, f"must have shape (C, G) = {shape}", str(weights.shape), "One weight per component.")
     total = weights.sum(axis=1)
     if not (weights >= 0).all() or not np.allclose(total, 1, rtol=0, atol=1e-9):
         fail(name, "must be >= 0 and add up to 1 in each class", str(total), "Divide by their sum.")
-    return weights
+    return np.asarray(weights / total[:, None])  # exactly 1, up to one rounding
+
+
+def _numbers(name: str, values: ArrayLike) -> Floats:
+    """Float64 array, or ValueError."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        fail(name, "must be an array of numbers", type(values).__name__, f"Mend it: {error}.")

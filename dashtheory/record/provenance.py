@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dashtheory._version import __version__
 
-_LIBRARIES = ("numpy", "numba", "pandas", "torch", "matplotlib")
+_LIBRARIES = ("numpy", "scipy", "numba", "pandas", "torch", "matplotlib")
 
 
 def versions() -> dict[str, str]:

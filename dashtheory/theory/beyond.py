@@ -56,6 +56,9 @@ class BeyondConfig(DiscreteSetting):
                 real(name, value, low=0, high=top, fix="See --help.")
             if not values or list(values) != sorted(set(values)):
                 fail(name, "must rise", str(values), "Name each value once, the smallest first.")
+        if "correlated" in self.kinds and self.max_probability * (1 + self.correlated[-1]) > 1:
+            got = f"{self.correlated[-1]:g} with max_probability {self.max_probability:g}"
+            fail("correlated", "must keep (1 + s) max_probability <= 1", got, "Lower one of them.")
         if "unbalanced" in self.kinds and self.num_classes != 2:
             fail("kinds", "must leave out unbalanced but for two classes", str(self.num_classes), "Drop it.")
         if "unbalanced" in self.kinds and not all(0 < one < 1 for one in self.unbalanced):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -82,7 +82,7 @@ class PhaseConfig(DiscreteSetting):
     def shaped(self, which: str, x: float, seed: int) -> Floats:
         """Probabilities (C, K) of a map's world at `x`; drawn from the seed where features are uniform."""
         if which == "uniform":
-            return self.draw_probabilities(seed) * (x / self.max_probability)
+            return replace(self, max_probability=x).draw_probabilities(seed)
         if which == "power_law":
             falling = np.arange(1, self.num_features + 1) ** -float(x)
             row = SHOWN * falling / falling.sum()
