@@ -37,7 +37,7 @@ from dashtheory.discrete.simulate import least_count
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-_LARGEST = 10**9  # of numpy's hypergeometric
+_LARGEST = 10**9 - 1  # of numpy's hypergeometric
 
 
 def learning_chances(
@@ -61,8 +61,11 @@ def quiet_probability(
 ) -> float:
     """Chance that a warm stage learns nothing, exactly: equation (4). The wait until it does is geometric.
 
-    Args and Raises: as `learning_chances`, with `learned` of shape (C, K).
+    Args and Raises: as `learning_chances`, with `learned` of shape (C, K). Time grows as the root of chunk_size.
     """
+    learned = np.asarray(learned)
+    if learned.ndim != 2:
+        fail("learned", "must have shape (C, K)", f"shape {learned.shape}", "Ask for one learned set at a time.")
     size = integer("chunk_size", chunk_size, minimum=1, fix="It counts samples per class.")
     p, least = check_probabilities(probabilities), least_count(gamma)
     quiet = 1.0
@@ -121,6 +124,7 @@ def warm_law(
     check_probabilities(p.reshape(-1, p.shape[-1]))
     num_stages = integer("num_stages", num_stages, minimum=1, fix="It counts stages.")
     tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
+    tau = min(tau, p.shape[-1] + 1)  # no sample shows more
     size, least = _per_world(p.shape[:-2], chunk_size, gamma)
     order = np.argsort(-p, axis=-1, kind="stable")
     falling = np.moveaxis(np.take_along_axis(p, order, axis=-1), -1, 0)  # (K, ..., C)
@@ -200,26 +204,27 @@ def warm_chain(
     """Draw warm learners from their exact law, by counts and without samples.
 
     Args:
-        probabilities: (C, K). chunk_size: samples per class per chunk, at most 10^9.
+        probabilities: (C, K). chunk_size: samples per class per chunk, below 10^9.
         num_stages: J. gamma, tau: as in `dashtheory.discrete.simulate`.
         num_chains: R, independent learners. generator: source of all draws.
         stages: stages to record, from 1, rising; default: all.
     Returns: bool (R, S, C, K), learned features after the recorded stages.
     Raises: ValueError if an argument is out of range.
-    Time: R C K binomial draws per stage, whatever chunk_size is. Ties within a class go to the smallest feature.
+    Time: R C K binomial draws per stage, and K hypergeometric ones per learned feature, whatever chunk_size is.
+    Ties within a class go to the smallest feature.
     """
     p = check_probabilities(probabilities)
     size = integer("chunk_size", chunk_size, minimum=1, fix="It counts samples per class.")
     if size > _LARGEST:
-        fail(
-            "chunk_size", f"must be at most {_LARGEST}", str(size), "Use warm_law or population for larger chunks."
-        )
+        fail("chunk_size", "must be below 10^9", str(size), "Use warm_law or population for larger chunks.")
     num_stages = integer("num_stages", num_stages, minimum=1, fix="It counts stages.")
     num_chains = integer("num_chains", num_chains, minimum=1, fix="It counts learners.")
     generator = numpy_generator("generator", generator)
     least, tau = least_count(gamma), integer("tau", tau, minimum=1, fix="It counts learned features.")
+    tau = min(tau, p.shape[1] + 1)  # no sample shows more
     wanted = list(range(1, num_stages + 1)) if stages is None else list(stages)
-    if not wanted or wanted != sorted(set(wanted)) or wanted[0] < 1 or wanted[-1] > num_stages:
+    wanted = [integer("stages", stage, minimum=1, fix="Stages count from 1.") for stage in wanted]
+    if not wanted or wanted != sorted(set(wanted)) or wanted[-1] > num_stages:
         fail("stages", f"must rise within 1 to {num_stages}", str(wanted), "Name each stage once.")
     known = np.zeros((num_chains, *p.shape), dtype=np.bool_)
     tails = fewer_than_tau(known, p, tau)
@@ -247,46 +252,32 @@ def _learn_by_counts_(
 ) -> None:
     """One stage of one class that learns something; updates `known`.
 
-    Samples are lumped into cells of equal hits and equal history within the stage: given how many of a cell show
-    a feature, which of them do is uniformly random and independent over features, so overlaps are hypergeometric.
+    Given how many active samples show an unlearned feature, which of them do is uniformly random, independently of
+    the other features and of what else the samples show. So the samples that show the feature just learned spread
+    over those of 0, 1, ... hits as a multivariate hypergeometric variable; those that reach tau drop out, and of
+    every other feature a hypergeometric number with them.
     """
-    sizes, hits = _split_active(known, p, active, tau, generator)
-    shows = _split_counts(np.maximum(counts, 0), sizes, generator)  # (cells, K)
-    shows[:, known] = 0
+    sizes = _split_active(known, p, active, tau, generator)
+    totals = np.maximum(counts, 0)
     while True:
-        totals = np.where(known, -1, shows.sum(axis=0))
-        best = int(totals.argmax())
-        if totals[best] < least:
+        best = int(np.where(known, -1, totals).argmax())
+        if known[best] or totals[best] < least:
             return
         known[best] = True
-        up = shows[:, best].copy()
-        both = generator.hypergeometric(shows, sizes[:, None] - shows, up[:, None])
-        sizes = np.concatenate([sizes - up, up])
-        shows = np.concatenate([shows - both, both])
-        hits = np.concatenate([hits, hits + 1])
-        shows[:, known] = 0
-        kept = (hits < tau) & (sizes > 0)
-        sizes, shows, hits = sizes[kept], shows[kept], hits[kept]
+        shown = generator.multivariate_hypergeometric(sizes, totals[best])
+        sizes -= shown
+        sizes[1:] += shown[:-1]
+        explained = int(shown[-1])
+        totals -= generator.hypergeometric(totals, active - totals, explained)
+        active -= explained
 
 
 def _split_active(
     known: NDArray[np.bool_], p: Floats, active: int, tau: int, generator: np.random.Generator
-) -> tuple[Ints, Ints]:
-    """Spread the active samples over 0, 1, ... learned features shown; sizes and hits of the cells in use."""
-    states = np.zeros(min(tau, int(np.count_nonzero(known)) + 1))
+) -> Ints:
+    """How many of the active samples show 0, 1, ..., tau - 1 learned features: int64 (tau,)."""
+    states = np.zeros(tau)
     states[0] = 1
     for chance in p[known]:
         states = _with_event(states, chance)
-    sizes = generator.multinomial(active, states / states.sum())
-    hits = np.flatnonzero(sizes)
-    return sizes[hits].astype(np.int64), hits
-
-
-def _split_counts(counts: Ints, sizes: Ints, generator: np.random.Generator) -> Ints:
-    """Spread the samples that show each feature (K,) over the cells: int64 (cells, K)."""
-    shows = np.empty((len(sizes), len(counts)), dtype=np.int64)
-    left, room = counts.copy(), int(sizes.sum())
-    for cell, size in enumerate(sizes.tolist()):
-        shows[cell] = generator.hypergeometric(size, room - size, left)
-        left, room = left - shows[cell], room - size
-    return shows
+    return np.asarray(generator.multinomial(active, states / states.sum()), dtype=np.int64)

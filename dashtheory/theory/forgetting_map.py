@@ -8,14 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dashtheory._check import fail, integer, real
+from dashtheory._check import fail, real
 from dashtheory.discrete import Batch, DiscreteSetting, Forgetting, simulate_batch
 from dashtheory.parallel import Report
 from dashtheory.record import make_table, stage_rows
-from dashtheory.seeds import numpy_stream
 from dashtheory.theory.population import population
 from dashtheory.theory.prediction import PREDICTED
-from dashtheory.theory.table import FeatureTable
 
 _PHIS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 
@@ -30,7 +28,6 @@ class ForgettingMapConfig(DiscreteSetting):
     phis: tuple[float, ...] = field(
         default=_PHIS, metadata={"help": "chances phi_noise and phi_feature, rising; all pairs are run"}
     )
-    num_rows: int = field(default=2048, metadata={"help": "combinations of features in the limit's table"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,7 +35,6 @@ class ForgettingMapConfig(DiscreteSetting):
             real("phis", phi, low=0, high=1, fix="They are chances.")
         if not self.phis or list(self.phis) != sorted(set(self.phis)):
             fail("phis", "must rise", str(self.phis), "Name each chance once, from the smallest.")
-        integer("num_rows", self.num_rows, minimum=1, fix="It counts combinations.")
 
     @property
     def rules(self) -> tuple[Forgetting, ...]:
@@ -48,9 +44,6 @@ class ForgettingMapConfig(DiscreteSetting):
 
 def run_forgetting_map(config: ForgettingMapConfig, seed: int, experiment: str, report: Report) -> pd.DataFrame:
     """Simulate one seed with every pair of chances, and run the population limit of the same world.
-
-    The limit is the closed form where there is one (phi_feature = 0 or phi_noise = 1); elsewhere every chunk is
-    the same `num_rows` combinations drawn from the world, and what is forgotten is drawn.
 
     Args: config: the setting. seed: root seed. experiment: name for the table. report: told of progress.
     Returns: tidy table at the last stage: test_accuracy and active_samples of that stage, mean_test_accuracy and
@@ -69,19 +62,16 @@ def run_forgetting_map(config: ForgettingMapConfig, seed: int, experiment: str, 
         stages=stages,
         num_threads=1,
     )
-    table = FeatureTable.sampled(p, config.num_rows, numpy_stream(seed, "combinations"))
     rows = []
     for place, rule in enumerate(config.rules):
         report((place + 1) / len(config.rules), f"limit of {rule}")
-        closed = rule.phi_feature == 0 or rule.phi_noise == 1
         limit = population(
-            p if closed else table,
+            p,
             config.per_class("chunk_size"),
             config.num_stages,
             gamma=config.gamma,
             tau=config.tau,
             rule=rule,
-            generator=numpy_stream(seed, "forgotten", place),
         )
         metrics = _summary(*_courses(batch, place)) | {
             PREDICTED + name: value for name, value in _summary(limit.accuracy, limit.active_at_start).items()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dashtheory._check import fail, integer
 from dashtheory.discrete import Mixture
 
 Floats = NDArray[np.float64]
@@ -44,7 +45,11 @@ def greedy_order(world: Mixture, tau: int) -> Greedy:
 
     Args: world: C classes, G components, K features. tau: >= 1.
     Returns: `Greedy`. Ties go to the smallest index. Time: O(C G K (K + tau)).
+    Raises: ValueError if an argument is out of range.
     """
+    if not isinstance(world, Mixture):
+        fail("world", "must be a Mixture", type(world).__name__, "Build one: Mixture.independent(p).")
+    tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
     num_classes, num_components, num_features = world.shape
     states = np.zeros((min(tau, num_features + 1), num_classes, num_components))
     states[0] = 1
@@ -76,6 +81,7 @@ def prefix_tails(sorted_p: Floats, tau: int) -> Floats:
         sorted_p: float64 (C, K), probabilities in the order in which features are learned. tau: >= 1.
     Returns: float64 (C, K + 1), never rising along k, F_0 = 1. All terms are non-negative: no cancellation.
     """
+    tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
     num_classes, num_features = sorted_p.shape
     states = np.zeros((min(tau, num_features + 1), num_classes))
     states[0] = 1

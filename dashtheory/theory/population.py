@@ -16,10 +16,14 @@ g_k = p_k F_(k-1), and the order is that of p (ties by index). At stage j:
     Forgetting(phi, 0)    n (1+phi(j-1))  m(s)      n (1+phi(j-1)) F_(j-1)    n (j F_j + H_j)                  (2)
 
 where F_j is F after stage j (F_0 = 1), and H_j = (1 - phi) (H_(j-1) + (j-1) (F_(j-1) - F_j)) are samples that are
-explained by now but still held. Forgetting(1, phi) of independent features learns what cold learns, and starts
-with n j E F, the mean over what is forgotten: F with every p_k of a learned feature multiplied by 1 - phi. In
-between, the learned set depends on chance however large the chunks are: there a `FeatureTable` is run with a
-generator, draw by draw. Proofs: docs/theory.md. The framework is that of Section 3 of arXiv:2410.23495.
+explained by now but still held. With independent features, Forgetting(phi, psi) learns and holds what
+Forgetting(phi, 0) does, whatever is forgotten; only the start of a stage changes: a sample that was last unsure
+after stage i, and shows fewer than tau features that are *kept*, is active with
+
+    j - i (1 - phi)^(j-i)   of its j copies; the mean over what is kept is taken                               (3)
+
+Features that depend on each other make the learned set depend on what was forgotten: there a `FeatureTable` is run
+with a generator, draw by draw. Proofs: docs/theory.md. The framework is that of Section 3 of arXiv:2410.23495.
 
 For features that depend on each other, `dashtheory.discrete.Mixture` keeps the closed form, and `FeatureTable`
 gives the frequency of each combination of features, on which the learner itself runs.
@@ -34,7 +38,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from dashtheory._check import choice, fail, integer, numpy_generator, real
 from dashtheory.discrete import RULES, Forgetting, Mixture
-from dashtheory.discrete.accuracy import poisson_binomial_tail
 from dashtheory.theory.greedy import greedy_order
 from dashtheory.theory.table import FeatureTable
 
@@ -109,7 +112,7 @@ _CORNERS = {"cold": Forgetting(1, 1), "warm": Forgetting(0, 0), "ideal": Forgett
 
 def _check_sizes(chunk_size: ArrayLike, num_classes: int) -> Floats:
     """Samples per class per chunk, float64 (C,)."""
-    sizes = np.atleast_1d(np.asarray(chunk_size))
+    sizes = np.atleast_1d(np.array(chunk_size, dtype=object))
     for size in sizes.ravel().tolist():
         real("chunk_size", size, low=0, open_low=True, fix="It counts samples per class.")
     if sizes.shape not in ((1,), (num_classes,)):
@@ -122,12 +125,12 @@ def _closed_form(
 ) -> Population:
     """Equation (2), and the edge phi_noise = 1 of independent features."""
     corner = phi == _CORNERS["cold"]
-    if phi.phi_feature > 0 and not corner and not (phi.phi_noise == 1 and world.shape[1] == 1):
+    if phi.phi_feature > 0 and not corner and world.shape[1] > 1:
         fail(
             "rule",
-            "must be cold, warm, ideal, Forgetting(phi, 0) or, for independent features, Forgetting(1, phi)",
+            "must be cold, warm, ideal or Forgetting(phi, 0) in a mixture of components",
             name,
-            "Run a FeatureTable: FeatureTable.independent(p) up to 16 features, else FeatureTable.sampled.",
+            "Run a FeatureTable with a generator: FeatureTable.sampled(world, ...).",
         )
     steps = greedy_order(world, tau)
     stages = np.arange(1, num_stages + 1, dtype=np.float64)[:, None]
@@ -136,9 +139,13 @@ def _closed_form(
     learned = steps.learned(num_learned)
     tails = np.take_along_axis(steps.tails, num_learned.T, axis=1).T  # (J, C)
     before = np.concatenate([np.ones((1, len(sizes))), tails[:-1]])
-    if phi.phi_feature > 0:
-        kept = np.where(learned[:-1], world.probabilities[:, 0] * (1 - phi.phi_feature), 0.0)
-        before[1:] = 1.0 if corner else poisson_binomial_tail(kept, tau)
+    active = copies * before
+    if corner:
+        active = np.broadcast_to(stages, active.shape)
+    elif phi.phi_feature > 0:
+        for label, order in enumerate(steps.order):
+            p = world.probabilities[label, 0, order]
+            active[:, label] = _active_with_forgetting(p, num_learned[:, label], min(tau, len(p) + 1), phi)
     held = np.zeros_like(tails)
     for stage in range(1, num_stages):
         explained = stage * (tails[stage - 1] - tails[stage])
@@ -150,8 +157,39 @@ def _closed_form(
         unsure=unsure,
         accuracy=1 - (1 - 1 / world.num_labels) * (unsure @ sizes / sizes.sum()),
         memorized=(stages * tails + held) @ sizes,
-        active_at_start=(copies * before) @ sizes,
+        active_at_start=active @ sizes,
     )
+
+
+def _active_with_forgetting(p: Floats, num_learned: NDArray[np.int64], tau: int, phi: Forgetting) -> Floats:
+    """Expected active samples at the start of each stage, in chunks, of independent features: equation (3).
+
+    Args: p: (K,), in the order in which features are learned. num_learned: (J,), never falling; of one class.
+    """
+    stages = np.arange(1, len(num_learned) + 1)
+    kept = p * (1 - phi.phi_feature)
+    unsure = np.zeros((tau, tau))  # P(h shown, t of them kept), h < tau
+    unsure[0, 0] = 1
+    explained = np.zeros((len(stages), tau))  # copies that come back if t kept features are shown, by stage
+    active = np.ones(len(stages))
+    for k in range(int(num_learned[-1]) + 1):  # k features have been gone through
+        now = np.append(False, num_learned[:-1] == k)
+        active[now] = (1 + phi.phi_noise * (stages[now] - 1)) * unsure.sum() + explained[now].sum(axis=1)
+        if k == len(p):
+            break
+        last_unsure = int(np.searchsorted(num_learned, k, side="right"))  # the last stage that had not learned it
+        age = np.maximum(stages - last_unsure, 0)
+        copies = stages - last_unsure * (1 - phi.phi_noise) ** age
+        crossing = unsure[-1] * (p[k] - kept[k])
+        crossing[1:] += unsure[-1, :-1] * kept[k]
+        later = explained * (1 - kept[k])
+        later[:, 1:] += explained[:, :-1] * kept[k]
+        explained = later + copies[:, None] * crossing
+        grown = unsure * (1 - p[k])
+        grown[1:] += unsure[:-1] * (p[k] - kept[k])
+        grown[1:, 1:] += unsure[:-1, :-1] * kept[k]
+        unsure = grown
+    return active
 
 
 def _run_table(
@@ -212,8 +250,9 @@ def _learn_stage_(
     """Learn the most frequent feature until none reaches gamma; updates `known`, `mass` (active rows), `hits`."""
     values = rows.astype(np.float64)
     counts = np.where(known, -np.inf, mass @ values)
+    alike = 1e-12 * mass.sum()  # counts that differ by rounding alone are ties, and go to the smallest index
     while True:
-        best = int(counts.argmax())
+        best = int((counts >= counts.max() - alike).argmax())
         if not counts[best] >= gamma:
             return
         known[best] = True

@@ -28,7 +28,7 @@ class FeatureTable:
     frequencies: Floats
 
     def __post_init__(self) -> None:
-        rows, shares = self.combinations, self.frequencies
+        rows, shares = np.asarray(self.combinations), np.asarray(self.frequencies)
         if rows.dtype != np.bool_ or rows.ndim != 3 or 0 in rows.shape:
             fail("combinations", "must be a bool array (C, R, K)", f"{rows.dtype} {rows.shape}", "Convert it.")
         if shares.shape != rows.shape[:2]:
@@ -36,6 +36,8 @@ class FeatureTable:
         total = shares.sum(axis=1)
         if not (shares >= 0).all() or not np.allclose(total, 1, rtol=0, atol=1e-9):
             fail("frequencies", "must be >= 0 and add up to 1 in each class", f"{total}", "Divide by their sum.")
+        object.__setattr__(self, "combinations", rows)
+        object.__setattr__(self, "frequencies", shares.astype(np.float64))
 
     @classmethod
     def independent(cls, probabilities: ArrayLike) -> FeatureTable:
