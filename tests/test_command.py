@@ -185,7 +185,11 @@ def test_a_second_call_on_the_same_results_is_refused(tmp_path: Path, capsys: py
 def test_a_run_announced_as_finished_is_saved(tmp_path: Path, number: int, status: int) -> None:
     options = ["--out", str(tmp_path), "--pause", "0.5", "--jobs", "1", "--rules", "cold"]
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.toys", *options], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.toys", *options],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # as from a terminal
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
