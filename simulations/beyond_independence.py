@@ -31,7 +31,7 @@ WORDS = {
     "correlated": ("Correlated features", "strength of the correlation"),
     "shared": ("Shared features", "features of a class that all share"),
     "unbalanced": ("Unbalanced classes", "share of the larger class"),
-    "label_noise": ("Label noise", "share of wrong labels"),
+    "label_noise": ("Label noise", "share without a feature of their label"),
 }
 """Title and x axis of each world."""
 
@@ -70,14 +70,15 @@ def draw(table: pd.DataFrame, config: BeyondConfig) -> Figure:
     _draw_legend(figure, axes[0, 0], axes[0, min(2, len(config.kinds) - 1)])
     figure.subplots_adjust(left=0.072, right=0.99, top=0.8, bottom=0.12, wspace=0.1, hspace=0.1)
     claim = "Warm-starting hurts in worlds with more structure too; forgetting the noise alone still repairs it"
+    usual = config == BeyondConfig()
     add_heading(
         figure,
-        claim if config == BeyondConfig() else "Beyond independent features, a setting of your own",
+        claim if usual else "Beyond independent features, a setting of your own",
         f"discrete world: C = {config.num_classes}, K = {config.num_features} features per class, "
-        f"N = {config.chunk_size}, J = {config.num_stages}, γ = {config.gamma:g}, τ = {config.tau}; the left "
-        "end of every column is the paper's world",
-        f"points: {say_seeds(table)}; bars: standard deviation over them; dashed: closed form, no sampling; "
-        "active: with a non-zero gradient",
+        f"N = {config.chunk_size}, J = {config.num_stages}, γ = {config.gamma:g}, τ = {config.tau}, features "
+        f"uniform on [0, {config.max_probability:g}]" + ("; left ends: the paper's world" if usual else ""),
+        f"points: {say_seeds(table)}; bars: ± 1 standard deviation over seeds (open markers: none); "
+        "dashed: closed form, no sampling; active: with a non-zero gradient",
     )
     return figure
 

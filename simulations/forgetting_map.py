@@ -69,7 +69,7 @@ def draw(table: pd.DataFrame, config: ForgettingMapConfig) -> Figure:
         f"J = {config.num_stages}, γ = {config.gamma:g}, τ = {config.tau}; before every stage each "
         "memorised sample is forgotten with chance φ_noise,\neach learned feature with chance φ_feature; "
         "axes are not to scale",
-        f"{say_seeds(table)}; bars: standard deviation over them; active: with a non-zero gradient; dashed: "
+        f"{say_seeds(table)}; bars: ± 1 standard deviation over seeds; active: with a non-zero gradient; dashed: "
         "closed form for large chunks, no sampling",
     )
     return figure
@@ -107,7 +107,7 @@ def _draw_time_map(ax: Axes, points: pd.DataFrame) -> None:
     levels = [1000, 2000, 5000, 10_000, 20_000]
     draw_contours(ax, grid, levels, color="white")
     draw_contours(ax, predicted, levels, color="#ff9c75", style="--", labels=False)
-    ax.set_title("Training time: a matter of features (dashed: closed form)")
+    ax.set_title("Training time: mostly of features (dashed: closed form)")
     _label_map(ax, len(grid), regions=False)
 
 

@@ -1,6 +1,6 @@
 """Phase diagrams of warm-starting: where it hurts, simulated and predicted (level 1).
 
-Claim: whether warm-starting hurts can be read off two closed forms, without any run. It hurts where one chunk
+Claim: whether warm-starting hurts can be predicted without any run. It hurts where one chunk
 teaches few of the features that all chunks together teach: gamma large against the features' counts in one chunk,
 many stages, features of middling frequency. It does no harm where one chunk teaches all that can be learned, or
 where even all chunks teach too little. The limit of large chunks overstates the gap where warm creeps; the law for

@@ -1,8 +1,9 @@
 """A warm learner creeps: what it still learns from a thousand finite chunks, and the law of it (level 1).
 
 Claim: with every count at its expectation a warm learner stops dead after stage 1. In finite chunks counts
-fluctuate, so it goes on learning, ever more rarely: about as the logarithm of the number of stages. A Markov chain
-over learned sets gives that exactly, a mean-field law without any sampling nearly so. Warm stays far below cold.
+fluctuate, so it goes on learning, ever more rarely: somewhat slower than the logarithm of the number of stages. A
+Markov chain over learned sets gives that exactly, a mean-field law without any sampling nearly so. Warm stays far
+below cold.
 
     python simulations/warm_creep.py [--quick] [--num-stages 1000] ...
 """
@@ -59,7 +60,9 @@ def draw(table: pd.DataFrame, config: CreepConfig) -> Figure:
     warm = table[table["rule"] == "warm"]
     rate = summarize(warm, "learning_rate", "range")
     axes[2].plot(rate["stage"], rate["mean"].where(rate["mean"] > 0), "s", color=rule_style("warm").color)
-    _draw_theory(axes[2], table, "chain", "learning_rate", 1.0)
+    expected = summarize(warm, "expected_learning_rate", "range")
+    axes[2].plot(expected["stage"], expected["mean"], color="#0072B2", label="exact chance, given what it knows")
+    axes[2].legend(loc="lower left", fontsize=8.5)
     axes[2].set(ylabel="share of stages that learn something (log)", yscale="log")
     axes[2].set_title("How often a chunk teaches warm")
     axes[2].set_xlabel(axes[0].get_xlabel())
@@ -69,7 +72,7 @@ def draw(table: pd.DataFrame, config: CreepConfig) -> Figure:
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.055, 0.865), ncols=5, fontsize=9)
     figure.subplots_adjust(left=0.055, right=0.988, top=0.75, bottom=0.17, wspace=0.27)
-    claim = "A warm learner creeps on finite chunks, about as the logarithm of their number"
+    claim = "A warm learner creeps on finite chunks, ever more slowly, and stays far below cold"
     add_heading(
         figure,
         claim if config == CreepConfig() else "A warm learner on finite chunks, a setting of your own",
@@ -77,7 +80,8 @@ def draw(table: pd.DataFrame, config: CreepConfig) -> Figure:
         f"γ = {config.gamma:g}, τ = {config.tau}, feature probabilities uniform on "
         f"[0, {config.max_probability:g}]",
         describe_band(table, "sd", line=False)
-        + f" (right: none); lines: mean over the same seeds, of the chain over {config.num_chains} draws each",
+        + " (right: none, zeros not shown); lines: mean over the same seeds, of the chain over "
+        + f"{config.num_chains} draws each",
     )
     return figure
 

@@ -340,7 +340,7 @@ OTHER_WORLD = Mixture.independent([[0.1, 0.9, 0.4], [0.3, 0.3, 0.3]])
         ("worlds", [WORLD, OTHER_WORLD, WORLD]),
         ("worlds", (OTHER_WORLD, WORLD)),
         ("worlds", np.stack([WORLD.probabilities[:, 0], OTHER_WORLD.probabilities[:, 0]])),
-        ("chunk_size", [10, 30, 50]),
+        ("chunk_size", [[10, 10], [30, 30], [50, 50]]),
         ("chunk_size", [[10, 20], [30, 30]]),
         ("chunk_size", [[10], [30]]),
         ("chunk_size", np.array([[10, 20]])),
@@ -379,8 +379,10 @@ def test_worlds_may_be_written_in_every_way() -> None:
 
 
 def test_one_chunk_size_per_simulation_is_not_one_per_class() -> None:
-    """Two numbers are two simulations; sizes of two classes need two axes."""
-    assert len(simulate_batch(WORLD, [10, 20], 1, seeds=0).learned) == 2
+    """Two numbers go with two simulations; sizes of two classes need two axes."""
+    assert len(simulate_batch(WORLD, [10, 20], 1, seeds=[0, 0]).learned) == 2
+    with pytest.raises(ValueError, match="chunk_size must be a number, one per simulation, or of shape"):
+        simulate_batch(WORLD, [10, 20], 1, seeds=0)
     found = simulate_batch(WORLD, [[10, 20]], 1, seeds=0, rules=["cold"])
     assert found.active_at_start.tolist() == [[[[10, 20]]]]
 

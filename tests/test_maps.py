@@ -100,9 +100,14 @@ def test_contours_lie_where_the_grid_crosses_their_level() -> None:
     (lines,) = ax.collections
     (path,) = lines.get_paths()
     assert np.allclose(np.asarray(path.vertices)[:, 0], 1.25)
+    tilted = pd.DataFrame(np.add.outer(2 * np.arange(4.0), np.arange(5.0)))  # value 2 y + x
+    draw_contours(ax, tilted, [3.0], color="black", labels=False)
+    (path,) = ax.collections[1].get_paths()
+    vertices = np.asarray(path.vertices)
+    assert np.allclose(vertices[:, 0] + 2 * vertices[:, 1], 3)
     draw_contours(ax, grid, [99], color="black")  # outside: nothing is drawn
     draw_contours(ax, grid.iloc[:1], [1.25], color="black")  # a single row has no lines
-    assert len(ax.collections) == 1
+    assert len(ax.collections) == 2
     plt.close(figure)
 
 

@@ -31,7 +31,8 @@ def world_row(points: pd.DataFrame, kind: str, x: float, name: str) -> str:
     accuracy = " | ".join(f"{100 * mean['test_accuracy', rule]:.1f}" for rule in ("cold", "ideal", "warm"))
     worst = " / ".join(f"{100 * mean['worst_class_accuracy', rule]:.1f}" for rule in ("cold", "warm"))
     grown = f"{mean['learned_first', 'warm']:.1f} → {mean['learned_features', 'warm']:.1f}"
-    cold = f"{mean['learned_features', 'cold']:.1f}"
+    total = 100 - int(x) if kind == "shared" else 100
+    cold = f"{mean['learned_features', 'cold']:.1f} of {total}"
     active = " / ".join(f"{mean['active_samples', rule]:,.0f}" for rule in ("cold", "ideal", "warm"))
     return f"| {name} | {accuracy} | {worst} | {grown} | {cold} | {active} |"
 

@@ -71,7 +71,7 @@ def simulate_batch(
 
     Args:
         worlds: probabilities (C, K) or (B, C, K) of independent features, a `Mixture`, or B of them of one shape.
-        chunk_size: samples per class per chunk: one number, (B,), or (B, C) for classes of unequal size.
+        chunk_size: samples per class per chunk: one number, (B,), or (B, C) or (1, C) for unequal classes.
         num_stages: J.
         seeds: integers >= 0, one for all or (B,). A seed has one stream of data: simulations of equal seed, world
             and sizes see the same samples, whatever their gamma and tau.
@@ -185,6 +185,9 @@ class _Plan:
             **{name: _entries(name, value).size for name, value in (("seeds", seeds), ("tau", tau))},
         }
         length = max(lengths.values())
+        if sizes.ndim == 1 and len(sizes) > max(found for name, found in lengths.items() if name != "chunk_size"):
+            rule = "must be a number, one per simulation, or of shape (1, C) for classes of unequal size"
+            fail("chunk_size", rule, f"{len(sizes)} in a row for one simulation", "Write [[900, 100]], say.")
         for name, found in lengths.items():
             if found not in (1, length):
                 fail(name, f"must have one entry, or one per simulation ({length})", str(found), f"{lengths}")

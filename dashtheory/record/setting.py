@@ -10,15 +10,19 @@ from dashtheory._check import fail
 
 
 def name_setting(experiment: str, **coordinates: float | str) -> str:
-    """Name of one point of a map: `experiment[gamma=20,tau=3]`, numbers in their shortest form.
+    """Name of one point of a map: `experiment[gamma=20,tau=3]`, numbers in the shortest form that reads back.
 
     Raises: ValueError if a name or value holds one of the characters [ ] , =.
     """
-    parts = [f"{name}={value if isinstance(value, str) else f'{value:g}'}" for name, value in coordinates.items()]
+    parts = [f"{name}={_text(value)}" for name, value in coordinates.items()]
     for text in (experiment, *(str(value) for value in coordinates.values())):
         if re.search(r"[\[\],=]", text):
             fail("experiment", "must hold none of [ ] , = in names and values", repr(text), "Choose another name.")
     return f"{experiment}[{','.join(parts)}]"
+
+
+def _text(value: float | str) -> str:
+    return value if isinstance(value, str) else repr(float(value)).removesuffix(".0")
 
 
 def split_settings(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,14 @@
 """Theory of the discrete framework: what it does without sampling."""
 
 from dashtheory.theory.claims import CLAIMS, Claim, IndependentWorld, Verdict, first_strict_stage
-from dashtheory.theory.finite import WarmLaw, learning_chances, quiet_probability, warm_chain, warm_law
+from dashtheory.theory.finite import (
+    WarmLaw,
+    chance_to_learn,
+    learning_chances,
+    quiet_probability,
+    warm_chain,
+    warm_law,
+)
 from dashtheory.theory.greedy import Greedy, greedy_order, prefix_tails
 from dashtheory.theory.population import Population, population
 from dashtheory.theory.prediction import PREDICTED, predict_discrete, run_with_prediction
@@ -21,6 +28,7 @@ __all__ = [
     "Universe",
     "Verdict",
     "WarmLaw",
+    "chance_to_learn",
     "first_strict_stage",
     "greedy_order",
     "learning_chances",

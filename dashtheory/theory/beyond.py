@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dashtheory._check import choice, choices, fail, integer, real
 from dashtheory.discrete import RULES, Batch, DiscreteSetting, Mixture, simulate_batch
+from dashtheory.discrete.accuracy import poisson_binomial_tail
 from dashtheory.parallel import Report
 from dashtheory.record import make_table, name_setting, stage_rows
 from dashtheory.theory.population import Population, population
@@ -63,6 +64,10 @@ class BeyondConfig(DiscreteSetting):
             fail("kinds", "must leave out unbalanced but for two classes", str(self.num_classes), "Drop it.")
         if "unbalanced" in self.kinds and not all(0 < one < 1 for one in self.unbalanced):
             fail("unbalanced", "must lie between 0 and 1", str(self.unbalanced), "Both classes need samples.")
+        if "unbalanced" in self.kinds and self.unbalanced[0] < 0.5:
+            fail(
+                "unbalanced", "must be at least 0.5", str(self.unbalanced), "It is the share of the larger class."
+            )
         if "label_noise" in self.kinds and self.label_noise[-1] >= 1:
             fail("label_noise", "must be below 1", str(self.label_noise), "Leave samples to learn from.")
 
@@ -119,6 +124,7 @@ def run_kind(
             for index, rule in enumerate(RULES):
                 limit = population(world, sizes, config.num_stages, gamma=config.gamma, tau=config.tau, rule=rule)
                 metrics = {**_measured(batch, one, index, np.array(sizes)), **_predicted(limit)}
+                metrics["worst_class_accuracy"] = _worst_label(world, batch.learned[one, index, -1], config.tau)
                 rows += stage_rows(
                     level="discrete",
                     experiment=point,
@@ -139,12 +145,19 @@ def _measured(batch: Batch, one: int, index: int, sizes: NDArray[np.int64]) -> d
     slower = RULES.index(_SLOWER[RULES[index]])
     return {
         "test_accuracy": float(accuracy @ sizes / sizes.sum()),
-        "worst_class_accuracy": float(accuracy.min()),
         "learned_features": float(batch.num_learned[one, index, -1]),
         "learned_first": float(batch.num_learned[one, index, 0]),
         "active_samples": float(active[index, -1]),
         "in_time_order": float((active[index] <= active[slower]).mean()),
     }
+
+
+def _worst_label(world: Mixture, learned: NDArray[np.bool_], tau: int) -> float:
+    """Expected accuracy on the label that fares worst; labels that share features are components of one class."""
+    if world.num_labels == len(learned):
+        return float(world.expected_accuracy(learned, tau).min())
+    tails = poisson_binomial_tail(np.where(learned[:, None], world.probabilities, 0.0), tau)  # (1, labels)
+    return float((1 - (1 - 1 / world.num_labels) * tails).min())
 
 
 def _predicted(limit: Population) -> dict[str, float]:

@@ -13,7 +13,7 @@ from dashtheory.discrete import DiscreteSetting, expected_accuracy, simulate_bat
 from dashtheory.parallel import Report
 from dashtheory.record import make_table, stage_rows
 from dashtheory.seeds import numpy_stream
-from dashtheory.theory.finite import quiet_probability, warm_chain, warm_law
+from dashtheory.theory.finite import chance_to_learn, warm_chain, warm_law
 from dashtheory.theory.population import population
 
 Bools = NDArray[np.bool_]
@@ -50,9 +50,9 @@ def run_creep(config: CreepConfig, seed: int, experiment: str, report: Report) -
 
     Args: config: the setting. seed: root seed. experiment: name for the table. report: told of progress.
     Returns: tidy table of the recorded stages with learned_features and test_accuracy of each rule; for warm
-        learning_rate (share of the stages since the last recorded one that learned something) and chain_, law_ and
-        limit_ values; for cold limit_ values. chain_learning_rate is 1 - `quiet_probability`, the chance to learn
-        in the next stage, of what the simulated learner knows: shifted by one recorded stage.
+        learning_rate (share of the stages since the last recorded one that learned something),
+        expected_learning_rate (the exact chance of that, given what the learner knew before each) and chain_, law_
+        and limit_ values; for cold limit_ values.
     """
     p, size = config.draw_probabilities(seed), config.per_class("chunk_size")
     report(0.0, "simulation")
@@ -82,7 +82,7 @@ def run_creep(config: CreepConfig, seed: int, experiment: str, report: Report) -
             **_course("", warm[chosen], p, config.tau),
             "learning_rate": _learning_rate(warm, config.stages),
             **_mean_course("chain_", chains, p, config.tau),
-            "chain_learning_rate": _chance_to_learn(warm, config, p),
+            "expected_learning_rate": _chance_to_learn(warm, config, p),
             "law_learned_features": law.num_learned[chosen],
             "law_test_accuracy": law.accuracy[chosen],
             "limit_learned_features": limits["warm"].num_learned[chosen].astype(np.float64),
@@ -146,7 +146,11 @@ def _learning_rate(learned: Bools, stages: list[int]) -> Floats:
 
 
 def _chance_to_learn(learned: Bools, config: CreepConfig, p: Floats) -> Floats:
-    """1 - quiet probability of what was known before each recorded stage."""
-    before = np.concatenate([np.zeros_like(learned[:1]), learned])[np.array(config.stages) - 1]
+    """Mean chance to learn something over the stages since the last recorded one, given what was known before."""
     size = config.per_class("chunk_size")
-    return np.array([1 - quiet_probability(one, p, size, gamma=config.gamma, tau=config.tau) for one in before])
+    before = np.concatenate([np.zeros_like(learned[:1]), learned[:-1]])
+    changed = np.append(True, (before[1:] != before[:-1]).any(axis=(1, 2)))
+    sets = before[changed]  # what is known changes in few stages
+    chances = np.array([chance_to_learn(known, p, size, gamma=config.gamma, tau=config.tau) for known in sets])
+    total = np.concatenate([[0.0], np.cumsum(chances[np.cumsum(changed) - 1])])[np.array([0, *config.stages])]
+    return np.asarray(np.diff(total) / np.diff([0, *config.stages]))

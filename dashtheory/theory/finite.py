@@ -22,7 +22,7 @@ the chain itself from (1), (2) and the hypergeometric overlaps, exactly, at a co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,10 +56,10 @@ def learning_chances(
     return np.where(learned, 0.0, _reaches(least_count(gamma), size, share))
 
 
-def quiet_probability(
+def chance_to_learn(
     learned: NDArray[np.bool_], probabilities: ArrayLike, chunk_size: int, *, gamma: float = 50, tau: int = 3
 ) -> float:
-    """Chance that a warm stage learns nothing, exactly: equation (4). The wait until it does is geometric.
+    """Chance that a warm stage learns something, exactly: 1 minus equation (4), without cancellation.
 
     Args and Raises: as `learning_chances`, with `learned` of shape (C, K). Time grows as the root of chunk_size.
     """
@@ -68,13 +68,24 @@ def quiet_probability(
         fail("learned", "must have shape (C, K)", f"shape {learned.shape}", "Ask for one learned set at a time.")
     size = integer("chunk_size", chunk_size, minimum=1, fix="It counts samples per class.")
     p, least = check_probabilities(probabilities), least_count(gamma)
-    quiet = 1.0
+    quiet = 0.0  # logarithm
     for label, share in enumerate(fewer_than_tau(learned, p, tau).tolist()):
         low, high = (int(stats.binom.ppf(chance, size, share)) for chance in (1e-18, 1 - 1e-16))
         active = np.arange(max(low, 0), high + 1)
-        each = np.asarray(stats.binom.cdf(least - 1, active[:, None], p[label, ~learned[label]]))
-        quiet *= float(stats.binom.pmf(active, size, share) @ each.prod(axis=1))
-    return min(quiet, 1.0)
+        reaches = _reaches(least, active[:, None], p[label, ~learned[label]])  # (A, unlearned)
+        something = -np.expm1(np.log1p(-np.minimum(reaches, 1 - 1e-16)).sum(axis=1))
+        quiet += np.log1p(-min(float(stats.binom.pmf(active, size, share) @ something), 1 - 1e-16))
+    return float(-np.expm1(quiet))
+
+
+def quiet_probability(
+    learned: NDArray[np.bool_], probabilities: ArrayLike, chunk_size: int, *, gamma: float = 50, tau: int = 3
+) -> float:
+    """Chance that a warm stage learns nothing, equation (4): 1 - `chance_to_learn`. The wait is geometric.
+
+    Args and Raises: as `chance_to_learn`.
+    """
+    return 1.0 - chance_to_learn(learned, probabilities, chunk_size, gamma=gamma, tau=tau)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,7 +129,10 @@ def warm_law(
     Raises: ValueError if an argument is out of range.
     Time: J K steps on arrays of all worlds.
     """
-    p = np.asarray(probabilities, dtype=np.float64)
+    try:
+        p = np.asarray(probabilities, dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        fail("probabilities", "must be numbers of shape (..., C, K)", "a ragged array", f"Mend it: {error}.")
     if p.ndim < 2:
         fail("probabilities", "must have shape (..., C, K)", f"shape {p.shape}", "Add an axis for a single class.")
     check_probabilities(p.reshape(-1, p.shape[-1]))
@@ -222,6 +236,8 @@ def warm_chain(
     generator = numpy_generator("generator", generator)
     least, tau = least_count(gamma), integer("tau", tau, minimum=1, fix="It counts learned features.")
     tau = min(tau, p.shape[1] + 1)  # no sample shows more
+    if stages is not None and not isinstance(stages, Iterable):
+        fail("stages", "must be a sequence", repr(stages), "Put it into a list.")
     wanted = list(range(1, num_stages + 1)) if stages is None else list(stages)
     wanted = [integer("stages", stage, minimum=1, fix="Stages count from 1.") for stage in wanted]
     if not wanted or wanted != sorted(set(wanted)) or wanted[-1] > num_stages:

@@ -73,9 +73,12 @@ class PhaseConfig(DiscreteSetting):
                 fail(
                     name, "must rise, with two values or more", str(values), "Name each once, the smallest first."
                 )
-        for size in self.sizes:
+        for size in self.sizes if "size_stages" in self.maps else ():
             if size % self.num_classes:
                 fail("sizes", f"must be multiples of the {self.num_classes} classes", str(size), "Change it.")
+        if "two_level" in self.maps and (self.lows[-1] > HIGH or self.num_features <= FREQUENT):
+            got = f"{self.lows[-1]:g} and {self.num_features} features"
+            fail("lows", f"must be at most {HIGH:g}, with more than {FREQUENT} features", got, "Drop two_level.")
         if "power_law" in self.maps and self.shaped("power_law", self.exponents[-1], 0).max() > 1:
             fail("exponents", "must keep p <= 1", f"{self.exponents[-1]:g}", "Lower it or raise num_features.")
 
@@ -87,7 +90,7 @@ class PhaseConfig(DiscreteSetting):
             falling = np.arange(1, self.num_features + 1) ** -float(x)
             row = SHOWN * falling / falling.sum()
         elif which == "two_level":
-            row = np.where(np.arange(self.num_features) < FREQUENT, max(HIGH, x), x)
+            row = np.where(np.arange(self.num_features) < FREQUENT, HIGH, x)
         else:
             return self.draw_probabilities(seed)
         return np.tile(row, (self.num_classes, 1))

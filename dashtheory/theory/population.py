@@ -123,7 +123,7 @@ def _check_sizes(chunk_size: ArrayLike, num_classes: int) -> Floats:
 def _closed_form(
     world: Mixture, sizes: Floats, num_stages: int, gamma: float, tau: int, phi: Forgetting, name: str
 ) -> Population:
-    """Equation (2), and the edge phi_noise = 1 of independent features."""
+    """Equations (2) and (3)."""
     corner = phi == _CORNERS["cold"]
     if phi.phi_feature > 0 and not corner and world.shape[1] > 1:
         fail(
