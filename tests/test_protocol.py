@@ -433,3 +433,25 @@ def test_evaluation_draws_nothing_from_the_global_stream() -> None:
     state = torch.get_rng_state()
     evaluate(noisy, blobs(10, 0))
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_batch_counts_once_in_the_running_statistics_however_often_the_optimizer_looks() -> None:
+    class Twice(torch.optim.SGD):
+        """Calls its closure twice, as SAM does."""
+
+        def step(self, closure: Any = None) -> Any:
+            closure()
+            return super().step(closure)
+
+    def statistics(kind: type[torch.optim.SGD]) -> list[Tensor]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+        data = Examples(torch.randn(12, 3), torch.randint(2, (12,)))
+        config = TrainConfig(batch_size=4, threshold=1.0, max_epochs=2)
+        optimizer = kind(model.parameters(), lr=0.0)  # the weights stay, so that both see the same
+        train(Learner(model, optimizer), data, config, torch.Generator().manual_seed(0))
+        return list(model[1].buffers())
+
+    once, twice = statistics(torch.optim.SGD), statistics(Twice)
+    assert int(once[2]) == 6
+    assert all(map(torch.equal, once, twice))

@@ -27,11 +27,21 @@ from dashtheory.shrink import (
 )
 from tests.oracles.shrink import Chunk, chunks, network
 
-PUBLISHED: dict[str, tuple[type[Rule], dict[str, float]]] = {
+PUBLISHED: dict[str, tuple[type[Rule], dict[str, Any]]] = {
     "cold": (Cold, {}),
     "warm": (Warm, {}),
-    "sp": (ShrinkPerturb, {"shrink": 0.3, "perturb": 0.01}),
-    "dash": (Dash, {"alpha": 0.3, "lam": 0.3}),
+    "sp": (ShrinkPerturb, {"shrink": 0.3, "perturb": 0.01, "optimizer": "kept"}),
+    "dash": (
+        Dash,
+        {
+            "alpha": 0.3,
+            "lam": 0.3,
+            "granularity": "authors",
+            "training": False,
+            "newest_only": False,
+            "optimizer": "kept",
+        },
+    ),
 }
 IN_PLACE = sorted(PUBLISHED.keys() - {"cold"})
 
@@ -192,8 +202,8 @@ def test_rules_are_values_that_cannot_be_changed(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "option", "known"),
     [
-        ("dash", "shrink", r"\['alpha', 'lam'\]"),
-        ("sp", "lam", r"\['perturb', 'shrink'\]"),
+        ("dash", "shrink", r"\['alpha', 'granularity', 'lam', 'newest_only', 'optimizer', 'training'\]"),
+        ("sp", "lam", r"\['optimizer', 'perturb', 'shrink'\]"),
         ("warm", "lam", "none"),
         ("cold", "alpha", "none"),
     ],

@@ -1,6 +1,10 @@
 """The warm-start protocol: a stream of chunks, training to a criterion, a rule between stages, measures."""
 
+from dashtheory.protocol.checkpoint import Checkpoint, Checkpoints
+from dashtheory.protocol.measures import Measures
+from dashtheory.protocol.resume import run_resumable
 from dashtheory.protocol.run import StageResult, Task, run_stages
+from dashtheory.protocol.statistics import frozen_running_statistics
 from dashtheory.protocol.stream import Examples, Stream, cut, join
 from dashtheory.protocol.train import (
     Scores,
@@ -14,7 +18,10 @@ from dashtheory.protocol.train import (
 )
 
 __all__ = [
+    "Checkpoint",
+    "Checkpoints",
     "Examples",
+    "Measures",
     "Scores",
     "StageResult",
     "Stream",
@@ -25,8 +32,10 @@ __all__ = [
     "cut",
     "evaluate",
     "evaluating",
+    "frozen_running_statistics",
     "join",
     "num_right",
+    "run_resumable",
     "run_stages",
     "train",
 ]

@@ -9,16 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from dashtheory._check import fail
+from dashtheory.protocol.checkpoint import Checkpoint
+from dashtheory.protocol.measures import Measures
 from dashtheory.protocol.stream import Examples, Stream, join
 from dashtheory.protocol.train import Scores, TrainConfig, Training, cross_entropy, evaluate, train
 from dashtheory.seeds import torch_stream
-from dashtheory.shrink import Between, Learner, Rule, ShrinkReport
+from dashtheory.shrink import Between, Learner, Rule, RuleState, ShrinkReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,8 @@ class StageResult:
         stage: 1, 2, ..., J. training: status, steps, epochs, last epoch's means. test: scores on the test set.
         shrink: report of the rule that came before the stage, if it gives one.
         learner: the learner at the end of the stage; the next stage goes on with it, so do not change it.
+        state: what the rule remembers through the run (`Rule.start`).
+        measured: numbers of `Measures`, by name; empty without.
     """
 
     stage: int
@@ -60,6 +64,8 @@ class StageResult:
     test: Scores
     shrink: ShrinkReport | None
     learner: Learner
+    state: RuleState = field(default_factory=dict)
+    measured: dict[str, float] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
         """The stage's numbers, by the names used in the tidy table."""
@@ -75,7 +81,7 @@ class StageResult:
         if self.shrink is not None:
             found["mean_scale"] = self.shrink.mean_scale
             found["share_clamped"] = self.shrink.share_clamped
-        return found
+        return found | self.measured
 
 
 def run_stages(
@@ -86,33 +92,45 @@ def run_stages(
     *,
     seed: int,
     on_epoch: Callable[[int, int, Scores], None] | None = None,
+    measures: Measures | None = None,
+    resume: Checkpoint | None = None,
 ) -> Iterator[StageResult]:
     """Run the protocol and yield each stage as it ends.
 
     Args:
-        stream: chunks and test set. rule: applied before every stage from the second on.
+        stream: chunks and test set.
+        rule: applied before every stage from the second on; its penalty, if any, holds in every stage.
         task: model, optimizer, loss. config: batch size and criterion of every stage.
         seed: root seed of the streams "init", "order", "layers" (dropout and the like) and "perturbation", each
             with the stage as its index.
         on_epoch: told the stage, the epochs done and their last scores; must not touch the run.
-    Yields: one `StageResult` per chunk.
-    Raises: ValueError if a training loss, or the test loss after a stage, is NaN or infinite.
+        measures: what to measure beside the scores; taken on copies, so that the run stays the same to the bit.
+        resume: goes on after the stage of this checkpoint of the same run, as if it had never stopped.
+    Yields: one `StageResult` per chunk (that `resume` has not seen).
+    Raises: ValueError if a training loss, or the test loss after a stage, is NaN or infinite, or if a checkpoint
+        does not fit.
     """
     chunks = tuple(chunk.to(task.device) for chunk in stream.chunks)
     test = stream.test.to(task.device)
     learner = task.fresh(torch_stream(seed, "init", 1))
-    for stage in range(1, len(chunks) + 1):
-        report = None
+    state = rule.start(learner)
+    if resume is not None:
+        resume.restore(learner)
+        state = {name: tensor.to(task.device) for name, tensor in resume.rule.items()}
+    for stage in range(1 if resume is None else resume.stage + 1, len(chunks) + 1):
+        report, seen = None, chunks[:stage]
         if stage > 1:
-            learner, report = rule.apply(learner, _between(chunks[:stage], task, seed, stage))
+            learner, report = rule.apply(learner, _between(seen, task, seed, stage, state))
+        measured = {} if measures is None else measures.at_start(learner.model, seen, task.loss_fn)
         with _global_stream(torch_stream(seed, "layers", stage), task.device):
             training = train(
                 learner,
-                join(chunks[:stage]),
+                join(seen),
                 config,
                 torch_stream(seed, "order", stage),
                 loss_fn=task.loss_fn,
-                on_epoch=_with_stage(on_epoch, stage),
+                on_epoch=_each_epoch(on_epoch, stage, learner, seen, task.loss_fn, measures, measured),
+                penalty=rule.penalty(learner.model, state),
             )
         scores = evaluate(learner.model, test, loss_fn=task.loss_fn)
         if not math.isfinite(scores.loss):
@@ -122,15 +140,27 @@ def run_stages(
                 f"{scores.loss} after stage {stage}",
                 "Train more slowly.",
             )
-        yield StageResult(stage=stage, training=training, test=scores, shrink=report, learner=learner)
+        if measures is not None:
+            measured |= measures.at_end(learner.model, seen, test, task.loss_fn)
+        yield StageResult(
+            stage=stage,
+            training=training,
+            test=scores,
+            shrink=report,
+            learner=learner,
+            state=state,
+            measured=measured,
+        )
 
 
-def _between(chunks: tuple[Examples, ...], task: Task, seed: int, stage: int) -> Between:
+def _between(chunks: tuple[Examples, ...], task: Task, seed: int, stage: int, state: RuleState) -> Between:
     return Between(
         chunks=lambda: ((chunk.inputs, chunk.targets) for chunk in chunks),
         loss_fn=task.loss_fn,
         fresh=lambda: task.fresh(torch_stream(seed, "init", stage)),
         generator=torch_stream(seed, "perturbation", stage),
+        renew=lambda model: task.make_optimizer(model.parameters()),
+        state=state,
     )
 
 
@@ -143,9 +173,21 @@ def _global_stream(generator: torch.Generator, device: str) -> Iterator[None]:
         yield
 
 
-def _with_stage(
-    on_epoch: Callable[[int, int, Scores], None] | None, stage: int
-) -> Callable[[int, Scores], None] | None:
-    if on_epoch is None:
-        return None
-    return lambda epoch, scores: on_epoch(stage, epoch, scores)
+def _each_epoch(
+    on_epoch: Callable[[int, int, Scores], None] | None,
+    stage: int,
+    learner: Learner,
+    chunks: tuple[Examples, ...],
+    loss_fn: Callable[[Tensor, Tensor], Tensor],
+    measures: Measures | None,
+    measured: dict[str, float],
+) -> Callable[[int, Scores], None]:
+    """What happens after every epoch: followed measures go into `measured`, and the caller is told."""
+
+    def after(epoch: int, scores: Scores) -> None:
+        if measures is not None:
+            measured.update(measures.after_epoch(learner.model, chunks, epoch, loss_fn))
+        if on_epoch is not None:
+            on_epoch(stage, epoch, scores)
+
+    return after

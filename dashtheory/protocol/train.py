@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dashtheory._check import choice, fail, integer, real
+from dashtheory.protocol.statistics import frozen_running_statistics
 from dashtheory.protocol.stream import Examples
 from dashtheory.shrink import Learner
 
@@ -97,6 +98,7 @@ def train(
     *,
     loss_fn: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     on_epoch: Callable[[int, Scores], None] | None = None,
+    penalty: Callable[[], Tensor] | None = None,
 ) -> Training:
     """Train until the mean over an epoch reaches the threshold, or the epoch cap; at least one epoch.
 
@@ -108,14 +110,17 @@ def train(
         config: batch size and criterion. generator: CPU stream of the order of examples, one permutation an epoch.
         loss_fn: mean loss of (logits (..., classes), targets (...)).
         on_epoch: told the number of epochs done and their last scores; must not touch the learner.
+        penalty: added to the loss of every step, such as `Rule.penalty` gives. Scores are of the loss alone.
     Returns: `Training`.
-    Raises: ValueError if the loss becomes NaN or infinite.
+    Raises: ValueError if the loss becomes NaN or infinite, or if the optimizer does not keep torch's contract:
+        `step(closure)` calls the closure, which does the forward and backward pass, at least once. An optimizer
+        that calls it again at other weights (SAM) meets the penalty there too; scores are of the first call.
     """
     learner.model.train()
     steps = 0
     for epoch in range(1, config.max_epochs + 1):
         order = torch.randperm(len(examples), generator=generator).to(examples.inputs.device)
-        scores = _train_epoch(learner, examples, order.split(config.batch_size), loss_fn)
+        scores = _train_epoch(learner, examples, order.split(config.batch_size), loss_fn, penalty)
         steps += -(-len(examples) // config.batch_size)
         if not math.isfinite(scores.loss):
             fail(
@@ -176,23 +181,48 @@ def _train_epoch(
     examples: Examples,
     batches: tuple[Tensor, ...],
     loss_fn: Callable[[Tensor, Tensor], Tensor],
+    penalty: Callable[[], Tensor] | None,
 ) -> Scores:
     """One pass; scores are summed on the device and read once."""
-    model, optimizer = learner.model, learner.optimizer
     loss_sum = torch.zeros((), dtype=torch.float64 if examples.inputs.device.type != "mps" else torch.float32)
     loss_sum = loss_sum.to(examples.inputs.device)
     right = torch.zeros((), dtype=torch.int64, device=examples.inputs.device)
     for index in batches:
         batch = examples.take(index)
-        logits = model(batch.inputs)
-        loss = loss_fn(logits, batch.targets)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        loss_sum += loss.detach() * batch.targets.numel()
-        right += num_right(logits.detach(), batch.targets)
+        loss, logits = _step(learner, batch, loss_fn, penalty)
+        loss_sum += loss * batch.targets.numel()
+        right += num_right(logits, batch.targets)
     count = examples.targets.numel()
     return Scores(loss=float(loss_sum) / count, accuracy=int(right) / count)
+
+
+def _step(
+    learner: Learner,
+    batch: Examples,
+    loss_fn: Callable[[Tensor, Tensor], Tensor],
+    penalty: Callable[[], Tensor] | None,
+) -> tuple[Tensor, Tensor]:
+    """One step of the optimizer; loss and logits of the weights before it."""
+    first: list[tuple[Tensor, Tensor]] = []
+
+    def closure() -> Tensor:
+        # A batch counts once in the running statistics, however often the optimizer looks at it.
+        with frozen_running_statistics(learner.model) if first else nullcontext():
+            logits = learner.model(batch.inputs)
+        loss = loss_fn(logits, batch.targets)
+        learner.optimizer.zero_grad(set_to_none=True)
+        total = loss if penalty is None else loss + penalty()
+        total.backward()
+        if not first:
+            first.append((loss.detach(), logits.detach()))
+        return total
+
+    learner.optimizer.step(closure)  # type: ignore[arg-type]
+    if not first:
+        fail(
+            "optimizer", "must call the closure of its step", type(learner.optimizer).__name__, "See torch.optim."
+        )
+    return first[0]
 
 
 def _reached(scores: Scores, config: TrainConfig) -> bool:

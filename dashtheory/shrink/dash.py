@@ -15,15 +15,23 @@ evaluation mode and without augmentation.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from dashtheory._check import fail, real
-from dashtheory.shrink.groups import Kind, Target, by_group, scale_groups_, targets, untouched
+from dashtheory._check import choice, fail, real
+from dashtheory.shrink.groups import (
+    GRANULARITIES,
+    Kind,
+    Target,
+    by_group,
+    scale_groups_,
+    targets,
+    untouched,
+)
 
 _MEND = "Look for an empty chunk or NaN in the data, or train with a lower learning rate."
 
@@ -37,7 +45,7 @@ class LayerReport:
 
     Attributes:
         name: its full name in the model, such as "layer1.0.conv1.weight".
-        kind: "kernel", "row" or "vector".
+        kind: how its entries group: "kernel", "row" or "vector", or as `dashtheory.shrink.groups` says.
         cosines: cos(G, w) of each group; (out, in), (out,) or ().
         scales: factor of each group, same shape.
         num_entries: entries of the parameter.
@@ -70,11 +78,13 @@ class ShrinkReport:
         layers: one `LayerReport` per shrunk parameter, in model order.
         untouched: names of the parameters left alone.
         num_batches: batches in the gradient pass.
+        granularity: how the entries of weights were grouped.
     """
 
     layers: tuple[LayerReport, ...]
     untouched: tuple[str, ...]
     num_batches: int
+    granularity: str = "authors"
 
     def __iter__(self) -> Iterator[LayerReport]:
         return iter(self.layers)
@@ -112,6 +122,7 @@ def dash_(
     alpha: float = 0.3,
     lam: float = 0.3,
     training: bool = False,
+    granularity: str = "authors",
 ) -> ShrinkReport:
     """Shrink the weights of `model` in place by their alignment with descent, equations (1) and (2).
 
@@ -135,32 +146,135 @@ def dash_(
         alpha: weight of each newer chunk in G, in (0, 1]; 1 keeps the newest chunk alone.
         lam: smallest factor, in [0, 1]; 1 leaves the model unchanged.
         training: take the gradient in training mode (batch statistics, dropout) instead of evaluation mode.
+        granularity: how the entries of weights share factors: "authors", or as `dashtheory.shrink.groups` says.
     Returns: a `ShrinkReport` with cosines, factors and the share clamped, per parameter.
     Raises: ValueError, before any weight is touched, if an argument is out of range, there is no batch, no layer
         to shrink, a weight, loss or gradient is not finite, or no gradient reaches the copy. A group whose
         weights or G are all zero has cosine 0, so factor `lam`; so has a layer that the loss does not use.
     """
-    lam = real("lam", lam, low=0, high=1, fix="It is the smallest factor kept; the paper uses 0.3 or 0.05.")
-    with torch.inference_mode(False):
-        descent, num_batches = smoothed_descent(model, batches, loss_fn, alpha=alpha, training=training)
-        shrinkable = targets(model)
-        layers = tuple(_align(target, descent[target.name], lam) for target in shrinkable)
-    for target, layer in zip(shrinkable, layers, strict=True):
-        scale_groups_(target, layer.scales)
-    return ShrinkReport(layers=layers, untouched=untouched(model), num_batches=num_batches)
-
-
-def _align(target: Target, descent: Tensor, lam: float) -> LayerReport:
-    """Equation (2) for one parameter, without changing it."""
-    cosines = group_cosines(target.parameter.detach(), descent, target.kind)
-    return LayerReport(
-        name=target.name,
-        kind=target.kind,
-        cosines=cosines.reshape(target.group_shape),
-        scales=cosines.clamp(lam, 1).reshape(target.group_shape),
-        num_entries=target.parameter.numel(),
-        lam=lam,
+    report = dash_factors(
+        model, batches, loss_fn, alpha=alpha, lam=lam, training=training, granularity=granularity
     )
+    apply_factors_(model, report)
+    return report
+
+
+def dash_factors(
+    model: nn.Module,
+    batches: Iterable[tuple[object, object]],
+    loss_fn: LossFunction,
+    *,
+    alpha: float = 0.3,
+    lam: float = 0.3,
+    training: bool = False,
+    granularity: str = "authors",
+) -> ShrinkReport:
+    """The report of `dash_`, with no weight changed; arguments and errors are the same."""
+    lam = checked_lam(lam)
+    granularity = choice("granularity", granularity, GRANULARITIES)
+    descent, num_batches = smoothed_descent(model, batches, loss_fn, alpha=alpha, training=training)
+    with torch.inference_mode(False):
+        layers = tuple(
+            Alignment.of(target, Directions.of(target), descent[target.name]).report(lam)
+            for target in targets(model, granularity)
+        )
+    return ShrinkReport(
+        layers=layers, untouched=untouched(model), num_batches=num_batches, granularity=granularity
+    )
+
+
+def apply_factors_(model: nn.Module, report: ShrinkReport) -> None:
+    """Multiply every group of weights of `model`, in place, by its factor in `report`.
+
+    Args:
+        model: the model that the report is about, or another one of its architecture.
+        report: of `dash_factors`, say.
+    Raises: ValueError, before any weight is touched, if the report is about other parameters.
+    """
+    shrinkable = targets(model, report.granularity)
+    ours = {target.name: target.group_shape for target in shrinkable}
+    theirs = {layer.name: layer.scales.shape for layer in report}
+    for name in [*ours, *theirs]:
+        if ours.get(name) != theirs.get(name):
+            fail(
+                "report",
+                f"must be about the parameters of this model ({name}: {_shape(ours.get(name))})",
+                _shape(theirs.get(name)),
+                "Use it with a model of the architecture that it came from.",
+            )
+    for target in shrinkable:
+        scale_groups_(target, report[target.name].scales.to(target.parameter.device))
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "none" if shape is None else f"groups {tuple(shape)}"
+
+
+def checked_lam(lam: object) -> float:
+    """Return `lam` if it is a smallest factor."""
+    return real("lam", lam, low=0, high=1, fix="It is the smallest factor kept; the paper uses 0.3 or 0.05.")
+
+
+def checked_alpha(alpha: object) -> float:
+    """Return `alpha` if it is a weight of the newer chunk."""
+    return real("alpha", alpha, low=0, high=1, open_low=True, fix="The paper uses 0.3; 1 means newest only.")
+
+
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """Groups of one tensor, each divided by its largest entry, and their lengths after that.
+
+    Attributes:
+        rows: (groups, entries per group), float32 or wider. lengths: (groups,), 0 or >= 1.
+    """
+
+    rows: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of(cls, target: Target, values: Tensor | None = None) -> Directions:
+        """Of the parameter of `target`, or of `values` grouped like it."""
+        weight = target.parameter.detach()
+        return cls.among(weight if values is None else values, _wide(weight.dtype), target.kind, target.groups)
+
+    @classmethod
+    def among(cls, values: Tensor, dtype: torch.dtype, kind: Kind, groups: int) -> Directions:
+        """Of the groups of `values`."""
+        rows = _largest_entry_one(by_group(values.to(dtype), kind, groups))
+        return cls(rows, rows.norm(dim=1))
+
+    def cosines(self, other: Directions) -> Tensor:
+        """Cosine of each group with that of `other`; a group that is zero in either has cosine 0."""
+        lengths = self.lengths * other.lengths
+        found: Tensor = ((self.rows * other.rows).sum(dim=1) / lengths.clamp_min(0.5)).clamp(-1, 1)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """Cosines of the groups of one parameter; a smallest factor makes a `LayerReport` of it."""
+
+    name: str
+    kind: Kind
+    cosines: Tensor
+    num_entries: int
+
+    @classmethod
+    def of(cls, target: Target, weight: Directions, descent: Tensor) -> Alignment:
+        """Between the parameter of `target`, whose directions are `weight`, and `descent`."""
+        cosines = weight.cosines(Directions.of(target, descent)).reshape(target.group_shape)
+        return cls(target.name, target.kind, cosines, target.parameter.numel())
+
+    def report(self, lam: float) -> LayerReport:
+        """Equation (2), without changing the parameter."""
+        return LayerReport(
+            name=self.name,
+            kind=self.kind,
+            cosines=self.cosines,
+            scales=self.cosines.clamp(lam, 1),
+            num_entries=self.num_entries,
+            lam=lam,
+        )
 
 
 def smoothed_descent(
@@ -178,11 +292,27 @@ def smoothed_descent(
     Raises: ValueError as `dash_`. Random draws of the model (dropout in training mode) start from the current
         state of the global stream, which is put back.
     """
+    (descent,), num_batches = smoothed_descents(model, batches, loss_fn, alphas=[alpha], training=training)
+    return descent, num_batches
+
+
+def smoothed_descents(
+    model: nn.Module,
+    batches: Iterable[tuple[object, object]],
+    loss_fn: LossFunction,
+    *,
+    alphas: Sequence[float],
+    training: bool = False,
+) -> tuple[list[Mapping[str, Tensor]], int]:
+    """What `smoothed_descent` gives for each of `alphas`, from one pass over the batches.
+
+    Each batch's gradient goes into a running G per alpha, so that memory grows with the alphas, not the batches.
+    """
     if not isinstance(model, nn.Module):
         fail("model", "must be a torch.nn.Module", type(model).__name__, "Pass the network itself.")
     if not isinstance(batches, Iterable):
         fail("batches", "must yield (input, target) pairs", type(batches).__name__, "Pass a list of chunks.")
-    alpha = real("alpha", alpha, low=0, high=1, open_low=True, fix="The paper uses 0.3; 1 means newest only.")
+    alphas = [checked_alpha(alpha) for alpha in alphas]
     for target in targets(model):  # before the copy: a model that cannot be copied may be refused with a reason
         if not bool(target.parameter.isfinite().all()):
             fail("model", "must have finite weights", f"NaN or infinity in {target.name}", "Restore a checkpoint.")
@@ -190,17 +320,15 @@ def smoothed_descent(
     with torch.inference_mode(False), torch.enable_grad():
         replica = copy.deepcopy(model).train(training)
         shrinkable = targets(replica)
-        descent = {
-            target.name: torch.zeros_like(
-                target.parameter, dtype=_wide(target.parameter.dtype), requires_grad=False
-            )
-            for target in shrinkable
-        }
+        descents = [_zeros(shrinkable) for _ in alphas]
         cuda = sorted({p.device.index for p in replica.parameters() if p.device.type == "cuda"})
         with torch.random.fork_rng(devices=cuda), _recurrent_backward(replica):
             for batch in batches:
                 gradients = _loss_gradients(replica, shrinkable, batch, loss_fn, num_batches)
-                reached |= _smooth_(descent, shrinkable, gradients, alpha)
+                reached |= any(gradient is not None for gradient in gradients)
+                for descent, alpha in zip(descents, alphas, strict=True):
+                    _smooth_(descent, shrinkable, gradients, alpha)
+                del gradients  # before the next batch, so that its memory serves again
                 num_batches += 1
     if not num_batches:
         fail("batches", "must yield one (input, target) per chunk", "none", "Give the chunks seen so far.")
@@ -211,36 +339,38 @@ def smoothed_descent(
             "a loss that no copied weight changes",
             "A forward method or a loss that refers to the original model bypasses the copy.",
         )
-    return descent, num_batches
+    return [*descents], num_batches
+
+
+def _zeros(shrinkable: list[Target]) -> dict[str, Tensor]:
+    return {
+        target.name: torch.zeros_like(target.parameter, dtype=_wide(target.parameter.dtype), requires_grad=False)
+        for target in shrinkable
+    }
 
 
 def _smooth_(
     descent: Mapping[str, Tensor], shrinkable: list[Target], gradients: tuple[Tensor | None, ...], alpha: float
-) -> bool:
-    """Equation (1) for one batch, in place; True if the loss uses any of the parameters."""
+) -> None:
+    """Equation (1) for one batch, in place."""
     for target, gradient in zip(shrinkable, gradients, strict=True):
         smoothed = descent[target.name].mul_(1 - alpha)
         if gradient is not None:
             smoothed.sub_(gradient.to(smoothed.dtype), alpha=alpha)
-    return any(gradient is not None for gradient in gradients)
 
 
-def group_cosines(weight: Tensor, descent: Tensor, kind: Kind) -> Tensor:
+def group_cosines(weight: Tensor, descent: Tensor, kind: Kind, groups: int = 1) -> Tensor:
     """Cosine between `weight` and `descent` in each group, flat, float32 or wider.
 
     Each group is first divided by its largest entry, so that no square under- or overflows and the result
     does not depend on the scale of either tensor. A group that is zero in either has cosine 0.
 
     Args:
-        weight, descent: tensors of one shape. kind: how entries group.
+        weight, descent: tensors of one shape. kind: how entries group. groups: of a transposed convolution.
     Returns: (groups,) tensor in [-1, 1].
     """
-    dtype = _wide(weight.dtype)
-    left = _largest_entry_one(by_group(weight.to(dtype), kind))
-    right = _largest_entry_one(by_group(descent.to(dtype), kind))
-    lengths = left.norm(dim=1) * right.norm(dim=1)
-    cosines: Tensor = ((left * right).sum(dim=1) / lengths.clamp_min(0.5)).clamp(-1, 1)
-    return cosines
+    left, right = (Directions.among(values, _wide(weight.dtype), kind, groups) for values in (weight, descent))
+    return left.cosines(right)
 
 
 def _largest_entry_one(groups: Tensor) -> Tensor:

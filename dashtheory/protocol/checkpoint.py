@@ -1,0 +1,163 @@
+"""Checkpoints: everything that a run needs to go on after a stage as if it had never stopped.
+
+All random streams of the protocol are named by seed and stage (`dashtheory.seeds`), so that no generator has to be
+saved: weights, optimizer state, the rule's own tensors and the numbers of the finished stages are all there is. A
+run that was killed within a stage starts that stage again, and ends with the same bits on a CPU.
+
+One file holds one stage: a line of JSON (format, identity of the run, stage, finished numbers, length and SHA-256
+of the rest), then tensors as `torch.save` writes them. It is read with `weights_only`, so that a foreign file
+cannot run code, and only after its hash has been checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dashtheory._check import fail, integer
+from dashtheory.record import replacing
+from dashtheory.shrink import Learner
+
+FORMAT = "dashtheory checkpoint 1"
+_KEPT = 2
+_MEND = "Delete it; the run goes on from the stage before."
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checkpoint:
+    """A run after a stage.
+
+    Attributes:
+        stage: the last finished stage, from 1.
+        model, optimizer: state dicts. rule: tensors that the rule keeps from stage to stage, by name.
+        finished: the metrics of stages 1 to `stage`, in order.
+    """
+
+    stage: int
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    rule: dict[str, Tensor]
+    finished: tuple[dict[str, float], ...]
+
+    def restore(self, learner: Learner) -> None:
+        """Put weights and optimizer state into a learner of the same model and optimizer.
+
+        Raises: ValueError if they do not fit.
+        """
+        try:
+            learner.model.load_state_dict(self.model)
+            learner.optimizer.load_state_dict(self.optimizer)
+        except (RuntimeError, ValueError, KeyError) as error:
+            fail(
+                "checkpoint", "must fit the model and optimizer", str(error).split("\n", 1)[0], "Use its own run."
+            )
+
+
+class Checkpoints:
+    """The checkpoints of one run in one folder.
+
+    Args:
+        folder: made when first written; one process at a time (`dashtheory.record.only_one`).
+        identity: what the run is; a checkpoint of another identity is refused.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, object]) -> None:
+        self.folder = folder
+        text = json.dumps(dict(identity), sort_keys=True, default=str)
+        self.identity = hashlib.sha256(text.encode()).hexdigest()
+
+    def path(self, stage: int) -> Path:
+        """File of a stage."""
+        return self.folder / f"stage-{stage:04d}.checkpoint"
+
+    def save(
+        self, stage: int, learner: Learner, finished: Sequence[Metrics], rule: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Write a stage atomically, and drop all but the newest two.
+
+        Args: stage: from 1, as many as `finished` has entries. learner: at its end. rule: the rule's own tensors.
+        Raises: ValueError if the numbers do not fit; OSError if the folder cannot be written.
+        """
+        integer("stage", stage, minimum=1, fix="Stages count from 1.")
+        if len(finished) != stage:
+            fail("finished", f"must hold the metrics of {stage} stages", str(len(finished)), "Give one per stage.")
+        payload = io.BytesIO()
+        states = {"model": learner.model.state_dict(), "optimizer": learner.optimizer.state_dict()}
+        torch.save({**states, "rule": dict(rule or {})}, payload)
+        body = payload.getvalue()
+        head = {
+            "format": FORMAT,
+            "identity": self.identity,
+            "stage": stage,
+            "finished": [{name: float(value).hex() for name, value in one.items()} for one in finished],
+            "length": len(body),
+            "sha256": hashlib.sha256(body).hexdigest(),
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(self.path(stage)) as temporary:
+            temporary.write_bytes(json.dumps(head).encode() + b"\n" + body)
+        for old in self.stages()[:-_KEPT]:
+            self.path(old).unlink(missing_ok=True)
+
+    def stages(self) -> list[int]:
+        """Stages that have a file, rising."""
+        names = (re.fullmatch(r"stage-(\d{4,})\.checkpoint", path.name) for path in self.folder.glob("stage-*"))
+        return sorted(int(match[1]) for match in names if match)
+
+    def load(self, stage: int) -> Checkpoint:
+        """Read a stage.
+
+        Raises: ValueError, naming the file, if it is missing, truncated, damaged or of another run.
+        """
+        path = self.path(stage)
+        try:
+            line, _, body = path.read_bytes().partition(b"\n")
+        except OSError as error:
+            fail("checkpoint", "must be a file that can be read", f"'{path}' ({error.strerror})", _MEND)
+        head = _head(line, path)
+        if head["identity"] != self.identity or head["stage"] != stage:
+            fail("checkpoint", "must be of this run and stage", f"'{path}' of another", "Use another folder.")
+        if len(body) != head["length"] or hashlib.sha256(body).hexdigest() != head["sha256"]:
+            got = f"'{path}' with {len(body)} of {head['length']} bytes"
+            fail("checkpoint", "must be whole", got if len(body) != head["length"] else f"'{path}' damaged", _MEND)
+        states = torch.load(io.BytesIO(body), weights_only=True)
+        finished = tuple({name: float.fromhex(value) for name, value in one.items()} for one in head["finished"])
+        return Checkpoint(stage=stage, finished=finished, **states)
+
+    def latest(self) -> tuple[Checkpoint | None, list[str]]:
+        """The newest whole checkpoint, or None, and what is wrong with newer ones.
+
+        Raises: ValueError if a checkpoint is of another run.
+        """
+        problems: list[str] = []
+        for stage in reversed(self.stages()):
+            try:
+                return self.load(stage), problems
+            except ValueError as error:
+                if "of this run" in str(error):
+                    raise
+                problems.append(str(error))
+        return None, problems
+
+
+def _head(line: bytes, path: Path) -> dict[str, Any]:
+    """The first line of a file, or ValueError."""
+    try:
+        head = json.loads(line)
+    except ValueError:
+        head = None
+    wanted = {"format", "identity", "stage", "finished", "length", "sha256"}
+    if not isinstance(head, dict) or set(head) != wanted or head["format"] != FORMAT:
+        fail("checkpoint", f"must be a file of '{FORMAT}'", f"'{path}', which is not", _MEND)
+    return head

@@ -1,0 +1,109 @@
+"""A run that was killed, however often and whenever, ends as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from dashtheory.protocol import Checkpoints, Measures, Task, TrainConfig, run_stages
+from dashtheory.shrink import RULES, make_rule
+from tests.killed_run import network, optimizer, run, stream
+
+ROOT = Path(__file__).parents[1]
+ALL = Measures(retention=2, gradients=True, alignment=2)
+
+
+def parts(rule: str, *, stop_after: int, folder: Path) -> list[dict[str, float]]:
+    """Stages 1 to `stop_after` in one call, the others in a second one."""
+    task = Task(make_model=network, make_optimizer=optimizer)
+    config = TrainConfig(batch_size=8, threshold=0.7, max_epochs=15)
+    finished: list[dict[str, float]] = []
+    checkpoints = Checkpoints(folder, {"rule": rule})
+    for result in run_stages(stream(), make_rule(rule), task, config, seed=3):
+        finished.append(result.metrics())
+        checkpoints.save(result.stage, result.learner, finished, result.state)
+        if result.stage == stop_after:
+            break
+    torch.manual_seed(99)  # what the second call finds in the global stream must not matter
+    return run(folder, rule)
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_two_calls_give_what_one_gives(rule: str, tmp_path: Path) -> None:
+    whole = run(None, rule)
+    assert len(whole) == 5
+    assert parts(rule, stop_after=2, folder=tmp_path) == whole
+
+
+@pytest.mark.parametrize("rule", ["cold", "dash", "sp"])
+def test_measures_do_not_change_the_run(rule: str) -> None:
+    plain, measured = run(None, rule), run(None, rule, measures=ALL)
+    for one, other in zip(plain, measured, strict=True):
+        assert other.items() > one.items()
+    assert "old_accuracy_reestimated_epoch2" in measured[1] or measured[1]["epochs"] < 2
+    assert {"gradient_norm_old", "alignment_epoch1", "weight_norm"} < set(measured[2])
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:
+    whole = run(tmp_path, "warm")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert run(tmp_path, "warm") == whole
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_damage_costs_a_stage_and_is_told(tmp_path: Path) -> None:
+    whole = run(tmp_path, "dash")
+    path = Checkpoints(tmp_path, {"rule": "dash"}).path(5)
+    path.write_bytes(path.read_bytes()[:-7])
+    assert run(tmp_path, "dash") == whole
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"")
+    assert run(tmp_path, "dash") == whole  # from the beginning
+
+
+def test_a_run_does_not_take_another_one_s_checkpoints(tmp_path: Path) -> None:
+    run(tmp_path, "warm")
+    with pytest.raises(ValueError, match="must be of this run and stage"):
+        run(tmp_path, "cold")
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path: Path) -> None:
+    """SIGKILL after a random time, again and again, until a call ends by itself."""
+    whole, draws = run(None, "dash"), random.Random(0)
+    kills, patience = 0, 0.0
+    while not (tmp_path / "finished.json").exists():
+        process = subprocess.Popen([sys.executable, "-m", "tests.killed_run", str(tmp_path), "dash"], cwd=ROOT)
+        deadline = time.monotonic() + draws.uniform(0.5, 2.5) + patience
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        kills += process.poll() is None
+        process.kill()
+        process.wait()
+        patience += 0.4  # a slow machine needs longer calls, else no stage ever ends
+    assert kills > 0
+    assert json.loads((tmp_path / "finished.json").read_text()) == whole
+    left = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
+    assert left == {"finished.json", "stage-0004.checkpoint", "stage-0005.checkpoint"}
+
+
+def test_a_full_folder_leaves_the_finished_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, written = run(None, "warm"), Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if b'"stage": 3' in data[:300]:
+            raise OSError(28, "No space left on device")
+        return written(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space left"):
+            run(tmp_path, "warm")
+    assert Checkpoints(tmp_path, {"rule": "warm"}).stages() == [1, 2]
+    assert run(tmp_path, "warm") == whole
