@@ -1,0 +1,32 @@
+"""Data sets of pictures, and streams made from them or from the user's own data."""
+
+from dashtheory.deep.data.cache import cache_folder
+from dashtheory.deep.data.cifar import cifar10, cifar100
+from dashtheory.deep.data.fashion import fashion_mnist
+from dashtheory.deep.data.find import cifar10_available, find_data
+from dashtheory.deep.data.folder import image_folder
+from dashtheory.deep.data.handwritten import digits
+from dashtheory.deep.data.images import ImageData, ImageSet
+from dashtheory.deep.data.split import stratified_split
+from dashtheory.deep.data.stream import ImageStream, make_stream
+from dashtheory.deep.data.street_view import svhn
+from dashtheory.deep.data.user import stream_of_dataset, stream_of_tensors
+
+__all__ = [
+    "ImageData",
+    "ImageSet",
+    "ImageStream",
+    "cache_folder",
+    "cifar10",
+    "cifar10_available",
+    "cifar100",
+    "digits",
+    "fashion_mnist",
+    "find_data",
+    "image_folder",
+    "make_stream",
+    "stratified_split",
+    "stream_of_dataset",
+    "stream_of_tensors",
+    "svhn",
+]

@@ -1,0 +1,100 @@
+"""Keep what was slow to decode in one file, and trust that file only if it is whole and up to date."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dashtheory._check import fail
+from dashtheory.deep.data.images import ImageData, ImageSet
+from dashtheory.record import replacing, writable_folder
+
+VARIABLE = "DASHTHEORY_CACHE"
+FORMAT = 1  # of the cache file; a file of another format is rebuilt
+_ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+_LEFT_OVER = 3600.0  # seconds after which a half-written file has no writer any more
+
+
+def cache_folder(cache: Path | str | None = None) -> Path:
+    """Where cache files lie: `cache`, else the environment variable DASHTHEORY_CACHE, else ~/.cache/dashtheory."""
+    chosen = cache or os.environ.get(VARIABLE) or "~/.cache/dashtheory"
+    return Path(chosen).expanduser()
+
+
+def cached(
+    build: Callable[[], ImageData],
+    *,
+    source: Mapping[str, object],
+    state: object,
+    cache: Path | str | None = None,
+) -> ImageData:
+    """What `build()` returns, read from the cache file of `source` if that was made from the same `state`.
+
+    A cache file is an uncompressed .npz without pickles; its checksums are verified at every reading. A damaged or
+    outdated one is built anew. It is replaced as a whole, so that several processes may build it at once.
+
+    Args:
+        build: makes the data, slowly. source: what is read, and how: names the file (JSON).
+        state: what changes when the source changes, such as size and time of change (JSON).
+        cache: the folder, see `cache_folder`.
+    Raises: ValueError if the folder cannot be written, or has no room.
+    """
+    folder = cache_folder(cache)
+    key = json.dumps([FORMAT, source, state], sort_keys=True)
+    named = json.dumps(source, sort_keys=True).encode()
+    path = folder / f"images-{hashlib.sha256(named).hexdigest()[:24]}.npz"
+    kept = _load(path, key)
+    if kept is not None:
+        return kept
+    writable_folder("cache", folder)
+    data = build()
+    try:
+        _remove_left_overs(path)
+        _save(path, key, data)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        fail("cache", "must have room for the data", f"'{folder}' ({reason})", "Free some, or choose another.")
+    return data
+
+
+def _save(path: Path, key: str, data: ImageData) -> None:
+    note = json.dumps({"key": key, "classes": data.classes, "name": data.name, "facts": dict(data.facts)})
+    parts = (data.train.images, data.train.labels, data.test.images, data.test.labels)
+    arrays: dict[str, Any] = {name: part.numpy() for name, part in zip(_ARRAYS, parts, strict=True)}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, note=np.frombuffer(note.encode(), np.uint8), **arrays)
+
+
+def _load(path: Path, key: str) -> ImageData | None:
+    """The data in a cache file, or None if it is missing, damaged or outdated."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            note = json.loads(content["note"].tobytes())
+            if note["key"] != key:
+                return None
+            parts = [torch.from_numpy(content[name]) for name in _ARRAYS]
+        train, test = ImageSet(parts[0], parts[1]), ImageSet(parts[2], parts[3])
+        data = ImageData(train, test, tuple(note["classes"]), note["name"], note["facts"])
+    except Exception:  # whatever a missing file or damaged bytes lead to
+        return None
+    whole = (len(train), len(test), list(train.images.shape[1:])) == tuple(
+        data.facts.get(fact) for fact in ("train", "test", "shape")
+    )
+    return data if whole else None
+
+
+def _remove_left_overs(path: Path) -> None:
+    """Remove what processes that were killed while writing `path` left behind."""
+    for temporary in path.parent.glob(f".{path.stem}-*{path.suffix}"):
+        with suppress(FileNotFoundError):  # its writer has just put it in place
+            if time.time() - temporary.stat().st_mtime > _LEFT_OVER:
+                temporary.unlink()

@@ -1,0 +1,75 @@
+"""Data sets by name, for command lines and scripts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from dashtheory._check import choice, fail
+from dashtheory.deep.data.cifar import CIFAR10, cifar10, cifar100
+from dashtheory.deep.data.fashion import fashion_mnist
+from dashtheory.deep.data.folder import image_folder
+from dashtheory.deep.data.handwritten import digits
+from dashtheory.deep.data.images import ImageData
+from dashtheory.deep.data.street_view import svhn
+
+CIFAR10_VARIABLE = "DASHTHEORY_CIFAR10"
+_OFFICIAL: dict[str, Callable[..., ImageData]] = {
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "svhn": svhn,
+    "fashion_mnist": fashion_mnist,
+}
+_CIFAR10_SHAPE = (3, 32, 32)
+
+
+def find_data(name: str, *, download: bool = False, cache: Path | str | None = None) -> ImageData:
+    """The data set called `name`.
+
+    Args:
+        name: "digits"; "folder:PATH" (see `image_folder`); "cifar10:ROOT", "cifar100:ROOT", "svhn:ROOT" or
+            "fashion_mnist:ROOT" with the folder of the official files; or "cifar10" alone: what the environment
+            variable DASHTHEORY_CIFAR10 points to (see `cifar10_available`).
+        download: whether to download official files that are missing.
+        cache: folder for decoded pictures; see `cache_folder`.
+    Raises: ValueError if there is no such data set, or as its source.
+    """
+    kind, colon, place = name.partition(":")
+    choice("name", kind, ("digits", "folder", *_OFFICIAL))
+    if kind == "digits" and not colon:
+        return digits()
+    if kind == "cifar10" and not colon:
+        return _local_cifar10(cache)
+    if kind == "digits" or not place:
+        rule = "must be digits, cifar10, folder:PATH or KIND:ROOT"
+        fail("name", rule, repr(name), f"Say {kind if kind == 'digits' else kind + ':' + 'PATH'}.")
+    return image_folder(place, cache=cache) if kind == "folder" else _OFFICIAL[kind](place, download=download)
+
+
+def cifar10_available() -> bool:
+    """Whether DASHTHEORY_CIFAR10 points to something: then `find_data("cifar10")` reads it.
+
+    It may be the official binary archive (by its official name) or the folder that holds it, or a folder or
+    archive of the pictures in class folders.
+    """
+    place = os.environ.get(CIFAR10_VARIABLE, "")
+    return bool(place) and Path(place).expanduser().exists()
+
+
+def _local_cifar10(cache: Path | str | None) -> ImageData:
+    if not cifar10_available():
+        got = repr(os.environ.get(CIFAR10_VARIABLE))
+        fail(
+            CIFAR10_VARIABLE, "must point to CIFAR-10", got, "Set it to a picture archive, a folder or the binary."
+        )
+    place = Path(os.environ[CIFAR10_VARIABLE]).expanduser()
+    if place.name == CIFAR10.file.name:
+        return cifar10(place.parent)
+    if (place / CIFAR10.file.name).exists():
+        return cifar10(place)
+    data = image_folder(place, name="CIFAR-10 (pictures)", cache=cache)
+    if len(data.classes) != 10 or data.train.images.shape[1:] != _CIFAR10_SHAPE:
+        got = f"{len(data.classes)} classes, shape {tuple(data.train.images.shape[1:])} in '{place}'"
+        fail(CIFAR10_VARIABLE, "must point to 10 classes of shape (3, 32, 32)", got, "Point it to CIFAR-10.")
+    return data
