@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import hashlib
 import inspect
+import shutil
 import signal
 import sys
 import threading
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -55,7 +57,8 @@ class Script(Generic[Config]):
         quick: fields changed by --quick; quick_seeds: number of seeds then.
         plan: independent runs for a configuration and seeds.
         draw: the figure, from the saved table alone and the configuration.
-        facts: what to record about the data.
+        facts: what to record about the data. facts_of: the same, where it depends on the configuration.
+        out: default folder of the results. program: how the script is called, for --help and errors.
     """
 
     name: str
@@ -67,6 +70,9 @@ class Script(Generic[Config]):
     plan: Callable[[Config, Sequence[int]], list[Job]]
     draw: Callable[[pd.DataFrame, Config], Figure]
     facts: Callable[[], dict[str, object]] = dict
+    facts_of: Callable[[Config], dict[str, object]] | None = None
+    out: Path = Path("figures")
+    program: str = ""
 
 
 def main(script: Script[Any], arguments: Sequence[str] | None = None) -> int:
@@ -136,7 +142,9 @@ def _draw(script: Script[Any], config: Any, path: Path) -> None:
     """Draw the saved table."""
     table, _ = load_table(path)
     with style():
-        pictures = save_figure(script.draw(table, config), path.with_suffix(""))
+        figure = script.draw(table, config)
+        pictures = save_figure(figure, path.with_suffix(""))
+        plt.close(figure)
     names = ", ".join(str(written) for written in (*pictures, path, path.with_suffix(".json")))
     print(f"wrote {names}")  # noqa: T201
 
@@ -146,7 +154,7 @@ def _compute(
 ) -> KeptRuns:
     """Run what has not been kept by an earlier call, and save the table with its provenance."""
     started = time.perf_counter()
-    facts = script.facts()
+    facts = script.facts() if script.facts_of is None else script.facts_of(config)
     source = Path(inspect.getsourcefile(script.plan) or "").read_bytes()
     identity = {"config": config, "facts": facts, "script": hashlib.sha256(source).hexdigest()}
     jobs = script.plan(config, seeds)
@@ -154,11 +162,13 @@ def _compute(
     if options.fresh:
         kept.forget()
     found = {job.name: run for job in jobs if (run := kept.find(job.name)) is not None}
-    missing = [job for job in jobs if job.name not in found]
+    checkpoints = kept.folder / "checkpoints"
+    missing = [_with_folder(job, checkpoints) for job in jobs if job.name not in found]
     if missing:
         for done in run_jobs(missing, num_workers=options.jobs, total=len(jobs)):
             with interrupts_held():
                 kept.keep(done.name, done.table, done.seconds)
+                shutil.rmtree(checkpoints / done.name, ignore_errors=True)
             found[done.name] = done.table, done.seconds
     made = provenance(
         experiment=script.name,
@@ -172,6 +182,13 @@ def _compute(
     return kept
 
 
+def _with_folder(job: Job, checkpoints: Path) -> Job:
+    """The job, told where its checkpoints go if it keeps any."""
+    if not job.resumable:
+        return job
+    return dataclasses.replace(job, arguments={**job.arguments, "folder": checkpoints / job.name})
+
+
 def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[Any, list[int]]:
     """Configuration and seeds: the defaults, then --quick, then the options given by name."""
     given = {
@@ -180,7 +197,7 @@ def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[An
         if (value := getattr(options, field.name)) is not None
     }
     if options.out is None:
-        options.out = Path("build/quick" if options.quick else "figures")
+        options.out = Path("build/quick") if options.quick else script.out
     if options.redraw and (given or options.seeds is not None or options.quick):
         fail("--redraw", "must come without --quick, --seeds and options of the experiment", "some", "Drop them.")
     config = script.config(**{**(script.quick if options.quick else {}), **given})
@@ -215,12 +232,13 @@ def _restored(value: Any, kind: Any) -> Any:
 
 
 def _parser(script: Script[Any]) -> argparse.ArgumentParser:
-    parser = _OneLineParser(prog=f"{script.name}.py", description=script.summary, allow_abbrev=False)
+    prog = script.program or f"{script.name}.py"
+    parser = _OneLineParser(prog=prog, description=script.summary, allow_abbrev=False)
     toy = ", ".join(f"{name} {_shown(value)}" for name, value in script.quick.items())
     parser.add_argument(
         "--out",
         type=_folder,
-        help="folder for picture, table, provenance (default: figures; with --quick: build/quick)",
+        help=f"folder for picture, table, provenance (default: {script.out}; with --quick: build/quick)",
     )
     parser.add_argument("--seeds", type=int, help=f"number of seeds: 0, 1, ... (default: {script.num_seeds})")
     parser.add_argument("--jobs", type=int, default=usable_cores(), help="processes (default: all cores)")
@@ -246,7 +264,13 @@ def _reader(kind: Any) -> Callable[[str], object]:
 
         read_many.__name__ = f"list of {entry.__name__}"
         return read_many
-    return typing.cast(Callable[[str], object], kind)
+    return _yes_or_no if kind is bool else typing.cast(Callable[[str], object], kind)
+
+
+def _yes_or_no(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise argparse.ArgumentTypeError(f"must be yes or no, got {text!r}")
+    return text == "yes"
 
 
 def _folder(text: str) -> Path:
@@ -256,6 +280,8 @@ def _folder(text: str) -> Path:
 
 
 def _shown(default: object) -> str:
+    if isinstance(default, bool):
+        return "yes" if default else "no"
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 

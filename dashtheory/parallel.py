@@ -36,11 +36,13 @@ class Job:
     Attributes:
         name: unique, and fit for a file name. function: importable by name, so that a worker can find it.
         arguments: what it is called with; must be picklable.
+        resumable: whether it also takes `folder=...`, where it may keep checkpoints until it has ended.
     """
 
     name: str
     function: Callable[..., pd.DataFrame]
     arguments: Mapping[str, object] = field(default_factory=dict)
+    resumable: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -39,6 +39,7 @@ TOY = {
         *["--num-stages", "4", "--gammas", "20,60,200", "--taus", "1,3", "--sizes", "200,1000", "--stages", "2,4"],
         *["--tops", "0.1,0.2", "--exponents", "0,1", "--lows", "0.01,0.1", "--seeds", "2", "--jobs", "2"],
     ],
+    "shrink_geometry": ["--num-angles", "13", "--jobs", "1"],
     "warm_creep": ["--num-stages", "12", "--num-chains", "5", "--num-points", "6", "--seeds", "2", "--jobs", "1"],
     "warm_start_text": [
         *["--num-chunks", "2", "--chunk-windows", "8", "--test-windows", "8", "--context", "16", "--width", "16"],
@@ -130,7 +131,7 @@ def test_warm_creep_learns_on_where_the_limit_stops(tmp_path: Path) -> None:
     chain, law = (values(table, "warm", f"{name}_learned_features").mean() for name in ("chain", "law"))
     assert (learned.mean() - chain).abs().max() < 3  # two seeds with five chains each: sd of one learner is 1
     assert (law[12] - chain[12]) < 1.5
-    rate = values(table, "warm", "chain_learning_rate")
+    rate = values(table, "warm", "expected_learning_rate")
     assert (rate[1] > 0.999).all()
     assert (rate[12] < 0.7).all()
 
@@ -165,6 +166,21 @@ def test_beyond_independence_starts_from_the_paper_s_world(tmp_path: Path) -> No
     assert (wide["worst_class_accuracy", "warm"].loc["unbalanced", 0.9] == 0.5).all()
 
 
+def test_shrink_geometry_is_what_the_rules_say(tmp_path: Path) -> None:
+    points = split_settings(toy_table("shrink_geometry", tmp_path))
+    along = points[points["metric"] == "along"].pivot_table(index="angle", columns="rule", values="value")
+    across = points[points["metric"] == "across"].pivot_table(index="angle", columns="rule", values="value")
+    cosines = np.cos(np.deg2rad(along.index.to_numpy(dtype=float)))
+    assert np.allclose(along["dash"], np.clip(cosines, 0.3, 1), atol=1e-6)
+    assert np.allclose(along["dash:lam=0.05"], np.clip(cosines, 0.05, 1), atol=1e-6)
+    assert np.allclose(along["uniform"], np.clip(cosines, 0.3, 1).mean(), atol=1e-6)
+    assert (along["warm"].between(1 - 1e-6, 1 + 1e-6)).all()
+    assert np.allclose(along["threshold"], np.where(cosines > 0.3, 0.3, 1), atol=1e-6)
+    assert ((along["sp"] - 0.3).abs() < 0.06).all()  # six standard deviations of its noise
+    assert (across.drop(columns="sp").abs() < 1e-6).all(axis=None)  # no rule turns a vector
+    assert (across["sp"].abs() > 0).any()
+
+
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_bad_input_is_one_line_and_status_2_as_a_person_would_run_it(path: Path, tmp_path: Path) -> None:
     bad = {
@@ -172,6 +188,7 @@ def test_bad_input_is_one_line_and_status_2_as_a_person_would_run_it(path: Path,
         "discrete_learning": ["--gamma", "0"],
         "forgetting_map": ["--phis", "0,2"],
         "phase_diagram": ["--tops", "0.1,2"],
+        "shrink_geometry": ["--num-angles", "1"],
         "warm_creep": ["--max-probability", "2"],
         "warm_start_text": ["--lam", "2"],
     }[path.stem]
@@ -180,7 +197,7 @@ def test_bad_input_is_one_line_and_status_2_as_a_person_would_run_it(path: Path,
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert f"{path.name}: {bad[0][2:].replace('-', '_')} must be a number" in done.stderr
+    assert f"{path.name}: {bad[0][2:].replace('-', '_')} must be a" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

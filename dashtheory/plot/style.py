@@ -6,6 +6,7 @@ tell the rules apart without any colour.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,15 @@ RULE_STYLES = {
     "ideal": RuleStyle("ideal (oracle)", "#000000", (0, (1.2, 1.6)), "D"),
     "sp": RuleStyle("S&P", "#CC79A7", (0, (6, 1.5, 1.2, 1.5)), "^"),
     "dash": RuleStyle("DASH", "#009E73", (0, (3, 1)), "v"),
+    "uniform": RuleStyle("uniform (DASH's mean)", "#E69F00", (0, (8, 2)), "P"),
+    "permuted": RuleStyle("DASH permuted", "#56B4E9", (0, (4, 1, 1, 1)), "X"),
+    "threshold": RuleStyle("threshold", "#8C564B", (0, (2, 1, 2, 1, 6, 1)), "<"),
+    "sp_ash_adams": RuleStyle("S&P (Ash & Adams)", "#AA4499", (0, (5, 1, 1, 1, 1, 1)), ">"),
+    "perturb": RuleStyle("noise alone", "#BBBB33", (0, (1, 1)), "*"),
+    "warm_rm": RuleStyle("warm, new optimizer", "#660099", (0, (2, 2)), "h"),
+    "reset": RuleStyle("new classifier", "#332288", (0, (7, 1, 2, 1)), "p"),
+    "l2_init": RuleStyle("L2-init", "#117733", (0, (6, 2, 2, 2)), "d"),
+    "cold_shrunk": RuleStyle("cold, shrunk start", "#0B3C6F", (0, (10, 1.5)), "8"),
 }
 """Style of each rule, in the order in which legends list them."""
 
@@ -57,15 +67,31 @@ _SETTINGS: dict[Any, Any] = {
 }
 
 
+_VARIANTS = (("#004D40", "1"), ("#A0522D", "2"), ("#4B0082", "3"), ("#708090", "4"))
+
+
 def rule_style(rule: str) -> RuleStyle:
-    """Style of `rule`; a rule without an entry is grey, named as it is."""
-    return RULE_STYLES.get(rule, RuleStyle(rule, "#7f7f7f", "-", "x"))
+    """Style of `rule`; one without an entry is grey, named as it is.
+
+    A rule with options ("dash:lam=0.05") is named by both; its options choose one of four looks of its own.
+    """
+    name, colon, options = rule.partition(":")
+    if not colon or name not in RULE_STYLES:
+        return RULE_STYLES.get(rule, RuleStyle(rule, "#7f7f7f", "-", "x"))
+    base = RULE_STYLES[name]
+    color, marker = _VARIANTS[zlib.crc32(options.encode()) % len(_VARIANTS)]
+    return RuleStyle(f"{base.label}, {options.replace(':', ', ')}", color, base.linestyle, marker)
 
 
 def sort_rules(rules: Iterator[str] | list[str]) -> list[str]:
     """Order of rules in legends: that of `RULE_STYLES`, unknown ones last by name."""
     known = list(RULE_STYLES)
-    return sorted(set(rules), key=lambda rule: (known.index(rule) if rule in known else len(known), rule))
+
+    def place(rule: str) -> tuple[int, str]:
+        name = rule.partition(":")[0]
+        return (known.index(name) if name in known else len(known)), rule
+
+    return sorted(set(rules), key=place)
 
 
 @contextmanager

@@ -1,0 +1,147 @@
+"""`dashtheory run`: any rules on any stream with one command, killed and gone on with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dashtheory import cli
+from dashtheory.deep.run import RunConfig, parse_rule
+from dashtheory.record import load_table
+from dashtheory.shrink import RULES, make_rule
+
+ROOT = Path(__file__).parents[1]
+TOY = [
+    *["--model", "mlp", "--model-options", "widths=16+16", "--num-chunks", "3", "--chunk-size", "40"],
+    *["--test-size", "100", "--batch-size", "16", "--max-epochs", "12", "--learning-rate", "0.1", "--seeds", "1"],
+]
+
+
+def run(out: Path, *options: str) -> int:
+    return cli.main(["run", *TOY, "--out", str(out), *options])
+
+
+def test_every_rule_runs_from_the_command_line(tmp_path: Path) -> None:
+    names = ",".join([*RULES, "dash:lam=0.05:alpha=1"])
+    assert run(tmp_path, "--rules", names, "--gradients", "yes", "--retention", "2", "--alignment", "1") == 0
+    table, facts = load_table(tmp_path / "run.csv")
+    assert set(table["rule"]) == {*RULES, "dash:lam=0.05:alpha=1"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.csv", "run.json", "run.png", "run.svg"]
+    wide = table.pivot_table(index=["rule", "stage"], columns="metric", values="value")
+    first = wide.xs(1, level="stage")
+    # All rules share the first stage, but for the one whose penalty is there from the start.
+    assert all(first.drop("l2_init")[name].nunique() <= 1 for name in first.columns)
+    later = wide.xs(2, level="stage")
+    assert later["old_accuracy_epoch0"].loc["warm"] >= later["old_accuracy_epoch0"].loc["cold"]
+    for name in ("gradient_norm_old", "alignment_epoch1", "weight_norm", "test_accuracy_reestimated"):
+        assert later[name].notna().all(), name
+    assert "sha256" in str(facts["data"])
+
+
+def test_the_table_is_the_one_that_python_gives(tmp_path: Path) -> None:
+    from dashtheory.deep.run import run_rule
+
+    assert run(tmp_path, "--rules", "dash") == 0
+    table, _ = load_table(tmp_path / "run.csv")
+    config = RunConfig(
+        model="mlp",
+        model_options=("widths=16+16",),
+        num_chunks=3,
+        chunk_size=40,
+        test_size=100,
+        batch_size=16,
+        max_epochs=12,
+        learning_rate=0.1,
+        rules=("dash",),
+    )
+    mine = run_rule(config, "dash", 0, "run", lambda share, text: None)
+    assert mine["value"].tolist() == table["value"].tolist()
+
+
+def test_a_killed_call_goes_on_within_a_run(tmp_path: Path) -> None:
+    """SIGKILL once a checkpoint of the second stage lies there; the next call ends with the same numbers."""
+    options = [
+        *TOY,
+        "--rules",
+        "dash",
+        "--jobs",
+        "1",
+        "--num-chunks",
+        "6",
+        "--threshold",
+        "1",
+        "--max-epochs",
+        "60",
+    ]
+    assert cli.main(["run", *options, "--out", str(tmp_path / "whole")]) == 0
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "dashtheory.cli", "run", *options, "--out", str(out)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (kept := list(out.glob(".partial/run/*/checkpoints/dash-seed0/stage-0002.checkpoint"))):
+        assert time.monotonic() < deadline, "no stage ended"
+        assert process.poll() is None, "the call ended before it could be killed"
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert kept
+    assert not (out / "run.csv").exists()
+    assert cli.main(["run", *options, "--out", str(out)]) == 0
+    assert (out / "run.csv").read_bytes() == (tmp_path / "whole" / "run.csv").read_bytes()
+    assert not (out / ".partial").exists()
+
+
+def test_rules_are_read_with_their_options() -> None:
+    assert parse_rule("dash:lam=0.05:alpha=1") == make_rule("dash", lam=0.05, alpha=1)
+    assert parse_rule("sp:optimizer=renewed") == make_rule("sp", optimizer="renewed")
+    assert parse_rule("dash:training=yes") == make_rule("dash", training=True)
+
+
+BAD = [
+    (["--rules", "foo"], "rules must be one of cold, warm"),
+    (["--rules", "dash,dash"], "rules must name at least one, each once"),
+    (["--rules", "dash:lam=2"], "lam must be a number in [0, 1], got 2"),
+    (["--rules", "dash:nu=2"], "options of rule dash must be among"),
+    (["--rules", "dash:lam"], "options of rule dash must be name=value, each once, got 'lam'"),
+    (["--rules", "dash:lam=0.1:lam=0.2"], "must be name=value, each once, got 'lam=0.2'"),
+    (["--model", "foo"], "model must be one of mlp"),
+    (["--model-options", "height=3"], "model_options of model mlp must be among"),
+    (["--data", "foo"], "name must be one of digits"),
+    (["--chunk-size", "33"], "batch_size must leave no last batch of one picture"),
+    (["--chunk-size", "20000"], "chunk_size must leave"),
+    (["--balanced", "perhaps"], "must be yes or no, got 'perhaps'"),
+    (["--optimizer", "foo"], "optimizer must be one of sgd"),
+    (["--label-noise", "1.5"], "label_noise must be a number in [0, 1]"),
+    (["--num-chunks", "0"], "num_chunks must be an integer >= 1"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD)
+def test_bad_input_is_one_line_and_status_2(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = run(tmp_path, *options)
+    except SystemExit as stop:  # argparse
+        status = int(str(stop.code))
+    lines = capsys.readouterr().err.splitlines()
+    assert status == 2
+    assert len(lines) == 1
+    assert lines[0].startswith("dashtheory run: ")
+    assert message in lines[0]
+    assert not (tmp_path / "run.csv").exists()
+
+
+def test_the_first_word_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["walk"]) == 2
+    assert (
+        capsys.readouterr().err == "dashtheory: the first word must be run, got 'walk'. See dashtheory --help.\n"
+    )
+    assert cli.main([]) == cli.main(["--help"]) == cli.main(["--version"]) == 0
+    assert "dashtheory run" in capsys.readouterr().out
