@@ -221,3 +221,28 @@ def test_every_number_about_theory_is_the_committed_one() -> None:
     for sentence in (creep_sentence(), *forgetting_sentences(), phase_sentence(), beyond_sentence()):
         assert sentence in text, sentence
     assert speed_rows() in README, speed_rows()
+
+
+def shrink_sentence() -> str:
+    """What DASH's pass and the grid cost."""
+    saved = json.loads((ROOT / "benchmarks" / "results" / "shrink.json").read_text())
+    assert saved["quick"] is False
+    costs, grids, shares = [], [], []
+    for part in ("text", "images"):
+        _, dash, grid = saved[part]["passes"]
+        costs.append(dash["median_ratio_to"]["forward and backward"])
+        grids.append(grid["median_ratio_to"]["dash_"])
+        shares += [100 * stage["share"] for stage in saved[part]["stages"] if stage["rule"] == "dash"]
+    return (
+        f"One pass of DASH over the data takes {costs[0]:.2f} (text) and {costs[1]:.2f} (pictures) times a "
+        "forward and "
+        f"backward pass over them, which is {min(shares):.0f} to {max(shares):.0f}% of the training time of "
+        "its stage; "
+        f"all 25 pairs of five alphas and five lams from one pass take {grids[0]:.2f} and {grids[1]:.2f} "
+        "times a single "
+        "one"
+    )
+
+
+def test_the_cost_of_dash_is_the_committed_one() -> None:
+    assert shrink_sentence() in " ".join(README.split())
