@@ -61,9 +61,9 @@ def draw(table: pd.DataFrame, config: CreepConfig) -> Figure:
     rate = summarize(warm, "learning_rate", "range")
     axes[2].plot(rate["stage"], rate["mean"].where(rate["mean"] > 0), "s", color=rule_style("warm").color)
     expected = summarize(warm, "expected_learning_rate", "range")
-    axes[2].plot(expected["stage"], expected["mean"], color="#0072B2", label="exact chance, given what it knows")
+    axes[2].plot(expected["stage"], expected["mean"], color="#000000", label="exact chance, given what it knows")
     axes[2].legend(loc="lower left", fontsize=8.5)
-    axes[2].set(ylabel="share of stages that learn something (log)", yscale="log")
+    axes[2].set(ylabel="share of stages that learn (log)", yscale="log")
     axes[2].set_title("How often a chunk teaches warm")
     axes[2].set_xlabel(axes[0].get_xlabel())
     for ax in axes:

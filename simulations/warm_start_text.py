@@ -31,6 +31,7 @@ def plan(config: TextConfig, seeds: Sequence[int]) -> list[Job]:
         Job(
             name=f"{rule}-seed{seed}",
             function=run_text,
+            resumable=True,
             arguments={"config": config, "rule": rule, "seed": seed, "experiment": NAME},
         )
         for seed in seeds

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -261,3 +262,30 @@ def test_the_topics_are_joined_in_the_order_of_their_names() -> None:
     start = "".join(corpus.symbols[code] for code in corpus.codes[:200].tolist())
     assert "\n".join(topics[name] for name in sorted(topics)).startswith(start)
     assert corpus.sha256 == hashlib.sha256("\n".join(topics[name] for name in sorted(topics)).encode()).hexdigest()
+
+
+def test_a_killed_run_goes_on_after_its_last_stage(tmp_path: Path) -> None:
+    config = TextConfig(
+        num_chunks=3,
+        chunk_windows=8,
+        test_windows=8,
+        context=16,
+        width=16,
+        num_layers=1,
+        num_heads=2,
+        max_epochs=3,
+    )
+    calls: list[str] = []
+
+    def stop(share: float, text: str) -> None:
+        calls.append(text)
+        if text.startswith("stage 3"):
+            raise KeyboardInterrupt
+
+    whole = run_text(config, "dash", 0, "e", lambda share, text: None)
+    with pytest.raises(KeyboardInterrupt):
+        run_text(config, "dash", 0, "e", stop, tmp_path)
+    again: list[str] = []
+    table = run_text(config, "dash", 0, "e", lambda share, text: again.append(text), tmp_path)
+    assert table.equals(whole)
+    assert all(text.startswith("stage 3") for text in again)

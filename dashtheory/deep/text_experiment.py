@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -12,7 +13,7 @@ from dashtheory._check import choices, real
 from dashtheory.deep.text import python_topics, text_stream
 from dashtheory.deep.transformer import CharTransformer, TransformerConfig
 from dashtheory.parallel import Report
-from dashtheory.protocol import Scores, Task, TrainConfig, run_stages
+from dashtheory.protocol import Checkpoints, Scores, Task, TrainConfig, run_resumable
 from dashtheory.record import make_table, stage_rows
 from dashtheory.seeds import numpy_stream
 from dashtheory.shrink import RULES, Rule, make_rule, rule_options
@@ -68,12 +69,15 @@ class TextConfig:
         )
 
 
-def run_text(config: TextConfig, rule: str, seed: int, experiment: str, report: Report) -> pd.DataFrame:
+def run_text(
+    config: TextConfig, rule: str, seed: int, experiment: str, report: Report, folder: Path | None = None
+) -> pd.DataFrame:
     """Run one rule on one seed's stream.
 
     Args:
         config: the setting. rule: its name. seed: root seed; the stream "data" shuffles the text.
         experiment: name for the table. report: told of progress after every epoch.
+        folder: of checkpoints, from which a killed run goes on.
     Returns: tidy table with the metrics of `dashtheory.protocol.StageResult.metrics`, by stage.
     """
     corpus = python_topics()
@@ -96,17 +100,28 @@ def run_text(config: TextConfig, rule: str, seed: int, experiment: str, report: 
         share = (stage * (stage - 1) + 2 * stage * part) / (config.num_chunks * (config.num_chunks + 1))
         report(share, f"stage {stage}/{config.num_chunks}, epoch {epoch}, training loss {scores.loss:.2f}")
 
-    results = run_stages(stream, config.rule(rule), task, config.training(), seed=seed, on_epoch=on_epoch)
+    finished = run_resumable(
+        stream,
+        config.rule(rule),
+        task,
+        config.training(),
+        seed=seed,
+        checkpoints=None
+        if folder is None
+        else Checkpoints(folder, {"config": config, "rule": rule, "seed": seed}),
+        on_epoch=on_epoch,
+        on_problem=lambda problem: report(0.0, problem),
+    )
     return make_table(
         row
-        for result in results
+        for stage, metrics in enumerate(finished, 1)
         for row in stage_rows(
             level="deep",
             experiment=experiment,
             rule=rule,
             seed=seed,
-            stage=result.stage,
-            metrics=result.metrics(),
+            stage=stage,
+            metrics=metrics,
         )
     )
 
