@@ -355,6 +355,19 @@ def test_the_training_time_is_the_mean_over_what_is_forgotten(rule: Forgetting, 
     assert error.max() > 0.001  # chance does decide
 
 
+@pytest.mark.parametrize("phi_noise", [0.0, 0.2, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize(("tau", "gamma"), [(1, 0.77), (2, 1.03), (3, 0.52)])
+def test_with_all_features_forgotten_the_training_time_is_exact(tau: int, gamma: float, phi_noise: float) -> None:
+    """Nothing is left to chance, and features learned late come back with the copies that were released since."""
+    p = [[0.61, 0.47, 0.42, 0.33, 0.17], [0.55, 0.52, 0.21, 0.44, 0.3]]
+    options: dict[str, Any] = {"gamma": gamma, "tau": tau, "rule": Forgetting(phi_noise, 1)}
+    closed = population(p, 1, 9, **options)
+    listed = population(FeatureTable.independent(p), 1, 9, **options)
+    assert np.allclose(closed.active_at_start, listed.active_at_start, rtol=1e-12)
+    late = closed.num_learned[-3] - closed.num_learned[0]
+    assert (late > 0) == (phi_noise > 0)
+
+
 def test_the_training_time_by_hand() -> None:
     # One feature of 0.5, tau = 1, gamma = 0.4 n: learned in stage 1, where the half without it is memorised. It is
     # forgotten with chance 0.25; then the half with it is active too: 2 copies at stage 2, none was ever held.
