@@ -161,7 +161,7 @@ def phase_sentence() -> str:
     limit = (cold - wide["predicted_test_accuracy", "warm"] - gap).abs().mean()
     law = (cold - wide["law_test_accuracy", "warm"] - gap).abs().mean()
     return (
-        f"over {len(gap)} settings the gap between cold and warm runs from {100 * gap.min():.0f} to "
+        f"over {len(gap)} cells of five maps the gap between cold and warm runs from {100 * gap.min():.0f} to "
         f"{100 * gap.max():.0f} points, and the law for finite chunks misses it by {100 * law:.1f} points on "
         "average "
         f"(the limit of large chunks by {100 * limit:.1f})."
