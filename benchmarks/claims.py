@@ -10,18 +10,15 @@ chunk, 2 to 5 stages, gamma uniform up to two chunks, tau up to 3. Writes OUT/cl
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.discrete import ROOT, circumstances
+from benchmarks.discrete import circumstances
+from benchmarks.script import write_record
 from dashtheory.discrete import RULES, sample_features, simulate
-from dashtheory.record import writable_folder, write_text
 from dashtheory.seeds import numpy_stream
 from dashtheory.theory import CLAIMS, Universe
 
@@ -96,15 +93,7 @@ def survey(*, quick: bool) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, survey, and write OUT/claims.json."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.claims", description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="toy sizes, to see that the script works")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder to write to")
-    options = parser.parse_args(arguments)
-    try:
-        out = writable_folder("--out", options.out)
-    except ValueError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-    write_text(out / "claims.json", json.dumps(survey(quick=options.quick), indent=2) + "\n")
+    write_record("claims", __doc__ or "", survey, arguments)
 
 
 if __name__ == "__main__":

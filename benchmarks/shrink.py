@@ -11,24 +11,21 @@ against `dash_` to the bit. Writes OUT/shrink.json.
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.discrete import ROOT, circumstances
+from benchmarks.discrete import circumstances
+from benchmarks.script import write_record
 from dashtheory.deep import CharTransformer, TransformerConfig, python_topics, text_stream
 from dashtheory.protocol import Examples, Scores, Stream, Task, TrainConfig, cross_entropy, cut, run_stages
-from dashtheory.record import writable_folder, write_text
 from dashtheory.seeds import numpy_stream, torch_stream
 from dashtheory.shrink import Between, Learner, Rule, RuleState, ShrinkReport, dash_, make_rule, shrink_grid
 
@@ -250,15 +247,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, and write OUT/shrink.json."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.shrink", description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="toy sizes, to see that the script works")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder to write to")
-    options = parser.parse_args(arguments)
-    try:
-        out = writable_folder("--out", options.out)
-    except ValueError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-    write_text(out / "shrink.json", json.dumps(measure(quick=options.quick), indent=2) + "\n")
+    write_record("shrink", __doc__ or "", measure, arguments)
 
 
 if __name__ == "__main__":

@@ -9,18 +9,16 @@ thread but where a row says otherwise. Before a batch is timed, every simulation
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.discrete import ROOT, circumstances, repeated
+from benchmarks.discrete import circumstances, repeated
+from benchmarks.script import write_record
 from dashtheory.discrete import (
     RULES,
     Batch,
@@ -31,7 +29,7 @@ from dashtheory.discrete import (
     simulate,
     simulate_batch,
 )
-from dashtheory.record import usable_cores, writable_folder, write_text
+from dashtheory.record import usable_cores
 from dashtheory.seeds import numpy_stream
 from dashtheory.theory import population, warm_chain, warm_law
 
@@ -214,15 +212,7 @@ def measure_creep(work: Work) -> list[dict[str, Any]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, and write OUT/theory.json."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.theory", description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="toy sizes, to see that the script works")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder to write to")
-    options = parser.parse_args(arguments)
-    try:
-        out = writable_folder("--out", options.out)
-    except ValueError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-    write_text(out / "theory.json", json.dumps(measure(quick=options.quick), indent=2) + "\n")
+    write_record("theory", __doc__ or "", measure, arguments)
 
 
 if __name__ == "__main__":
