@@ -58,7 +58,8 @@ class Script(Generic[Config]):
         plan: independent runs for a configuration and seeds.
         draw: the figure, from the saved table alone and the configuration.
         facts: what to record about the data. facts_of: the same, where it depends on the configuration.
-        out: default folder of the results. program: how the script is called, for --help and errors.
+        out: default folder of the results. out_of: the same, where it depends on the configuration.
+        program: how the script is called, for --help and errors.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Script(Generic[Config]):
     facts: Callable[[], dict[str, object]] = dict
     facts_of: Callable[[Config], dict[str, object]] | None = None
     out: Path = Path("figures")
+    out_of: Callable[[Config], Path] | None = None
     program: str = ""
 
 
@@ -196,11 +198,12 @@ def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[An
         for field in dataclasses.fields(script.config)
         if (value := getattr(options, field.name)) is not None
     }
-    if options.out is None:
-        options.out = Path("build/quick") if options.quick else script.out
     if options.redraw and (given or options.seeds is not None or options.quick):
         fail("--redraw", "must come without --quick, --seeds and options of the experiment", "some", "Drop them.")
     config = script.config(**{**(script.quick if options.quick else {}), **given})
+    if options.out is None:
+        usual_out = script.out if script.out_of is None else script.out_of(config)
+        options.out = Path("build/quick") if options.quick else usual_out
     usual = script.quick_seeds if options.quick else script.num_seeds
     num_seeds = usual if options.seeds is None else options.seeds
     integer("--jobs", options.jobs, minimum=1, fix="It is the number of processes.")

@@ -198,7 +198,7 @@ def test_cifar10_alone_is_what_the_environment_points_to(tmp_path: Path, monkeyp
     monkeypatch.setenv(variable, str(class_folders(tmp_path / "good")))
     assert cifar10_available()
     data = find_data("cifar10", cache=tmp_path / "cache")
-    assert data.name == "CIFAR-10 (pictures)"
+    assert data.name == "CIFAR-10 (JPEG)"
     assert data.train.images.shape == (10, 3, 32, 32)
     monkeypatch.setenv(variable, str(class_folders(tmp_path / "few", num_classes=3)))
     with pytest.raises(ValueError, match=r"DASHTHEORY_CIFAR10 must point to 10 classes .* got 3 classes"):

@@ -1,24 +1,37 @@
-"""One rule on one stream of pictures: the experiment behind `dashtheory run` and the figures on images."""
+"""One rule on one stream: the experiment behind `dashtheory run` and the figures on real data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from dashtheory._check import choice, fail, integer, real
-from dashtheory.deep.data import ImageData, ImageStream, find_data, make_stream
-from dashtheory.deep.models import MODELS, build_model
+from dashtheory.deep.models import MODELS
 from dashtheory.deep.optimizers import OPTIMIZERS, make_optimizer
+from dashtheory.deep.source import (
+    PYTHON,
+    TEXT,
+    TRANSFORMER,
+    Source,
+    make_network,
+    model_options,
+    pictures,
+    text,
+    users,
+)
+from dashtheory.deep.spec import RuleSpec, parse_rule, parse_spec, read_options
+from dashtheory.deep.tuning import tune
 from dashtheory.parallel import Report
 from dashtheory.protocol import Checkpoints, Measures, Scores, Task, TrainConfig, run_resumable
 from dashtheory.record import make_table, stage_rows
 from dashtheory.seeds import numpy_stream
-from dashtheory.shrink import RULES, Rule, make_rule
+from dashtheory.shrink import RULES
+
+__all__ = ["RunConfig", "data_facts", "parse_rule", "run_rule"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,57 +42,77 @@ class RunConfig:
     """
 
     data: str = field(
-        default="digits", metadata={"help": "digits, cifar10, folder:PATH, or cifar10:, cifar100:, svhn:ROOT ..."}
+        default="digits",
+        metadata={
+            "help": "digits, text, cifar10, folder:PATH, cifar10:, cifar100:, svhn:ROOT, python:FILE.py:FUNCTION"
+        },
     )
-    model: str = field(default="narrow_resnet", metadata={"help": f"one of {', '.join(MODELS)}"})
+    model: str = field(
+        default="narrow_resnet",
+        metadata={"help": f"one of {', '.join(MODELS)}, transformer (text), python:FILE.py:FUNCTION"},
+    )
     model_options: tuple[str, ...] = field(default=(), metadata={"help": "of the model, as width=8,blocks=1"})
     rules: tuple[str, ...] = field(
         default=("cold", "warm", "sp", "dash"),
-        metadata={"help": "rules between stages, with options as dash:lam=0.05:alpha=0.3"},
+        metadata={"help": "rules between stages, with options as dash:lam=0.05 or cold:weight_decay=tuned"},
     )
     num_chunks: int = field(default=5, metadata={"help": "J, chunks and stages"})
-    chunk_size: int = field(default=200, metadata={"help": "pictures per chunk"})
-    test_size: int = field(default=0, metadata={"help": "test pictures; 0: all"})
-    size: int = field(default=0, metadata={"help": "height and width to shrink to; 0: as they are"})
+    chunk_size: int = field(default=200, metadata={"help": "pictures, or windows of text, per chunk"})
+    test_size: int = field(default=0, metadata={"help": "test pictures or windows; 0: all (text: 400)"})
+    size: int = field(
+        default=0,
+        metadata={"help": "height and width to shrink to (0: as they are), or characters per window (0: 64)"},
+    )
     balanced: bool = field(default=False, metadata={"help": "every class equally often in every chunk: yes or no"})
     label_noise: float = field(default=0.0, metadata={"help": "share of wrong training labels"})
     optimizer: str = field(default="sgd", metadata={"help": f"one of {', '.join(OPTIMIZERS)}"})
     learning_rate: float = field(default=0.01, metadata={"help": "step size"})
     momentum: float = field(default=0.9, metadata={"help": "of sgd and sam"})
     weight_decay: float = field(default=0.0, metadata={"help": "on all parameters"})
+    decays: tuple[float, ...] = field(
+        default=(0.0, 0.001, 0.003, 0.01, 0.03), metadata={"help": "that weight_decay=tuned chooses from"}
+    )
+    rates: tuple[float, ...] = field(
+        default=(0.003, 0.01, 0.03, 0.1), metadata={"help": "that learning_rate=tuned chooses from"}
+    )
     rho: float = field(default=0.1, metadata={"help": "radius of sam"})
-    batch_size: int = field(default=64, metadata={"help": "pictures per step; a smaller last batch is kept"})
+    batch_size: int = field(default=64, metadata={"help": "examples per step; a smaller last batch is kept"})
     criterion: str = field(default="accuracy", metadata={"help": "what ends a stage: loss, accuracy"})
     threshold: float = field(default=0.999, metadata={"help": "of the epoch's mean"})
     max_epochs: int = field(default=200, metadata={"help": "epochs after which a stage ends unconverged"})
     retention: int = field(default=0, metadata={"help": "epochs over which old accuracy is followed; -1: not"})
     alignment: int = field(default=-1, metadata={"help": "epochs over which weight-descent cosines are followed"})
     gradients: bool = field(default=False, metadata={"help": "gradient norms on old, new and all data: yes or no"})
+    seconds: bool = field(
+        default=False,
+        metadata={"help": "wall time of each stage (the table then differs in every run): yes or no"},
+    )
 
     def __post_init__(self) -> None:
-        choice("model", self.model, MODELS)
         choice("optimizer", self.optimizer, OPTIMIZERS)
         for name, least in (("num_chunks", 1), ("chunk_size", 1), ("test_size", 0), ("size", 0)):
             integer(name, getattr(self, name), minimum=least, fix="It counts things.")
         real("label_noise", self.label_noise, low=0, high=1, fix="It is a share of the labels.")
         if not self.rules or len(set(self.rules)) < len(self.rules):
             fail("rules", "must name at least one, each once", str(self.rules), f"Choose from {', '.join(RULES)}.")
-        for spec in self.rules:
-            parse_rule(spec)
+        self._check_candidates()
         self.options()
+        self._check_kind()
         self.training()
         self.measures()
-        last = self.chunk_size * self.num_chunks
-        if (
-            1 in {(stage * self.chunk_size) % self.batch_size for stage in range(1, self.num_chunks + 1)}
-            and last > 1
-        ):
-            got = f"{self.batch_size} with chunks of {self.chunk_size}"
-            fail("batch_size", "must leave no last batch of one picture (batch norm)", got, "Change either.")
+        self._check_last_batch()
 
-    def options(self) -> dict[str, object]:
+    def options(self) -> dict[str, Any]:
         """Options of the model, by name."""
-        return _options(f"model {self.model}", self.model_options, MODELS[self.model].options)
+        known = model_options(self.model)
+        values = read_options(f"model {self.model}", self.model_options)
+        for name in values:
+            if known is not None and name not in known:
+                rule = f"of model {self.model} must be among {sorted(known) or 'none'}"
+                fail("model_options", rule, repr(name), "Drop it.")
+            if known is not None and isinstance(known[name], tuple) and not isinstance(values[name], tuple):
+                values[name] = (values[name],)
+        return values
 
     def training(self) -> TrainConfig:
         """How a stage is trained."""
@@ -92,37 +125,68 @@ class RunConfig:
 
     def measures(self) -> Measures:
         """What is measured beside the scores."""
-        return Measures(retention=self.retention, alignment=self.alignment, gradients=self.gradients)
+        return Measures(
+            retention=self.retention, alignment=self.alignment, gradients=self.gradients, seconds=self.seconds
+        )
 
-    def task(self, stream: ImageStream) -> Task:
-        """What is trained."""
-        shape = tuple(stream.stream.test.inputs.shape[1:])
+    def task(self, source: Source, **training: float) -> Task:
+        """What is trained. Args: training: optimizer options in place of the configuration's."""
+        options = self.options()
+        optimizer = {
+            "learning_rate": self.learning_rate,
+            "momentum": self.momentum,
+            "weight_decay": self.weight_decay,
+            "rho": self.rho,
+            **training,
+        }
         return Task(
-            make_model=lambda generator: build_model(
-                self.model, shape, len(stream.classes), generator, **self.options()
-            ),
-            make_optimizer=lambda parameters: make_optimizer(
-                self.optimizer,
-                parameters,
-                learning_rate=self.learning_rate,
-                momentum=self.momentum,
-                weight_decay=self.weight_decay,
-                rho=self.rho,
-            ),
+            make_model=lambda generator: make_network(self.model, source, generator, options),
+            make_optimizer=lambda parameters: make_optimizer(self.optimizer, parameters, **optimizer),
         )
 
-    def stream(self, seed: int) -> ImageStream:
-        """The seed's chunks, from its stream "data"."""
-        return make_stream(
-            _read(self.data),
-            num_chunks=self.num_chunks,
-            chunk_size=self.chunk_size,
-            test_size=self.test_size or None,
-            size=self.size or None,
-            balanced=self.balanced,
-            label_noise=self.label_noise,
-            generator=numpy_stream(seed, "data"),
-        )
+    def source(self, seed: int, *, label_noise: float | None = None) -> Source:
+        """The seed's stream, drawn from its stream "data".
+
+        Args: seed: root seed. label_noise: in place of the configuration's; all else stays as it is.
+        """
+        generator = numpy_stream(seed, "data")
+        if self.data.startswith(PYTHON):
+            return users(self.data, generator)
+        sizes: dict[str, Any] = {
+            "num_chunks": self.num_chunks,
+            "chunk_size": self.chunk_size,
+            "test_size": self.test_size or None,
+            "size": self.size or None,
+        }
+        if self.data == TEXT:
+            return text(**sizes, generator=generator)
+        noise = self.label_noise if label_noise is None else label_noise
+        return pictures(self.data, **sizes, balanced=self.balanced, label_noise=noise, generator=generator)
+
+    def _check_candidates(self) -> None:
+        for decay in self.decays:
+            real("decays", decay, low=0, fix="Each is a weight decay.")
+        for rate in self.rates:
+            real("rates", rate, low=0, open_low=True, fix="Each is a step size.")
+        grids = {"weight_decay": self.decays, "learning_rate": self.rates}
+        for spec in self.rules:
+            tuned = parse_spec(spec).tuned
+            if tuned and not grids[tuned]:
+                fail("decays and rates", f"must offer a {tuned}", "none", "List some.")
+
+    def _check_kind(self) -> None:
+        if (self.data == TEXT) != (self.model == TRANSFORMER) and not self.model.startswith(PYTHON):
+            got = f"{self.model} for {self.data}"
+            fail("model", "must fit the data", got, "The transformer reads text, and text needs it.")
+        if self.data == TEXT and (self.label_noise or self.balanced):
+            fail("label_noise and balanced", "must be off for text", "on", "They are for pictures.")
+
+    def _check_last_batch(self) -> None:
+        sizes = [stage * self.chunk_size for stage in range(1, self.num_chunks + 1)]
+        ones = any(size > 1 and size % self.batch_size == 1 for size in sizes) and self.batch_size > 1
+        if ones and self.data != TEXT and not self.data.startswith(PYTHON):
+            got = f"{self.batch_size} with chunks of {self.chunk_size}"
+            fail("batch_size", "must leave no last batch of one picture (batch norm)", got, "Change either.")
 
 
 def run_rule(
@@ -133,19 +197,25 @@ def run_rule(
     Args:
         config: the setting. rule: as in `RunConfig.rules`. seed: root seed. experiment: name for the table.
         report: told of progress after every epoch. folder: of checkpoints, from which a killed run goes on.
-    Returns: tidy table with the metrics of `dashtheory.protocol.StageResult.metrics`, by stage.
+    Returns: tidy table with the metrics of `dashtheory.protocol.StageResult.metrics`, by stage; and the chosen
+        value where the rule's training was tuned.
     """
-    data = config.stream(seed)
+    source, spec = config.source(seed), parse_spec(rule)
+    chosen = _tuned(config, spec, source, seed, report)
+    num_chunks = len(source.stream.chunks)
 
     def on_epoch(stage: int, epoch: int, scores: Scores) -> None:
         part = min(epoch / 30, 0.95)  # later stages are longer in proportion to their data
-        share = (stage * (stage - 1) + 2 * stage * part) / (config.num_chunks * (config.num_chunks + 1))
-        report(share, f"stage {stage}/{config.num_chunks}, epoch {epoch}, accuracy {100 * scores.accuracy:.1f}%")
+        share = (stage * (stage - 1) + 2 * stage * part) / (num_chunks * (num_chunks + 1))
+        reached = (
+            f"loss {scores.loss:.2f}" if config.criterion == "loss" else f"accuracy {100 * scores.accuracy:.1f}%"
+        )
+        report(share, f"stage {stage}/{num_chunks}, epoch {epoch}, {reached}")
 
     finished = run_resumable(
-        data.stream,
-        parse_rule(rule),
-        config.task(data),
+        source.stream,
+        spec.rule,
+        config.task(source, **spec.training, **chosen),
         config.training(),
         seed=seed,
         checkpoints=None
@@ -155,65 +225,39 @@ def run_rule(
         on_epoch=on_epoch,
         on_problem=lambda problem: report(0.0, problem),
     )
+    extra = {f"chosen_{name}": value for name, value in chosen.items()}
     return make_table(
         row
         for stage, metrics in enumerate(finished, 1)
         for row in stage_rows(
-            level="deep", experiment=experiment, rule=rule, seed=seed, stage=stage, metrics=metrics
+            level="deep",
+            experiment=experiment,
+            rule=rule,
+            seed=seed,
+            stage=stage,
+            metrics={**metrics, **extra},
         )
     )
 
 
-def parse_rule(spec: str) -> Rule:
-    """A rule from its name and options: "dash", "dash:lam=0.05:alpha=0.3", "sp:shrink=0.5".
-
-    Raises: ValueError if there is no such rule or option, or a value does not fit.
-    """
-    name, *options = spec.split(":")
-    choice("rules", name, RULES)
-    return make_rule(name, **_values(f"rule {name}", options))
-
-
 def data_facts(config: RunConfig) -> dict[str, object]:
     """What to record about the data: source, counts, hash, and how the first seed's stream was made."""
-    return dict(config.stream(0).facts)
+    return dict(config.source(0).facts)
 
 
-@lru_cache(maxsize=2)
-def _read(name: str) -> ImageData:
-    return find_data(name)
-
-
-def _options(owner: str, given: tuple[str, ...], known: Mapping[str, object]) -> dict[str, object]:
-    """Options written as name=value, each of the kind of its default."""
-    values = _values(owner, given)
-    for name in values:
-        if name not in known:
-            fail("model_options", f"of {owner} must be among {sorted(known) or 'none'}", repr(name), "Drop it.")
-    return values
-
-
-def _values(owner: str, given: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for part in given:
-        name, equals, text = part.partition("=")
-        if not equals or not name or not text or name in found:
-            fail(f"options of {owner}", "must be name=value, each once", repr(part), "Write lam=0.05, say.")
-        found[name] = _value(text)
-    return found
-
-
-def _value(text: str) -> object:
-    """A number, yes or no, several of them joined by +, or a word."""
-    if "+" in text:
-        return tuple(_value(part) for part in text.split("+") if part)
-    words: dict[str, object] = {"yes": True, "no": False, "true": True, "false": False}
-    if text.lower() in words:
-        return words[text.lower()]
-    kinds: tuple[Callable[[str], object], ...] = (int, float)
-    for kind in kinds:
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+def _tuned(config: RunConfig, spec: RuleSpec, source: Source, seed: int, report: Report) -> Mapping[str, float]:
+    """The tuned training option and its value; {} if the spec has none."""
+    if not spec.tuned:
+        return {}
+    candidates = config.decays if spec.tuned == "weight_decay" else config.rates
+    value = tune(
+        source.stream,
+        lambda candidate: config.task(source, **{**spec.training, spec.tuned: candidate}),
+        config.training(),
+        candidates,
+        seed=seed,
+        on_candidate=lambda candidate, score: report(
+            0.0, f"{spec.tuned} {candidate:g}: held-out accuracy {100 * score:.1f}%"
+        ),
+    )
+    return {spec.tuned: value}

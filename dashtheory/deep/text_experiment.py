@@ -41,6 +41,9 @@ class TextConfig:
     width: int = field(default=48, metadata={"help": "numbers per position"})
     num_heads: int = field(default=4, metadata={"help": "attention heads; must divide the width"})
     embedding_std: float = field(default=0.02, metadata={"help": "initial standard deviation of embeddings"})
+    linear_std: float = field(
+        default=0.0, metadata={"help": "initial sd of linear weights, biases 0; 0: as PyTorch starts them"}
+    )
     learning_rate: float = field(default=2e-3, metadata={"help": "of Adam"})
     batch_size: int = field(default=16, metadata={"help": "windows per step"})
     threshold: float = field(default=1.0, metadata={"help": "a stage ends at this mean training loss, in nats"})

@@ -24,11 +24,15 @@ class TransformerConfig:
     num_heads: int = field(default=4, metadata={"help": "attention heads; must divide the width"})
     context: int = field(default=64, metadata={"help": "characters that the network sees"})
     embedding_std: float = field(default=0.02, metadata={"help": "initial standard deviation of embeddings"})
+    linear_std: float = field(
+        default=0.0, metadata={"help": "initial sd of linear weights, biases 0; 0: as PyTorch starts them"}
+    )
 
     def __post_init__(self) -> None:
         for name in ("num_layers", "width", "num_heads", "context"):
             integer(name, getattr(self, name), minimum=1, fix="It is a size.")
         real("embedding_std", self.embedding_std, low=0, fix="GPT-2 uses 0.02; PyTorch's own default is 1.")
+        real("linear_std", self.linear_std, low=0, fix="GPT-2 uses 0.02; 0 stands for PyTorch's own start.")
         if self.width % self.num_heads:
             fail("num_heads", f"must divide the width {self.width}", str(self.num_heads), "Choose a divisor.")
 
@@ -36,9 +40,9 @@ class TransformerConfig:
 class CharTransformer(nn.Module):
     """Logits of the next character at every position.
 
-    Input int64 (batch, time <= context), output (batch, time, symbols). Linear layers start as PyTorch starts
-    them (weights and biases uniform on ± 1 / sqrt(inputs)), symbol and position embeddings as in GPT-2 (normal,
-    standard deviation `config.embedding_std`). More time than `config.context` is an error of torch.
+    Input int64 (batch, time <= context), output (batch, time, symbols). Parameters start as `initialise_` says:
+    by default linear layers as in PyTorch, symbol and position embeddings as in GPT-2. More time than
+    `config.context` is an error of torch.
 
     Args:
         config: sizes. num_symbols: characters. generator: of the initialisation (CPU).
@@ -51,7 +55,7 @@ class CharTransformer(nn.Module):
         self.blocks = nn.ModuleList(_Block(config.width, config.num_heads) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, num_symbols)
-        initialise_(self, generator, embedding_std=config.embedding_std)
+        initialise_(self, generator, embedding_std=config.embedding_std, linear_std=config.linear_std)
 
     def forward(self, codes: Tensor) -> Tensor:
         """Logits (batch, time, symbols) of the next character."""
@@ -88,13 +92,21 @@ class _Block(nn.Module):
 
 
 @torch.no_grad()
-def initialise_(model: nn.Module, generator: torch.Generator, *, embedding_std: float) -> None:
+def initialise_(
+    model: nn.Module, generator: torch.Generator, *, embedding_std: float, linear_std: float = 0.0
+) -> None:
     """Draw every linear and embedding parameter of `model` from `generator`, in module order.
 
-    Linear weights and biases: uniform on ± 1 / sqrt(inputs). Embeddings: normal, sd `embedding_std`.
+    Embeddings: normal, sd `embedding_std`. Linear weights: normal, sd `linear_std`, biases 0, as in GPT-2 (but
+    without its smaller start of residual projections); with `linear_std` 0, weights and biases uniform on
+    ± 1 / sqrt(inputs), as in PyTorch.
     """
     for module in model.modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and linear_std:
+            module.weight.normal_(std=linear_std, generator=generator)
+            if module.bias is not None:
+                module.bias.zero_()
+        elif isinstance(module, nn.Linear):
             bound = 1 / math.sqrt(module.in_features)
             module.weight.uniform_(-bound, bound, generator=generator)
             if module.bias is not None:

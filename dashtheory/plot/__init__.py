@@ -1,5 +1,6 @@
 """One visual language for every figure; functions take tables and axes, and compute nothing."""
 
+from dashtheory.plot.differences import draw_differences
 from dashtheory.plot.maps import draw_contours, draw_map, pivot_map, plain_log_ticks
 from dashtheory.plot.stages import add_heading, describe_band, draw_prediction, draw_stages, say_seeds
 from dashtheory.plot.style import RULE_STYLES, RuleStyle, rule_style, save_figure, sort_rules, style
@@ -10,6 +11,7 @@ __all__ = [
     "add_heading",
     "describe_band",
     "draw_contours",
+    "draw_differences",
     "draw_map",
     "draw_prediction",
     "draw_stages",

@@ -3,7 +3,7 @@
 from dashtheory.protocol.checkpoint import Checkpoint, Checkpoints
 from dashtheory.protocol.measures import Measures
 from dashtheory.protocol.resume import run_resumable
-from dashtheory.protocol.run import StageResult, Task, run_stages
+from dashtheory.protocol.run import StageResult, Task, between_stages, global_stream, run_stages
 from dashtheory.protocol.statistics import frozen_running_statistics
 from dashtheory.protocol.stream import Examples, Stream, cut, join
 from dashtheory.protocol.train import (
@@ -28,11 +28,13 @@ __all__ = [
     "Task",
     "TrainConfig",
     "Training",
+    "between_stages",
     "cross_entropy",
     "cut",
     "evaluate",
     "evaluating",
     "frozen_running_statistics",
+    "global_stream",
     "join",
     "num_right",
     "run_resumable",

@@ -39,6 +39,8 @@ class Measures:
         weights: norm of the shrinkable weights at the start and the end of the stage.
         alignment: mean cosine of the groups of weights with the negative gradient on all data, at the start of the
             stage and after each of so many epochs (-1: not at all).
+        seconds: wall time of the rule and of the training of each stage, the only measure that differs from run
+            to run: off by default, so that tables can be compared to the byte.
     Raises: ValueError if a number is out of range.
     """
 
@@ -47,6 +49,7 @@ class Measures:
     gradients: bool = field(default=False, metadata={"help": "gradient norms at the start of a stage"})
     weights: bool = field(default=True, metadata={"help": "norm of the weights"})
     alignment: int = field(default=-1, metadata={"help": "epochs over which the alignment is followed"})
+    seconds: bool = field(default=False, metadata={"help": "wall time of rule and training"})
 
     def __post_init__(self) -> None:
         for name in ("retention", "alignment"):

@@ -7,6 +7,7 @@ that within a seed every rule sees the same data, the same first initialisation 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ class Task:
 
     def fresh(self, generator: torch.Generator) -> Learner:
         """Build a learner from an initialisation stream."""
-        with _global_stream(generator, self.device):
+        with global_stream(generator, self.device):
             model = self.make_model(generator).to(self.device)
         return Learner(model, self.make_optimizer(model.parameters()))
 
@@ -119,10 +120,13 @@ def run_stages(
         state = {name: tensor.to(task.device) for name, tensor in resume.rule.items()}
     for stage in range(1 if resume is None else resume.stage + 1, len(chunks) + 1):
         report, seen = None, chunks[:stage]
+        started = time.perf_counter()
         if stage > 1:
-            learner, report = rule.apply(learner, _between(seen, task, seed, stage, state))
+            learner, report = rule.apply(learner, between_stages(seen, task, seed, stage, state))
+        rule_seconds = time.perf_counter() - started
         measured = {} if measures is None else measures.at_start(learner.model, seen, task.loss_fn)
-        with _global_stream(torch_stream(seed, "layers", stage), task.device):
+        started = time.perf_counter()
+        with global_stream(torch_stream(seed, "layers", stage), task.device):
             training = train(
                 learner,
                 join(seen),
@@ -132,6 +136,7 @@ def run_stages(
                 on_epoch=_each_epoch(on_epoch, stage, learner, seen, task.loss_fn, measures, measured),
                 penalty=rule.penalty(learner.model, state),
             )
+        train_seconds = time.perf_counter() - started
         scores = evaluate(learner.model, test, loss_fn=task.loss_fn)
         if not math.isfinite(scores.loss):
             fail(
@@ -142,6 +147,8 @@ def run_stages(
             )
         if measures is not None:
             measured |= measures.at_end(learner.model, seen, test, task.loss_fn)
+            if measures.seconds:
+                measured |= {"rule_seconds": rule_seconds, "train_seconds": train_seconds}
         yield StageResult(
             stage=stage,
             training=training,
@@ -153,7 +160,12 @@ def run_stages(
         )
 
 
-def _between(chunks: tuple[Examples, ...], task: Task, seed: int, stage: int, state: RuleState) -> Between:
+def between_stages(chunks: tuple[Examples, ...], task: Task, seed: int, stage: int, state: RuleState) -> Between:
+    """What a rule may use before a stage of a run.
+
+    Args: chunks: of the stage, the newest last. task, seed: of the run. stage: that begins. state: of
+        `Rule.start`.
+    """
     return Between(
         chunks=lambda: ((chunk.inputs, chunk.targets) for chunk in chunks),
         loss_fn=task.loss_fn,
@@ -165,7 +177,7 @@ def _between(chunks: tuple[Examples, ...], task: Task, seed: int, stage: int, st
 
 
 @contextmanager
-def _global_stream(generator: torch.Generator, device: str) -> Iterator[None]:
+def global_stream(generator: torch.Generator, device: str) -> Iterator[None]:
     """Seed torch's global streams (the CPU's and `device`'s) from `generator` inside, and put them back after."""
     cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):

@@ -2,6 +2,7 @@
 
 from dashtheory.record.atomic import only_one, replacing, writable_folder, write_text
 from dashtheory.record.kept import KeptRuns
+from dashtheory.record.paired import PAIRED, paired_differences
 from dashtheory.record.provenance import code_fingerprint, machine, provenance, usable_cores, versions
 from dashtheory.record.setting import name_setting, split_settings
 from dashtheory.record.store import FORMAT, load_table, save_table
@@ -12,6 +13,7 @@ __all__ = [
     "BANDS",
     "COLUMNS",
     "FORMAT",
+    "PAIRED",
     "Band",
     "KeptRuns",
     "check_table",
@@ -22,6 +24,7 @@ __all__ = [
     "make_table",
     "name_setting",
     "only_one",
+    "paired_differences",
     "provenance",
     "replacing",
     "save_table",

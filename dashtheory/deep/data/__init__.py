@@ -3,7 +3,7 @@
 from dashtheory.deep.data.cache import cache_folder
 from dashtheory.deep.data.cifar import cifar10, cifar100
 from dashtheory.deep.data.fashion import fashion_mnist
-from dashtheory.deep.data.find import cifar10_available, find_data
+from dashtheory.deep.data.find import cifar10_available, cifar10_name, find_data
 from dashtheory.deep.data.folder import image_folder
 from dashtheory.deep.data.handwritten import digits
 from dashtheory.deep.data.images import ImageData, ImageSet
@@ -19,6 +19,7 @@ __all__ = [
     "cache_folder",
     "cifar10",
     "cifar10_available",
+    "cifar10_name",
     "cifar100",
     "digits",
     "fashion_mnist",

@@ -57,18 +57,33 @@ def cifar10_available() -> bool:
     return bool(place) and Path(place).expanduser().exists()
 
 
+def cifar10_name() -> str:
+    """What results on the local CIFAR-10 are called: "CIFAR-10" for the official binaries, else "CIFAR-10 (JPEG)".
+
+    Pictures in class folders are re-encodings as far as is known, and never mixed with the official pixels.
+    """
+    return "CIFAR-10" if _official_folder() is not None else "CIFAR-10 (JPEG)"
+
+
+def _official_folder() -> Path | None:
+    """The folder of the official binary archive, if that is where the variable points."""
+    place = Path(os.environ.get(CIFAR10_VARIABLE, "")).expanduser()
+    if place.name == CIFAR10.file.name:
+        return place.parent
+    return place if (place / CIFAR10.file.name).exists() else None
+
+
 def _local_cifar10(cache: Path | str | None) -> ImageData:
     if not cifar10_available():
         got = repr(os.environ.get(CIFAR10_VARIABLE))
         fail(
             CIFAR10_VARIABLE, "must point to CIFAR-10", got, "Set it to a picture archive, a folder or the binary."
         )
+    official = _official_folder()
+    if official is not None:
+        return cifar10(official)
     place = Path(os.environ[CIFAR10_VARIABLE]).expanduser()
-    if place.name == CIFAR10.file.name:
-        return cifar10(place.parent)
-    if (place / CIFAR10.file.name).exists():
-        return cifar10(place)
-    data = image_folder(place, name="CIFAR-10 (pictures)", cache=cache)
+    data = image_folder(place, name=cifar10_name(), cache=cache)
     if len(data.classes) != 10 or data.train.images.shape[1:] != _CIFAR10_SHAPE:
         got = f"{len(data.classes)} classes, shape {tuple(data.train.images.shape[1:])} in '{place}'"
         fail(CIFAR10_VARIABLE, "must point to 10 classes of shape (3, 32, 32)", got, "Point it to CIFAR-10.")

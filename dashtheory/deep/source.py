@@ -1,0 +1,172 @@
+"""Where a run's data and network come from: pictures, text, or the user's own Python.
+
+Data by name: those of `dashtheory.deep.data.find_data`; "text", windows of CPython's help texts; or
+"python:PLACE:FUNCTION", the user's own function. Networks by name: those of `dashtheory.deep.models`;
+"transformer", for text; or "python:PLACE:FUNCTION". PLACE is a file ending in .py or an importable module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dashtheory._check import choice, fail
+from dashtheory.deep.data import ImageData, find_data, make_stream
+from dashtheory.deep.models import MODELS, build_model
+from dashtheory.deep.text import python_topics, text_stream
+from dashtheory.deep.transformer import CharTransformer, TransformerConfig
+from dashtheory.protocol import Stream
+
+TEXT, TRANSFORMER, PYTHON = "text", "transformer", "python:"
+_CONTEXT, _TEST_WINDOWS = 64, 400
+_TRANSFORMER_OPTIONS: dict[str, object] = {
+    name: getattr(TransformerConfig(), name)
+    for name in ("width", "num_layers", "num_heads", "embedding_std", "linear_std")
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """A seed's stream and what is known about it.
+
+    Attributes:
+        stream: chunks and test set. num_classes: that the network must tell apart.
+        noisy: per chunk a bool tensor: which of its labels were replaced by a wrong one; empty if not known.
+        facts: about the data (JSON).
+    """
+
+    stream: Stream
+    num_classes: int
+    noisy: tuple[Tensor, ...] = ()
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return tuple(self.stream.test.inputs.shape[1:])
+
+
+def pictures(
+    name: str, *, num_chunks: int, chunk_size: int, generator: np.random.Generator, **options: Any
+) -> Source:
+    """Pictures by name; arguments and errors as `dashtheory.deep.data.make_stream`."""
+    made = make_stream(_read(name), num_chunks=num_chunks, chunk_size=chunk_size, generator=generator, **options)
+    return Source(stream=made.stream, num_classes=len(made.classes), noisy=made.noisy, facts=made.facts)
+
+
+def text(
+    *, num_chunks: int, chunk_size: int, test_size: int | None, size: int | None, generator: np.random.Generator
+) -> Source:
+    """CPython's help texts: windows of `size` characters (64), of which `test_size` (400) are held out.
+
+    Errors as `dashtheory.deep.text.text_stream`.
+    """
+    corpus = python_topics()
+    stream = text_stream(
+        corpus,
+        context=size or _CONTEXT,
+        chunk_windows=chunk_size,
+        num_chunks=num_chunks,
+        test_windows=test_size or _TEST_WINDOWS,
+        generator=generator,
+    )
+    facts = {
+        "source": "pydoc_data.topics of CPython",
+        "characters": len(corpus.codes),
+        "symbols": len(corpus.symbols),
+        "sha256": corpus.sha256,
+    }
+    return Source(stream=stream, num_classes=len(corpus.symbols), facts=facts)
+
+
+def users(name: str, generator: np.random.Generator) -> Source:
+    """The stream that the user's function makes from a numpy generator.
+
+    The function is called with the generator alone, and returns a `dashtheory.protocol.Stream` (see
+    `stream_of_tensors` and `stream_of_dataset`).
+
+    Raises: ValueError if it returns anything else, or as `find_function`.
+    """
+    function, facts = find_function("data", name)
+    stream = function(generator)
+    if not isinstance(stream, Stream):
+        fail("data", f"'{name}' must return a Stream", type(stream).__name__, "See stream_of_tensors.")
+    highest = max(int(part.targets.max()) for part in (*stream.chunks, stream.test))
+    return Source(stream=stream, num_classes=highest + 1, facts=facts)
+
+
+def model_options(name: str) -> Mapping[str, object] | None:
+    """Names and defaults of a network's options; None for the user's own, whose options are not known.
+
+    Raises: ValueError if there is no such network.
+    """
+    if name.startswith(PYTHON):
+        return None
+    if name == TRANSFORMER:
+        return _TRANSFORMER_OPTIONS
+    return MODELS[choice("model", name, (*MODELS, TRANSFORMER))].options
+
+
+def make_network(name: str, source: Source, generator: torch.Generator, options: Mapping[str, Any]) -> nn.Module:
+    """Build a network for a source, its initialisation drawn from the generator.
+
+    The user's function is called as function(input_shape, num_classes, generator, **options).
+
+    Raises: ValueError as the network's own factory, or if the user's function returns no module.
+    """
+    if name == TRANSFORMER:
+        (context,) = source.input_shape
+        return CharTransformer(TransformerConfig(context=context, **options), source.num_classes, generator)
+    if not name.startswith(PYTHON):
+        return build_model(name, source.input_shape, source.num_classes, generator, **options)
+    function, _ = find_function("model", name)
+    model = function(source.input_shape, source.num_classes, generator, **options)
+    if not isinstance(model, nn.Module):
+        fail("model", f"'{name}' must return a torch.nn.Module", type(model).__name__, "Return the network.")
+    return model
+
+
+def find_function(argument: str, name: str) -> tuple[Callable[..., Any], dict[str, object]]:
+    """The function that "python:PLACE:FUNCTION" names, and facts about it: its name, and its file's hash.
+
+    Raises: ValueError if there is no such file, module or function, or it cannot be imported.
+    """
+    place, colon, attribute = name.removeprefix(PYTHON).rpartition(":")
+    if not colon or not place or not attribute:
+        fail(argument, "must be python:PLACE:FUNCTION", repr(name), "Say python:mine.py:make, for instance.")
+    try:
+        module = _imported(place)
+    except Exception as error:  # whatever the user's code raises
+        fail(argument, f"must name a module that can be imported, '{place}'", repr(error), "Mend it.")
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        fail(argument, f"must name a function of '{place}'", repr(attribute), "Define it there.")
+    file = Path(module.__file__ or "")
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+    return function, {"source": name, "sha256": sha256}
+
+
+def _imported(place: str) -> Any:
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+    if spec is None or spec.loader is None:
+        raise ImportError(place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@lru_cache(maxsize=2)
+def _read(name: str) -> ImageData:
+    return find_data(name)

@@ -1,0 +1,67 @@
+"""Differences between rules, paired by seed: seeds share data, so that what they share cancels."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+from scipy import stats
+
+from dashtheory._check import fail, real
+
+PAIRED = "Student's t interval of the paired difference"
+"""The kind of interval, in words for a figure; its confidence comes before."""
+
+
+def paired_differences(
+    table: pd.DataFrame, metric: str, reference: str, *, confidence: float = 0.95
+) -> pd.DataFrame:
+    """Each rule minus the reference rule at the last stage, seed by seed, with the mean and its interval.
+
+    The interval is mean ± t s / sqrt(n), with s the sample standard deviation of the n differences and t the
+    quantile of Student's distribution with n - 1 degrees of freedom. It covers the mean of a normal population of
+    differences with the given confidence, each rule by itself: with many rules some intervals miss by chance.
+
+    Args:
+        table: tidy table of one experiment. metric: its name there. reference: rule that is subtracted.
+        confidence: of the interval, in (0, 1).
+    Returns: columns rule, mean, low, high, n, positive (seeds in which the difference is above 0) and differences
+        (tuple, in the order of the seeds), sorted by rule; with one seed low and high are NaN. The reference has
+        no row.
+    Raises: ValueError if the metric or the reference is not in the table, or a rule lacks a seed.
+    """
+    real("confidence", confidence, low=0, high=1, open_low=True, fix="0.95, say.")
+    rows = table[table["metric"] == metric]
+    if rows.empty:
+        known = ", ".join(sorted(set(table["metric"])))
+        fail("metric", f"must be one of {known}", repr(metric), "Choose a metric of the table.")
+    wide = rows[rows["stage"] == rows["stage"].max()].pivot_table(index="seed", columns="rule", values="value")
+    if reference not in wide:
+        fail("reference", f"must be one of {', '.join(wide)}", repr(reference), "Choose a rule of the table.")
+    if wide.isna().any(axis=None):
+        fail("table", f"must have {metric} for every rule and seed", "gaps", "Run what is missing.")
+    differences = wide.drop(columns=reference).sub(wide[reference], axis=0)
+    return pd.DataFrame(
+        [
+            {"rule": rule, **_summary(differences[rule].tolist(), confidence)}
+            for rule in sorted(differences.columns)
+        ],
+        columns=["rule", "mean", "low", "high", "n", "positive", "differences"],
+    )
+
+
+def _summary(differences: list[float], confidence: float) -> dict[str, object]:
+    count = len(differences)
+    mean = math.fsum(differences) / count
+    half = math.nan
+    if count > 1:
+        variance = math.fsum((value - mean) ** 2 for value in differences) / (count - 1)
+        half = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * math.sqrt(variance / count)
+    return {
+        "mean": mean,
+        "low": mean - half,
+        "high": mean + half,
+        "n": count,
+        "positive": sum(value > 0 for value in differences),
+        "differences": tuple(differences),
+    }

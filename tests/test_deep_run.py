@@ -1,0 +1,297 @@
+"""Specs, sources, tuning and presets: what stands between `dashtheory run` and the protocol."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dashtheory.deep.comparison import PRESETS, ComparisonConfig, describe_setting, folder_of
+from dashtheory.deep.data.cifar import CIFAR10
+from dashtheory.deep.run import RunConfig, data_facts, run_rule
+from dashtheory.deep.source import Source, find_function, make_network
+from dashtheory.deep.spec import parse_rule, parse_spec
+from dashtheory.deep.text_experiment import TextConfig, run_text
+from dashtheory.deep.tuning import hold_out, tune
+from dashtheory.protocol import Examples, Stream, Task, TrainConfig, cut
+from dashtheory.shrink import make_rule
+
+MLP = {"model": "mlp", "model_options": ("widths=16+16",), "num_chunks": 2, "chunk_size": 60, "test_size": 100}
+FAST = {**MLP, "batch_size": 16, "max_epochs": 6, "learning_rate": 0.1}
+
+
+def silent(share: float, text: str) -> None:
+    """No progress."""
+
+
+def test_a_spec_has_options_of_the_rule_and_of_its_training() -> None:
+    spec = parse_spec("dash:lam=0.05:weight_decay=1e-3:alpha=1")
+    assert spec.rule == make_rule("dash", lam=0.05, alpha=1)
+    assert (spec.training, spec.tuned) == ({"weight_decay": 1e-3}, "")
+    tuned = parse_spec("cold:learning_rate=tuned:weight_decay=0")
+    assert (tuned.rule, tuned.training, tuned.tuned) == (make_rule("cold"), {"weight_decay": 0.0}, "learning_rate")
+    assert parse_rule("sp:shrink=0.5") == make_rule("sp", shrink=0.5)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (
+            "cold:weight_decay=tuned:learning_rate=tuned",
+            "rule cold may have one tuned option, got learning_rate and",
+        ),
+        ("cold:weight_decay=-1", r"weight_decay must be a number in \[0, inf\), got -1. Or say tuned"),
+        ("cold:learning_rate=0", r"learning_rate must be a number in \(0, inf\)"),
+        ("cold:weight_decay=much", "weight_decay must be a number"),
+        ("cold:momentum=0.5", "options of rule cold must be among none"),
+    ],
+)
+def test_bad_specs_are_refused(spec: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_spec(spec)
+
+
+def test_a_rule_alone_has_no_training() -> None:
+    with pytest.raises(ValueError, match="rule must have options of the rule alone"):
+        parse_rule("cold:weight_decay=0.1")
+
+
+def test_training_options_of_a_spec_are_the_run_s_for_that_rule() -> None:
+    decayed = run_rule(RunConfig(**FAST), "warm:weight_decay=0.05", 0, "x", silent)  # type: ignore[arg-type]
+    whole = run_rule(RunConfig(**FAST, weight_decay=0.05), "warm", 0, "x", silent)  # type: ignore[arg-type]
+    plain = run_rule(RunConfig(**FAST), "warm", 0, "x", silent)  # type: ignore[arg-type]
+    assert decayed["value"].tolist() == whole["value"].tolist()
+    assert decayed["value"].tolist() != plain["value"].tolist()
+
+
+# Tuning.
+
+
+class Fixed(nn.Module):
+    """A classifier whose training does nothing: its logits are the inputs, times a number."""
+
+    def __init__(self, sign: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.sign = sign
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.sign * inputs + 0 * self.weight
+
+
+def labelled(count: int, num_chunks: int) -> Stream:
+    """One-hot inputs, so that sign 1 is always right and sign -1 never."""
+    labels = torch.arange(count) % 3
+    examples = Examples(nn.functional.one_hot(labels, 3).float(), labels)
+    return Stream(cut(examples, num_chunks), Examples(examples.inputs, (labels + 1) % 3))
+
+
+def test_the_last_fifth_of_every_chunk_is_held_out() -> None:
+    stream = Stream(
+        cut(Examples(torch.arange(20.0)[:, None], torch.arange(20)), 2),
+        Examples(torch.zeros(1, 1), torch.zeros(1)),
+    )
+    train_part, held_out = hold_out(stream)
+    assert train_part.targets.tolist() == [*range(8), *range(10, 18)]
+    assert held_out.targets.tolist() == [8, 9, 18, 19]
+    with pytest.raises(ValueError, match="chunks must have two examples or more"):
+        hold_out(labelled(3, 3))
+
+
+def test_tuning_takes_the_best_on_held_out_data_and_the_first_of_equals() -> None:
+    told: list[tuple[float, float]] = []
+
+    def task(candidate: float) -> Task:
+        return Task(
+            make_model=lambda generator: Fixed(1.0 if candidate >= 2 else -1.0),
+            make_optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+        )
+
+    config = TrainConfig(batch_size=4, max_epochs=1)
+    # The stream's test labels are wrong for every sign: only the training chunks can say that 2 and 3 are best.
+    best = tune(labelled(30, 2), task, config, (1.0, 2.0, 3.0), seed=0, on_candidate=lambda *one: told.append(one))
+    assert best == 2.0
+    assert told == [(1.0, 0.0), (2.0, 1.0), (3.0, 1.0)]
+    with pytest.raises(ValueError, match="candidates must hold at least one value"):
+        tune(labelled(30, 2), task, config, (), seed=0)
+
+
+def test_a_candidate_that_diverges_counts_as_never_right() -> None:
+    def task(candidate: float) -> Task:
+        return Task(
+            make_model=lambda generator: nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 3)),
+            make_optimizer=lambda parameters: torch.optim.SGD(parameters, lr=candidate),
+        )
+
+    config = TrainConfig(batch_size=4, max_epochs=8)
+    assert tune(labelled(30, 2), task, config, (1e30, 0.1), seed=0) == 0.1
+    with pytest.raises(ValueError, match="candidates must hold one that trains"):
+        tune(labelled(30, 2), task, config, (1e30,), seed=0)
+
+
+def test_the_chosen_value_is_in_the_table_and_is_what_was_run() -> None:
+    config = RunConfig(**FAST, decays=(0.0, 0.02, 5.0))  # type: ignore[arg-type]
+    table = run_rule(config, "cold:weight_decay=tuned", 0, "x", silent)
+    chosen = set(table[table["metric"] == "chosen_weight_decay"]["value"])
+    assert len(chosen) == 1
+    again = run_rule(config, f"cold:weight_decay={chosen.pop()}", 0, "x", silent)
+    assert table[table["metric"] != "chosen_weight_decay"]["value"].tolist() == again["value"].tolist()
+    assert set(again["metric"]) == set(table["metric"]) - {"chosen_weight_decay"}
+
+
+# Sources.
+
+
+def test_text_runs_under_the_same_command_and_gives_the_text_experiment_s_numbers() -> None:
+    sizes = {"num_chunks": 2, "batch_size": 16, "learning_rate": 0.002, "max_epochs": 2, "threshold": 1.0}
+    config = RunConfig(
+        data="text",
+        model="transformer",
+        model_options=("width=16", "num_layers=1"),
+        chunk_size=8,
+        test_size=8,
+        size=16,
+        optimizer="adam",
+        criterion="loss",
+        **sizes,  # type: ignore[arg-type]
+    )
+    mine = run_rule(config, "dash", 0, "x", silent)
+    theirs = run_text(
+        TextConfig(context=16, width=16, num_layers=1, chunk_windows=8, test_windows=8, **sizes),  # type: ignore[arg-type]
+        "dash",
+        0,
+        "x",
+        silent,
+    )
+    both = mine.merge(theirs, on=["stage", "metric"])
+    assert len(both) == len(theirs)
+    # That experiment uses the fused Adam, whose roundings differ.
+    assert np.allclose(both["value_x"], both["value_y"], rtol=1e-4)
+    assert data_facts(config)["symbols"]
+
+
+def test_a_user_s_data_and_network_run_under_the_same_command(tmp_path: Path) -> None:
+    place = tmp_path / "mine.py"
+    place.write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "from dashtheory.deep.data import stream_of_tensors\n"
+        "def data(generator):\n"
+        "    x = torch.from_numpy(generator.normal(size=(60, 5))).float()\n"
+        "    y = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()\n"
+        "    return stream_of_tensors(x[:40], y[:40], x[40:], y[40:], 2)\n"
+        "def network(shape, classes, generator, hidden=4):\n"
+        "    assert (shape, classes) == ((5,), 3)\n"
+        "    return nn.Sequential(nn.Linear(5, hidden), nn.ReLU(), nn.Linear(hidden, classes))\n"
+        "not_a_function = 3\n"
+        "def nothing(*args, **options): return None\n"
+    )
+    config = RunConfig(
+        data=f"python:{place}:data", model=f"python:{place}:network", model_options=("hidden=8",), max_epochs=3
+    )
+    table = run_rule(config, "sp", 0, "x", silent)
+    assert set(table["stage"]) == {1, 2}
+    assert data_facts(config)["source"] == f"python:{place}:data"
+    assert len(str(data_facts(config)["sha256"])) == 64
+    for field, name, message in (
+        ("data", f"python:{place}:nothing", "must return a Stream, got NoneType"),
+        ("model", f"python:{place}:nothing", "must return a torch.nn.Module, got NoneType"),
+        ("data", f"python:{place}:not_a_function", "data must name a function of"),
+        ("data", f"python:{tmp_path}/none.py:data", "data must name a module that can be imported"),
+        ("model", "python:no_such_module:f", "model must name a module that can be imported"),
+        ("model", "python:f", "model must be python:PLACE:FUNCTION"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_rule(dataclasses.replace(config, model_options=(), **{field: name}), "warm", 0, "x", silent)
+
+
+def test_an_importable_module_will_do() -> None:
+    function, facts = find_function("model", "python:json:loads")
+    assert function("[1]") == [1]
+    assert facts["source"] == "python:json:loads"
+
+
+def test_a_network_s_options_reach_it() -> None:
+    source = Source(stream=labelled(6, 2), num_classes=3)
+    model = make_network("mlp", source, torch.Generator().manual_seed(0), {"widths": (7,)})
+    assert [layer.out_features for layer in model.modules() if isinstance(layer, nn.Linear)] == [7, 3]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": "text"}, "model must fit the data, got narrow_resnet for text"),
+        ({"model": "transformer"}, "model must fit the data, got transformer for digits"),
+        (
+            {"data": "text", "model": "transformer", "label_noise": 0.1},
+            "label_noise and balanced must be off for text",
+        ),
+        ({"model_options": ("height=3",)}, "model_options of model narrow_resnet must be among"),
+        ({"rules": ("cold:weight_decay=tuned",), "decays": ()}, "decays and rates must offer a weight_decay"),
+        ({"rates": (0.0,)}, "rates must be a number in"),
+        ({"decays": (-1.0,)}, "decays must be a number in"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RunConfig(**options)  # type: ignore[arg-type]
+
+
+def test_wall_time_is_measured_on_request_alone() -> None:
+    plain = run_rule(RunConfig(**FAST), "dash", 0, "x", silent)  # type: ignore[arg-type]
+    timed = run_rule(RunConfig(**FAST, seconds=True), "dash", 0, "x", silent)  # type: ignore[arg-type]
+    names = {"rule_seconds", "train_seconds"}
+    assert set(timed["metric"]) - set(plain["metric"]) == names
+    assert (timed[timed["metric"].isin(names)]["value"] >= 0).all()
+    assert (timed[timed["metric"] == "train_seconds"]["value"] > 0).all()
+    assert timed[~timed["metric"].isin(names)]["value"].tolist() == plain["value"].tolist()
+
+
+# Presets.
+
+
+@pytest.fixture
+def no_cifar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DASHTHEORY_CIFAR10", raising=False)
+
+
+@pytest.mark.usefixtures("no_cifar")
+def test_auto_is_what_lies_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert ComparisonConfig() == ComparisonConfig(data="digits")
+    assert ComparisonConfig().data_name == "scikit-learn's digits with 20% wrong training labels"
+    monkeypatch.setenv("DASHTHEORY_CIFAR10", str(tmp_path))
+    pictures = ComparisonConfig()
+    assert (pictures.data, pictures.data_name) == ("cifar10", "CIFAR-10 (JPEG) at 8 x 8 pixels")
+    (tmp_path / CIFAR10.file.name).write_bytes(b"")
+    assert ComparisonConfig().data_name == "CIFAR-10 at 8 x 8 pixels"
+
+
+@pytest.mark.usefixtures("no_cifar")
+@pytest.mark.parametrize("data", sorted(PRESETS))
+def test_what_is_given_stands_and_the_rest_is_the_preset_s(data: str) -> None:
+    config = ComparisonConfig(data=data, chunk_size=32, threshold=0.5)
+    for name, value in PRESETS[data].items():
+        given = {"chunk_size": 32, "threshold": 0.5}
+        assert getattr(config, name) == given.get(name, value)
+    assert dataclasses.replace(config) == config  # all fields are set: nothing is left to be filled in
+    assert folder_of(config) == (Path("figures") if data == "digits" else Path("figures") / data)
+    assert "chunks of 32" in describe_setting(config)
+
+
+@pytest.mark.usefixtures("no_cifar")
+def test_zero_can_be_given() -> None:
+    assert ComparisonConfig(data="digits", label_noise=0.0).label_noise == 0
+    assert ComparisonConfig(data="cifar10", size=0).size == 0
+
+
+def test_the_text_preset_is_the_setting_of_the_text_figure() -> None:
+    config, theirs = ComparisonConfig(data="text"), TextConfig()
+    assert config.chunk_size == theirs.chunk_windows
+    assert config.test_size == theirs.test_windows
+    assert config.size == theirs.context
+    for name in ("num_chunks", "learning_rate", "batch_size", "threshold", "max_epochs"):
+        assert getattr(config, name) == getattr(theirs, name)
