@@ -1,6 +1,9 @@
-"""The command line of the package: `dashtheory run` compares rules on a stream of pictures.
+r"""The command line of the package: `dashtheory run` compares rules on pictures, text or your own data.
 
-    dashtheory run --data digits --model narrow_resnet --rules cold,warm,dash --seeds 5
+    dashtheory run --data digits --model narrow_resnet --rules cold,cold:weight_decay=tuned,warm,dash --seeds 5
+    dashtheory run --data text --model transformer --optimizer adam --learning-rate 0.002 --batch-size 16 \
+        --criterion loss --threshold 1 --chunk-size 128 --num-chunks 4
+    dashtheory run --data python:mine.py:stream --model python:mine.py:network
 
 Every field of `dashtheory.deep.run.RunConfig` is an option. A killed call goes on where it was, stage by stage.
 The result is a tidy table with its provenance, and a figure.
@@ -19,6 +22,7 @@ from matplotlib.figure import Figure
 from dashtheory._version import __version__
 from dashtheory.command import Script
 from dashtheory.command import main as run_script
+from dashtheory.deep.comparison import describe_data, describe_setting
 from dashtheory.deep.run import RunConfig, data_facts, run_rule
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, describe_band, draw_stages
@@ -56,10 +60,8 @@ def draw(table: pd.DataFrame, config: RunConfig) -> Figure:
     capped = table[(table["metric"] == "converged") & (table["value"] == 0)]
     add_heading(
         figure,
-        f"Rules between stages: {config.data}, {config.model}",
-        f"{config.num_chunks} chunks of {config.chunk_size} pictures, {config.optimizer}, learning rate "
-        f"{config.learning_rate:g}, batch {config.batch_size}, each stage to {config.criterion} "
-        f"{config.threshold:g}",
+        f"Rules between stages: {describe_data(config)}",
+        describe_setting(config),
         describe_band(table, "sd", bars=True)
         + (f"; {len(capped)} stages ended at the cap of {config.max_epochs} epochs" if len(capped) else ""),
     )
@@ -68,7 +70,7 @@ def draw(table: pd.DataFrame, config: RunConfig) -> Figure:
 
 SCRIPT = Script(
     name=NAME,
-    summary="Compare rules between stages on a stream of pictures.",
+    summary="Compare rules between stages on a stream of pictures, text or your own data.",
     config=RunConfig,
     num_seeds=3,
     quick={"num_chunks": 2, "chunk_size": 100, "test_size": 200, "max_epochs": 20},

@@ -151,6 +151,17 @@ def test_the_network_is_its_transcription() -> None:
     assert torch.allclose(model(codes), linear(norm(x, "norm"), "head"), atol=1e-12)
 
 
+def test_linear_layers_can_start_as_in_gpt_2() -> None:
+    generator = torch.Generator().manual_seed(0)
+    config = TransformerConfig(width=64, linear_std=0.02)
+    model = CharTransformer(config, 500, generator)
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)]
+    assert len(layers) == 9  # four in each block, and the head
+    for layer in layers:
+        assert float(layer.weight.detach().std()) == pytest.approx(0.02, rel=0.1)  # 4,096 draws or more: 1% each
+        assert not layer.bias.any()
+
+
 def test_the_initialisation_comes_from_the_generator_alone() -> None:
     torch.manual_seed(0)
     first = CharTransformer(SMALL, 11, torch.Generator().manual_seed(4)).state_dict()
@@ -171,6 +182,7 @@ def test_the_initialisation_comes_from_the_generator_alone() -> None:
         ({"num_heads": 5}, "num_heads must divide the width 48, got 5"),
         ({"width": 0}, "width must be an integer >= 1, got 0"),
         ({"embedding_std": -1.0}, "embedding_std must be a number"),
+        ({"linear_std": -1.0}, "linear_std must be a number"),
         ({"rules": ("cold", "cold")}, "rules must name at least one, each once"),
         ({"rules": ()}, "rules must name at least one"),
         ({"rules": ("hot",)}, "rules must be one of cold, warm, sp, dash, .*got 'hot'"),
