@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-BENCHMARKS := discrete theory claims shrink
+BENCHMARKS := discrete theory claims shrink twolayer
 SCRIPTS := $(sort $(wildcard simulations/*.py))
 
 .DEFAULT_GOAL := help

@@ -3,9 +3,11 @@
 One experiment at three levels of realism, and what the levels share:
 
     discrete    samples as sets of features: exact and fast             (level 1)
+    twolayer    two-layer networks whose noise can be read off exactly  (level 2)
     deep        networks and real data                                  (level 3)
     protocol    stream of chunks -> train to a criterion -> rule -> measure
     shrink      the rules between stages: DASH, S&P
+    measure     what is learned and what memorised, before and after a rule
     record      one tidy table with provenance for every level
     plot        one visual language
     theory      level 1 in closed form, without sampling
@@ -20,7 +22,7 @@ from types import ModuleType
 
 from dashtheory._version import __version__
 
-_SUBMODULES = ("deep", "discrete", "plot", "protocol", "record", "shrink", "theory")
+_SUBMODULES = (*("deep", "discrete", "measure", "plot", "protocol", "record", "shrink", "theory", "twolayer"),)
 __all__ = ["__version__", *_SUBMODULES]
 
 

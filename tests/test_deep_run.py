@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -205,8 +206,9 @@ def test_a_user_s_data_and_network_run_under_the_same_command(tmp_path: Path) ->
         ("model", "python:no_such_module:f", "model must name a module that can be imported"),
         ("model", "python:f", "model must be python:PLACE:FUNCTION"),
     ):
+        changes: dict[str, Any] = {"model_options": (), field: name}
         with pytest.raises(ValueError, match=message):
-            run_rule(dataclasses.replace(config, model_options=(), **{field: name}), "warm", 0, "x", silent)
+            run_rule(dataclasses.replace(config, **changes), "warm", 0, "x", silent)
 
 
 def test_an_importable_module_will_do() -> None:

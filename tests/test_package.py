@@ -10,7 +10,7 @@ import pytest
 import dashtheory
 
 PACKAGE = Path(dashtheory.__file__).parent
-LEVELS = {"discrete", "deep"}
+LEVELS = {"discrete", "twolayer", "deep"}
 # What each part may import from the package, besides the shared modules of SHARED.
 SHARED = {"_check", "_version", "seeds"}
 ALLOWED = {
@@ -18,8 +18,10 @@ ALLOWED = {
     "plot": {"record"},
     "shrink": set(),
     "protocol": {"record", "shrink"},
+    "measure": {"protocol", "shrink"},
     "discrete": {"record", "parallel"},
     "theory": {"discrete", "record", "parallel"},
+    "twolayer": {"measure", "shrink", "record", "parallel"},
     "deep": {"protocol", "shrink", "record", "parallel"},
     "parallel": set(),
     "command": {"parallel", "plot", "record"},
@@ -51,7 +53,7 @@ def test_imports_run_one_way(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_levels_never_import_each_other_and_what_they_share_knows_none(path: Path) -> None:
     part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if part in LEVELS | {"shrink", "protocol", "record", "plot"}:
+    if part in LEVELS | {"measure", "shrink", "protocol", "record", "plot"}:
         assert not imported_parts(path) & (LEVELS - {part})
 
 

@@ -98,7 +98,7 @@ def test_every_rule_has_a_row_with_its_mean_interval_and_seeds() -> None:
         points = {tuple(np.round(line.get_xdata(), 6)): line.get_ydata() for line in ax.lines}  # type: ignore[arg-type]
         assert (20.0, 30.0, 10.0) in points
         mean = round(100 * found["mean"][0], 6)
-        assert list(points[(mean,)]) == [1]
+        assert np.asarray(points[(mean,)]).tolist() == [1]
         segment = ax.collections[0].get_segments()[0]  # type: ignore[attr-defined]
         assert segment[:, 0].tolist() == pytest.approx([100 * found["low"][0], 100 * found["high"][0]])
         plt.close(figure)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dashtheory._check import fail
 from dashtheory.deep.data import cifar10_available, cifar10_name
 from dashtheory.deep.run import RunConfig
 from dashtheory.deep.source import TEXT
@@ -93,6 +94,54 @@ class ComparisonConfig(RunConfig):
     def __post_init__(self) -> None:
         fill_in(self)
         super().__post_init__()
+
+
+ABLATION = (
+    *(
+        "cold",
+        "cold:weight_decay=tuned",
+        "cold_shrunk",
+        "warm",
+        "warm_rm",
+        "reset",
+        "l2_init",
+        "sp",
+        "sp_ash_adams",
+    ),
+    *("perturb", "dash", "dash:lam=0.05", "uniform", "permuted", "threshold"),
+)
+"""Rules and controls that are compared by default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesConfig(ComparisonConfig):
+    """The main rules, and the control that takes DASH's direction away.
+
+    Raises: ValueError as `RunConfig`.
+    """
+
+    rules: tuple[str, ...] = field(
+        default=("cold", "warm", "sp", "dash", "uniform"),
+        metadata={"help": "rules between stages, with options as dash:lam=0.05"},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationConfig(ComparisonConfig):
+    """Every rule and control.
+
+    Raises: ValueError as `RunConfig`, or if cold or dash is not among the rules.
+    """
+
+    rules: tuple[str, ...] = field(
+        default=ABLATION,
+        metadata={"help": "rules, with options as dash:granularity=row; cold and dash among them"},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not {"cold", "dash"} <= set(self.rules):
+            fail("rules", "must hold cold and dash", ",".join(self.rules), "All are compared with these.")
 
 
 def fill_in(config: ComparisonConfig) -> None:

@@ -28,6 +28,7 @@ def draw_map(
     high: float | None = None,
     log: bool = False,
     every: tuple[int, int] = (1, 1),
+    colors: str = "cividis",
 ) -> AxesImage:
     """Draw a grid as cells of equal size, ticks at its values, with a colour bar.
 
@@ -35,10 +36,11 @@ def draw_map(
         ax: where. grid: values; its index and columns become the y and x ticks, every[1]-th and every[0]-th of
             them.
         label: of the colour bar. low, high: ends of the colours. log: logarithmic colours.
+        colors: name of a colour map; "cividis" for amounts, "PuOr" for differences around zero.
     Returns: the image.
     """
     norm = LogNorm(low, high) if log else Normalize(low, high)
-    image = ax.imshow(grid.to_numpy(), origin="lower", aspect="auto", norm=norm, cmap="cividis")
+    image = ax.imshow(grid.to_numpy(), origin="lower", aspect="auto", norm=norm, cmap=colors)
     for axis, values, step in ((ax.xaxis, grid.columns, every[0]), (ax.yaxis, grid.index, every[1])):
         places = range(0, len(values), step)
         axis.set_ticks(list(places), [f"{values[place]:g}" for place in places])

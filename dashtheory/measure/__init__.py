@@ -1,0 +1,87 @@
+"""What a network has learned and what it has memorised, before and after a rule, at every level.
+
+    decompose, norms, shares, margins, selectivity    where features and noise are known
+    gap, spectrum, alignment, compare                 for any model
+    recursions, symbolic                              how features and noise grow under gradient descent
+
+Every measure's docstring has its formula, range and source, and what would fool it.
+"""
+
+from dashtheory.measure.alignment import alignment_histograms, cosines, mean_cosines, sample_alignment
+from dashtheory.measure.compare import compare
+from dashtheory.measure.decompose import Coefficients, Decomposition, Span, decompose
+from dashtheory.measure.gap import CanaryGap, SwapGap, canary_gap, memorisation_gap, random_labels
+from dashtheory.measure.margins import (
+    feature_margins,
+    frequency_correlation,
+    margins_by_frequency,
+    noise_margin_share,
+)
+from dashtheory.measure.norms import Norms, block_norms, norms, persistence
+from dashtheory.measure.recursions import (
+    Frame,
+    PatchNetwork,
+    ReluNetwork,
+    initial_coefficients,
+    neuron_cosine,
+    step_coefficients,
+)
+from dashtheory.measure.selectivity import selectivity, selectivity_bounds, share_shift_bound
+from dashtheory.measure.shares import feature_shares, share_correlation, share_spread
+from dashtheory.measure.spectrum import (
+    Spectrum,
+    activations,
+    effective_rank,
+    participation_ratio,
+    representation_spectrum,
+    singular_values,
+    srank,
+    stable_rank,
+    weight_spectra,
+)
+
+__all__ = [
+    "CanaryGap",
+    "Coefficients",
+    "Decomposition",
+    "Frame",
+    "Norms",
+    "PatchNetwork",
+    "ReluNetwork",
+    "Span",
+    "Spectrum",
+    "SwapGap",
+    "activations",
+    "alignment_histograms",
+    "block_norms",
+    "canary_gap",
+    "compare",
+    "cosines",
+    "decompose",
+    "effective_rank",
+    "feature_margins",
+    "feature_shares",
+    "frequency_correlation",
+    "initial_coefficients",
+    "margins_by_frequency",
+    "mean_cosines",
+    "memorisation_gap",
+    "neuron_cosine",
+    "noise_margin_share",
+    "norms",
+    "participation_ratio",
+    "persistence",
+    "random_labels",
+    "representation_spectrum",
+    "sample_alignment",
+    "selectivity",
+    "selectivity_bounds",
+    "share_correlation",
+    "share_shift_bound",
+    "share_spread",
+    "singular_values",
+    "srank",
+    "stable_rank",
+    "step_coefficients",
+    "weight_spectra",
+]

@@ -1,0 +1,312 @@
+"""Measure any model before and after any rule, with one call and no trace in the model."""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from dashtheory._check import fail
+from dashtheory.measure.alignment import mean_cosines, sample_alignment
+from dashtheory.measure.gap import canary_gap, canary_mask
+from dashtheory.measure.spectrum import weight_spectra
+from dashtheory.protocol import Examples, cross_entropy, evaluate, join
+from dashtheory.protocol.measures import gradient_norm, has_statistics, reestimated, weight_norm
+from dashtheory.shrink import RULES, Between, Learner, Rule, ShrinkReport, make_rule, targets
+from dashtheory.shrink.rule import seeded_layers
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+Chunk = Examples | tuple[Tensor, Tensor]
+AnyRule = str | Rule | Callable[[nn.Module], object]
+Numbers = dict[tuple[str, str], float]
+
+COLUMNS = ("measure", "layer", "before", "after", "change")
+"""Columns of the table of `compare`."""
+
+
+def compare(
+    model: nn.Module,
+    rule: AnyRule,
+    data: Chunk | Sequence[Chunk],
+    *,
+    new: Chunk | None = None,
+    canary: Tensor | None = None,
+    loss_fn: LossFunction = cross_entropy,
+    fresh: Callable[[], nn.Module] | None = None,
+    generator: torch.Generator | None = None,
+    alpha: float = 0.3,
+    batch_size: int = 1000,
+) -> pd.DataFrame:
+    """What a rule does to a model: measures before and after it, taken on copies.
+
+    The model, its modes, buffers and gradients, its optimizer and the random streams of torch, numpy and Python
+    are the same to the bit afterwards; the rule acts on a copy. (Forward hooks of the model run on copies too.)
+
+        compare(model, "dash", chunks)                              a rule by its name
+        compare(model, "dash:lam=0.05:alpha=1", chunks)             with options
+        compare(model, make_rule("sp", shrink=0.5), chunks)         a rule of `dashtheory.shrink`
+        compare(model, lambda copy: prune_(copy, 0.2), chunks)      anything that changes a model in place
+
+    Measures; formulas, ranges and what would fool them are where each is named:
+
+        old_loss, old_accuracy        on `data`; and, for a model with batch norm, both with `_reestimated`: on a
+                                      copy with statistics taken anew, as those of before the rule fit no more
+        new_loss, new_accuracy        on `new`, and `_reestimated`
+        memorisation_gap              old minus new accuracy (re-estimated where there are statistics), as `new`
+                                      has noise of its own
+        canary_*, clean_*             loss and accuracy on canaries and others; canary_gap and canary_memorised
+                                      (`dashtheory.measure.canary_gap`); statistics re-estimated if there are any
+        weight_norm                   of all that rules shrink, and by layer
+        gradient_norm                 of the mean loss over `data` (`dashtheory.protocol.measures`)
+        alignment                     mean cosine of weights with descent, in all and by layer
+        alignment_clean, _canary      the same with the descent of clean samples and of canaries
+        spectral_norm, effective_rank, stable_rank, participation_ratio, srank         by layer
+        mean_scale, share_clamped     of DASH and the rules made from it; before: NaN
+
+    What would fool it: accuracy right after a uniform shrink of a network without biases says nothing (the sign
+    is scale-invariant): read old_loss. Old accuracy with stale statistics says nothing either: read the
+    re-estimated one. What counts in the end is accuracy after training on, which no measure here sees.
+
+    Args:
+        model: any module of logits (..., classes), on any device; unchanged.
+        rule: a name of `dashtheory.shrink.RULES`, with options as name:option=value, a `Rule`, or a callable that
+            changes a model in place (its return value is ignored, except for a `ShrinkReport`).
+        data: the chunks that the model was trained on, oldest first: pairs (inputs, targets) or `Examples`; a
+            single one may stand alone.
+        new: the chunk that arrives now, which rules see too, as the newest; none by default.
+        canary: bool, one per sample of `data` in order: True where its label is random (`random_labels`).
+        loss_fn: mean loss of (logits, targets). fresh: makes a new model, for rules that need one (cold, reset).
+        generator: of the noise of rules that draw, and the seed of torch's stream while `fresh` draws; a new one
+            with seed 0 by default. It is not advanced.
+        alpha: of the alignment's G. batch_size: of the evaluations.
+    Returns: a table with columns measure, layer ("" for the whole model), before, after, change = after - before.
+    Raises: ValueError if an argument does not fit, or the rule turns the copy into another kind of model.
+    """
+    if not isinstance(model, nn.Module):
+        fail("model", "must be a torch.nn.Module", type(model).__name__, "Pass the network itself.")
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    old = [part.to(device) for part in _chunks(data)]
+    arriving = None if new is None else join(_chunks(new)).to(device)
+    if canary is not None:
+        canary_mask(canary, join(old))
+    between = _between(model, old if arriving is None else [*old, arriving], loss_fn, fresh, generator)
+
+    def measured(network: nn.Module) -> Numbers:
+        found = _scores(network, old, arriving, loss_fn, batch_size)
+        if canary is not None:
+            found |= _canaries(network, old, arriving, canary, loss_fn, batch_size)
+        found |= _weights(network, old, loss_fn, batch_size)
+        found |= _alignment(network, old, canary, loss_fn, alpha)
+        return found
+
+    with _streams_kept(device):
+        replica = copy.deepcopy(model)
+        before = measured(replica)
+        changed, report = _applied(rule, replica, between)
+        after = measured(changed)
+    return _table(before, after, report)
+
+
+def _scores(
+    network: nn.Module, old: list[Examples], new: Examples | None, loss_fn: LossFunction, batch_size: int
+) -> Numbers:
+    """Loss and accuracy on old data and the arriving chunk, plain and with statistics taken anew."""
+    found: Numbers = {}
+    parts = {"old": join(old), **({} if new is None else {"new": new})}
+    suffix = ""
+    for suffix, each in _versions(network, old, new, batch_size).items():
+        for name, part in parts.items():
+            scores = evaluate(each, part, loss_fn=loss_fn, batch_size=batch_size)
+            found |= {(f"{name}_loss{suffix}", ""): scores.loss, (f"{name}_accuracy{suffix}", ""): scores.accuracy}
+    if new is not None:  # of the last version: with statistics taken anew, if there are any
+        gap = found[f"old_accuracy{suffix}", ""] - found[f"new_accuracy{suffix}", ""]
+        found["memorisation_gap", ""] = gap
+    return found
+
+
+def _canaries(
+    network: nn.Module,
+    old: list[Examples],
+    new: Examples | None,
+    canary: Tensor,
+    loss_fn: LossFunction,
+    batch_size: int,
+) -> Numbers:
+    each = list(_versions(network, old, new, batch_size).values())[-1]
+    found = canary_gap(each, join(old), canary, loss_fn=loss_fn, batch_size=batch_size)
+    numbers = {
+        "clean_loss": found.clean.loss,
+        "canary_loss": found.canary.loss,
+        "clean_accuracy": found.clean.accuracy,
+        "canary_accuracy": found.canary.accuracy,
+        "canary_gap": found.gap,
+        "canary_memorised": found.memorised,
+    }
+    return {(name, ""): value for name, value in numbers.items()}
+
+
+def _weights(network: nn.Module, old: list[Examples], loss_fn: LossFunction, batch_size: int) -> Numbers:
+    """Norms and spectra."""
+    found: Numbers = {("weight_norm", ""): weight_norm(network)}
+    for target in targets(network):
+        found["weight_norm", target.name] = float(target.parameter.detach().double().norm())
+    found["gradient_norm", ""] = gradient_norm(network, join(old), loss_fn=loss_fn, batch_size=batch_size)
+    for layer, spectrum in weight_spectra(network).items():
+        found |= {(name, layer): value for name, value in spectrum.summary().items()}
+    return found
+
+
+def _alignment(
+    network: nn.Module, old: list[Examples], canary: Tensor | None, loss_fn: LossFunction, alpha: float
+) -> Numbers:
+    means = mean_cosines(network, old, loss_fn=loss_fn, alpha=alpha)
+    found: Numbers = {("alignment", layer): value for layer, value in means.items()}
+    if canary is not None:
+        table = sample_alignment(network, old, canary, loss_fn=loss_fn, alpha=alpha)
+        for kind in ("clean", "canary"):
+            found |= {
+                (f"alignment_{kind}", layer): v for layer, v in zip(table["layer"], table[kind], strict=True)
+            }
+    return found
+
+
+def _versions(
+    network: nn.Module, old: list[Examples], new: Examples | None, batch_size: int
+) -> dict[str, nn.Module]:
+    """The network as it is, and with statistics taken anew over all data if it has any, by suffix of the names."""
+    if not has_statistics(network):
+        return {"": network}
+    inputs = join(old if new is None else [*old, new]).inputs
+    return {"": network, "_reestimated": reestimated(network, inputs, batch_size=batch_size)}
+
+
+def _applied(rule: AnyRule, replica: nn.Module, between: Between) -> tuple[nn.Module, ShrinkReport | None]:
+    """The network after the rule, and the rule's report if it gives one."""
+    shapes = {name: value.shape for name, value in replica.named_parameters()}
+    if isinstance(rule, str):
+        rule = _rule(rule)
+    if isinstance(rule, Rule):
+        learner = Learner(replica, _optimizer(replica))
+        state = rule.start(learner)
+        after, report = rule.apply(learner, _with_state(between, state))
+        changed = after.model
+    elif callable(rule):
+        returned = rule(replica)
+        if isinstance(returned, nn.Module) and returned is not replica:
+            fail(
+                "rule",
+                "must change the model that it is given",
+                "a function that returns another",
+                "Change it in place.",
+            )
+        changed, report = replica, returned if isinstance(returned, ShrinkReport) else None
+    else:
+        fail("rule", "must be a name, a Rule or a function of a model", repr(rule), f"Names: {', '.join(RULES)}.")
+    if {name: value.shape for name, value in changed.named_parameters()} != shapes:
+        fail("rule", "must keep the architecture", "other parameters after it", "Compare models of one kind.")
+    return changed, report
+
+
+def _rule(spec: str) -> Rule:
+    """A rule as name:option=value:option=value."""
+    name, *parts = spec.split(":")
+    options: dict[str, object] = {}
+    words = {"yes": True, "no": False}
+    for part in parts:
+        option, _, text = part.partition("=")
+        try:
+            options[option] = words[text] if text in words else float(text)
+        except ValueError:
+            options[option] = text
+    return make_rule(name, **options)
+
+
+def _between(
+    model: nn.Module,
+    chunks: list[Examples],
+    loss_fn: LossFunction,
+    fresh: Callable[[], nn.Module] | None,
+    generator: torch.Generator | None,
+) -> Between:
+    """What the rule may use."""
+    stream = torch.Generator().manual_seed(0)
+    if generator is not None:
+        stream = torch.Generator(generator.device)
+        stream.set_state(generator.get_state())
+
+    def renewed() -> Learner:
+        if fresh is None:
+            _no_fresh()
+        with seeded_layers(model, stream):
+            made = copy.deepcopy(fresh()).to(chunks[0].inputs.device)
+        return Learner(made, _optimizer(made))
+
+    return Between(
+        chunks=lambda: [(chunk.inputs, chunk.targets) for chunk in chunks],
+        loss_fn=loss_fn,
+        fresh=renewed,
+        generator=stream,
+        renew=_optimizer,
+    )
+
+
+def _with_state(between: Between, state: object) -> Between:
+    return Between(**{**vars(between), "state": state})
+
+
+def _no_fresh() -> NoReturn:
+    fail("fresh", "must be given for a rule that makes a new model", "none", "Pass fresh=lambda: MyModel().")
+
+
+def _optimizer(model: nn.Module) -> torch.optim.Optimizer:
+    """One that takes no step: rules want one, and nothing is trained here."""
+    return torch.optim.SGD(model.parameters(), lr=0.1)
+
+
+def _chunks(data: Chunk | Sequence[Chunk]) -> list[Examples]:
+    """Chunks from whatever form they are given in."""
+    if isinstance(data, Examples) or (len(data) == 2 and all(isinstance(part, Tensor) for part in data)):
+        data = [data]  # type: ignore[list-item]
+    found = []
+    for chunk in data:
+        if isinstance(chunk, Examples):
+            found.append(chunk)
+        elif (
+            isinstance(chunk, tuple | list) and len(chunk) == 2 and all(isinstance(part, Tensor) for part in chunk)
+        ):
+            found.append(Examples(chunk[0], chunk[1]))
+        else:
+            fail("data", "must hold pairs of tensors or Examples", type(chunk).__name__, "Give (inputs, targets).")
+    if not found:
+        fail("data", "must hold at least one chunk", "none", "Give what the model was trained on.")
+    return found
+
+
+def _table(before: Numbers, after: Numbers, report: ShrinkReport | None) -> pd.DataFrame:
+    rows = [(name, layer, value, after[name, layer]) for (name, layer), value in before.items()]
+    if report is not None:
+        for name in ("mean_scale", "share_clamped"):
+            rows.append((name, "", math.nan, getattr(report, name)))
+            rows += [(name, layer.name, math.nan, getattr(layer, name)) for layer in report if layer.num_entries]
+    table = pd.DataFrame(rows, columns=list(COLUMNS[:-1]))
+    return table.assign(change=table["after"] - table["before"])
+
+
+@contextmanager
+def _streams_kept(device: torch.device) -> Iterator[None]:
+    """Put the global random streams of torch, numpy and Python back afterwards."""
+    plain, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - a user's rule may draw from it
+    try:
+        with torch.random.fork_rng(devices=[device.index] if device.type == "cuda" else []):
+            yield
+    finally:
+        random.setstate(plain)
+        np.random.set_state(arrays)  # noqa: NPY002

@@ -1,0 +1,99 @@
+"""Level 2: two-layer networks on signal + noise, stacked, whose memorised noise can be read off exactly."""
+
+from dashtheory.twolayer._alignment import StackReport
+from dashtheory.twolayer._steps import Hyper
+from dashtheory.twolayer.books import Books
+from dashtheory.twolayer.ceiling import PENALTIES, RidgeCeiling, ridge_ceiling
+from dashtheory.twolayer.config import (
+    CNN_A,
+    CUB,
+    MLP_HE,
+    MLP_SMALL,
+    PRESETS,
+    RELU,
+    ROOT,
+    MLPConfig,
+    PatchConfig,
+    TwoLayerConfig,
+)
+from dashtheory.twolayer.data import PatchData, SignalNoise, concatenate, draw, stack
+from dashtheory.twolayer.module import PatchNetwork, TwoLayerMLP
+from dashtheory.twolayer.network import Params, Samples, Stack, loss_of, make_stack, of_replica
+from dashtheory.twolayer.rules import (
+    RULES,
+    DashChannels,
+    Ideal,
+    Oracle,
+    Soft,
+    TwoLayerRule,
+    make_rule,
+    parse_rule,
+)
+from dashtheory.twolayer.run import (
+    Moment,
+    Observer,
+    Replica,
+    StageState,
+    TwoLayerRun,
+    draw_chunk,
+    draw_test,
+    run,
+    run_two_layer,
+)
+from dashtheory.twolayer.stage import Between, apply_rules
+from dashtheory.twolayer.train import Affine, Moments, StackTraining, train_stack
+
+__all__ = [
+    "CNN_A",
+    "CUB",
+    "MLP_HE",
+    "MLP_SMALL",
+    "PENALTIES",
+    "PRESETS",
+    "RELU",
+    "ROOT",
+    "RULES",
+    "Affine",
+    "Between",
+    "Books",
+    "DashChannels",
+    "Hyper",
+    "Ideal",
+    "MLPConfig",
+    "Moment",
+    "Moments",
+    "Observer",
+    "Oracle",
+    "Params",
+    "PatchConfig",
+    "PatchData",
+    "PatchNetwork",
+    "Replica",
+    "RidgeCeiling",
+    "Samples",
+    "SignalNoise",
+    "Soft",
+    "Stack",
+    "StackReport",
+    "StackTraining",
+    "StageState",
+    "TwoLayerConfig",
+    "TwoLayerMLP",
+    "TwoLayerRule",
+    "TwoLayerRun",
+    "apply_rules",
+    "concatenate",
+    "draw",
+    "draw_chunk",
+    "draw_test",
+    "loss_of",
+    "make_rule",
+    "make_stack",
+    "of_replica",
+    "parse_rule",
+    "ridge_ceiling",
+    "run",
+    "run_two_layer",
+    "stack",
+    "train_stack",
+]

@@ -1,0 +1,150 @@
+"""The rules between stages at this level: those of `dashtheory.shrink`, and oracles that know what is noise.
+
+    ideal           forgets the noise inside every neuron: W_noise <- its value at initialisation; all else kept
+    soft            half-way to ideal: what was learned in W_noise times lam
+    oracle          shrinks the half of the neurons whose learned weight has the smaller share of features
+    dash_channels   DASH with one cosine per (neuron, channel of the input), features in few channels only
+
+A rule of `dashtheory.shrink` is the specification, by the same name, options and defaults; on a stack it is
+applied by `dashtheory.twolayer.stage`, and does what it does to each network alone. l2_init changes training and
+is not offered here; reset needs a second layer that is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from dashtheory._check import choice, fail, integer, real
+from dashtheory.shrink import RULES as SHRINK_RULES
+from dashtheory.shrink import Rule
+from dashtheory.shrink.dash import checked_alpha, checked_lam
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ideal:
+    """W_noise <- its value at initialisation; weights on features, biases and second layer are kept.
+
+    An oracle: that weight tells features from noise is given to it, not found by it.
+    """
+
+    name: ClassVar[str] = "ideal"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Soft:
+    """W_noise <- W_noise,0 + lam (W_noise - W_noise,0): memorised noise times lam; ideal is 0 and warm is 1.
+
+    Attributes:
+        lam: factor kept, in [0, 1].
+    """
+
+    lam: float = 0.5
+    name: ClassVar[str] = "soft"
+
+    def __post_init__(self) -> None:
+        real("lam", self.lam, low=0, high=1, fix="It is the factor of memorised noise that is kept.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Oracle:
+    """Whole neurons of the first layer by their true share of features, |gamma|^2 / (|gamma|^2 + |noise|^2).
+
+    gamma and noise are the two blocks of what was learned (weights less what is left of the initialisation). It
+    bounds what any rule can do that scales whole neurons; biases and second layer are kept.
+
+    Attributes:
+        top: factor of the half of the neurons with the larger share, in [0, 1]. rest: of the others.
+    """
+
+    top: float = 1.0
+    rest: float = 0.05
+    name: ClassVar[str] = "oracle"
+
+    def __post_init__(self) -> None:
+        real("top", self.top, low=0, high=1, fix="It is the factor kept.")
+        real("rest", self.rest, low=0, high=1, fix="It is the factor kept.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DashChannels:
+    """DASH with one cosine per neuron and channel of the input; biases and second layer as in DASH.
+
+    A stand-in for DASH's cosine per (output, input) kernel of a convolution. The axes are cut into channels:
+    noise evenly, in order, and feature k of a class into channel k mod signal_channels. That features sit in few
+    channels is an ASSUMPTION IN FAVOUR OF DASH: with signal_channels = num_channels it can be worse than plain
+    DASH. Say so wherever it is shown. Different factors inside a neuron leave the span of the samples' noise: its
+    `rho` is NaN afterwards.
+
+    Attributes:
+        alpha, lam: as in DASH. num_channels: of the input. signal_channels: how many of them show features.
+    """
+
+    alpha: float = 0.3
+    lam: float = 0.3
+    num_channels: int = 10
+    signal_channels: int = 2
+    name: ClassVar[str] = "dash_channels"
+
+    def __post_init__(self) -> None:
+        checked_alpha(self.alpha)
+        checked_lam(self.lam)
+        integer("num_channels", self.num_channels, minimum=1, fix="It counts channels.")
+        integer("signal_channels", self.signal_channels, minimum=1, fix="It counts channels with features.")
+        if self.signal_channels > self.num_channels:
+            rule = f"must be at most num_channels = {self.num_channels}"
+            fail("signal_channels", rule, str(self.signal_channels), "Features sit in some of the channels.")
+
+
+TwoLayerRule = Rule | Ideal | Soft | Oracle | DashChannels
+"""A rule of this level."""
+
+RULES: dict[str, type[Any]] = {
+    **{name: rule for name, rule in SHRINK_RULES.items() if name != "l2_init"},
+    **{rule.name: rule for rule in (Ideal, Soft, Oracle, DashChannels)},
+}
+"""Rule classes of this level by name."""
+
+
+def make_rule(name: str, **options: Any) -> TwoLayerRule:
+    """Build the rule called `name` with the given options.
+
+    Raises: ValueError if there is no such rule here or it has no such option.
+    """
+    kind = RULES[choice("rule", name, RULES)]
+    known = [option.name for option in fields(kind)]
+    for option in options:
+        if option not in known:
+            got = f"of rule {name} must be among {sorted(known) or 'none'}"
+            fail("options", got, repr(option), "Drop it or choose another rule.")
+    made: TwoLayerRule = kind(**options)
+    return made
+
+
+def parse_rule(spec: str) -> TwoLayerRule:
+    """Read a rule as written on a command line: "dash", "dash:lam=0.05:alpha=0.3", "soft:lam=0.25".
+
+    Raises: ValueError if there is no such rule or option, or a value does not fit.
+    """
+    if not isinstance(spec, str):
+        fail("rule", "must be a name with options", repr(spec), "Write dash:lam=0.05, say.")
+    name, *parts = spec.split(":")
+    options: dict[str, object] = {}
+    for part in parts:
+        option, equals, text = part.partition("=")
+        if not equals or not option or not text or option in options:
+            fail(f"options of rule {name}", "must be name=value, each once", repr(part), "Write lam=0.05, say.")
+        options[option] = _value(text)
+    return make_rule(name, **options)
+
+
+def _value(text: str) -> object:
+    words: dict[str, object] = {"yes": True, "no": False}
+    kinds: tuple[Callable[[str], object], ...] = (int, float)
+    for kind in kinds:
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return words.get(text, text)

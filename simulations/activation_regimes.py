@@ -1,0 +1,149 @@
+"""Where warm-starting hurts, and where shrinking helps, does nothing, or hurts more (level 2).
+
+Patch networks with activations from the ReLU (q = 1) to the smoothed cube (q = 3), against the scale of the
+initialisation and against the loss that ends a stage. Each map is a paired difference: warm minus cold (where
+warm-starting hurts), DASH minus warm (where DASH repairs it), DASH minus a uniform shrink by its own mean (whether
+its direction matters), and ideal minus cold, an oracle, beside which a ridge classifier on the same samples
+stands.
+
+    python simulations/activation_regimes.py [--quick] [--maps init,threshold] [--exponents 1,2,3] ...
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dashtheory.command import Script, main
+from dashtheory.parallel import Job
+from dashtheory.plot import add_heading, draw_map, rule_style, say_seeds
+from dashtheory.record import paired_differences, split_settings
+from dashtheory.twolayer.dynamics import RIDGE
+from dashtheory.twolayer.regimes import RegimesConfig, run_exponent
+
+NAME = "activation_regimes"
+HEIGHTS = {"init": "scale of initial weights", "threshold": "loss that ends a stage (nats)"}
+PAIRS = (("warm", "cold"), ("dash", "warm"), ("dash", "uniform"), ("dash", "sp"), ("ideal", "cold"))
+"""Differences that are mapped: rules by their first word."""
+
+
+def plan(config: RegimesConfig, seeds: Sequence[int]) -> list[Job]:
+    """One job per map and exponent: all seeds and rules of a cell train at once."""
+    return [
+        Job(
+            name=f"{which}-q{exponent:g}-{len(seeds)}seeds",
+            function=run_exponent,
+            arguments={
+                "config": config,
+                "which": which,
+                "exponent": exponent,
+                "seeds": list(seeds),
+                "experiment": NAME,
+            },
+        )
+        for which in config.maps
+        for exponent in sorted(config.exponents, reverse=True)  # the longest first
+    ]
+
+
+def draw(table: pd.DataFrame, config: RegimesConfig) -> Figure:
+    """A row of maps of paired differences per kind of map."""
+    points = split_settings(table)
+    rows = len(config.maps)
+    rules = {rule.partition(":")[0]: rule for rule in config.rules}
+    pairs = [(rules[one], rules[other]) for one, other in PAIRS if one in rules and other in rules]
+    figure, axes = plt.subplots(rows, len(pairs), figsize=(3.05 * len(pairs), 1.75 + 2.75 * rows), squeeze=False)
+    for which, line in zip(config.maps, axes, strict=True):
+        here = points[points["map"] == which]
+        for ax, (rule, reference) in zip(line, pairs, strict=True):
+            _draw_difference(ax, differences(here, rule, reference))
+            ax.set(xlabel="exponent q", title=f"{_short(rule)} minus {_short(reference)}")
+            ax.set_ylabel(HEIGHTS[which] if ax is line[0] else "")
+            ax.tick_params(labelsize=8)
+        _name_levels(line[0], here, rules)
+    inch = 1 / figure.get_figheight()
+    figure.subplots_adjust(
+        left=0.055, right=0.97, top=1 - 0.95 * inch, bottom=1.0 * inch, wspace=0.42, hspace=0.72
+    )
+    title = "Two-layer networks: where warm-starting hurts, and what shrinking does about it"
+    title += "" if config == RegimesConfig() else ", a setting of your own"
+    shown = config.setting(config.exponents[0], config.init_scales[0], config.thresholds[0])
+    add_heading(
+        figure,
+        title,
+        f"patch networks, activation z^q / q up to z = 1 and linear above; {config.num_stages} chunks of "
+        f"{shown.chunk_size} samples; differences of test accuracy after the last stage, in points",
+        f"{say_seeds(table)}; dots: the 95% interval (Student's t, paired by seed) excludes 0; colours end at "
+        "± 15",
+    )
+    return figure
+
+
+def differences(points: pd.DataFrame, rule: str, reference: str) -> pd.DataFrame:
+    """Paired differences of test accuracy in points, by cell: columns q, y, mean, low, high."""
+    both = points[points["rule"].isin([rule, reference]) & (points["metric"] == "test_accuracy")]
+    found = []
+    for (exponent, height), one in both.groupby(["q", "y"]):
+        row = paired_differences(one, "test_accuracy", reference).iloc[0]
+        found.append({"q": exponent, "y": height, **{name: 100 * row[name] for name in ("mean", "low", "high")}})
+    return pd.DataFrame(found)
+
+
+def _draw_difference(ax: Axes, found: pd.DataFrame) -> None:
+    grid = found.pivot(index="y", columns="q", values="mean")
+    draw_map(ax, grid, label="", low=-15, high=15, colors="PuOr")
+    columns, rows = list(grid.columns), list(grid.index)
+    for _, cell in found.iterrows():
+        place = columns.index(cell["q"]), rows.index(cell["y"])
+        sure = cell["low"] > 0 or cell["high"] < 0
+        color = "white" if abs(cell["mean"]) > 9 else "black"
+        text = f"{cell['mean']:+.1f}" if abs(cell["mean"]) < 9.95 else f"{cell['mean']:+.0f}"
+        ax.annotate(text, place, ha="center", va="center", fontsize=7, color=color)
+        if sure:
+            ax.plot(place[0], place[1] - 0.32, ".", color=color, markersize=3)
+
+
+def _name_levels(ax: Axes, points: pd.DataFrame, rules: dict[str, str]) -> None:
+    """Accuracy of cold over the map, and of the ridge classifier, in words below the first map."""
+    rows = points[points["metric"] == "test_accuracy"]
+    cold = 100 * rows[rows["rule"] == rules["cold"]].groupby(["q", "y"])["value"].mean()
+    ridge = 100 * rows[rows["rule"] == RIDGE]["value"].mean()
+    capped = points[(points["metric"] == "converged") & (points["value"] == 0)]
+    words = f"test accuracy of cold {cold.min():.1f} to {cold.max():.1f}%, of ridge {ridge:.1f}%"
+    if len(capped):
+        words += (
+            f"; {len(capped)} of {int((points['metric'] == 'converged').sum())} runs had a stage at the epoch cap"
+        )
+    ax.annotate(words, (0, -0.36), xycoords="axes fraction", fontsize=8.5, color="#444444")
+
+
+def _short(rule: str) -> str:
+    return {"uniform": "uniform"}.get(
+        rule.partition(":")[0], rule_style(rule.partition(":")[0]).label.split(" (")[0]
+    )
+
+
+SCRIPT = Script(
+    name=NAME,
+    summary="Where warm-starting hurts and what shrinking does, over activations, initialisation and threshold.",
+    config=RegimesConfig,
+    num_seeds=5,
+    quick={
+        "exponents": (1.0, 2.0),
+        "init_scales": (0.003, 0.03),
+        "thresholds": (0.2, 0.05),
+        "num_stages": 3,
+        "num_test": 500,
+    },
+    quick_seeds=2,
+    plan=plan,
+    draw=draw,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(SCRIPT))
