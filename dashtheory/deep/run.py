@@ -23,13 +23,13 @@ from dashtheory.deep.source import (
     text,
     users,
 )
-from dashtheory.deep.spec import RuleSpec, parse_rule, parse_spec, read_options
+from dashtheory.deep.spec import RuleSpec, parse_rule, parse_spec
 from dashtheory.deep.tuning import tune
 from dashtheory.parallel import Report
 from dashtheory.protocol import Checkpoints, Measures, Scores, Task, TrainConfig, run_resumable
 from dashtheory.record import make_table, stage_rows
 from dashtheory.seeds import numpy_stream
-from dashtheory.shrink import RULES
+from dashtheory.shrink import RULES, read_options
 
 __all__ = ["RunConfig", "data_facts", "parse_rule", "run_rule"]
 

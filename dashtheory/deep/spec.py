@@ -8,12 +8,11 @@ cold:weight_decay=tuned    the same, chosen on held-out training data (`dashtheo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from dashtheory._check import choice, fail, real
-from dashtheory.shrink import RULES, Rule, make_rule
+from dashtheory.shrink import RULES, Rule, make_rule, read_options
 
 TRAINING_OPTIONS = ("learning_rate", "weight_decay")
 TUNED = "tuned"
@@ -64,33 +63,3 @@ def parse_rule(spec: str) -> Rule:
     if parsed.training or parsed.tuned:
         fail("rule", "must have options of the rule alone", repr(spec), "Nothing is trained here.")
     return parsed.rule
-
-
-def read_options(owner: str, given: Iterable[str]) -> dict[str, Any]:
-    """Options written as name=value: numbers, yes or no, words, or several values joined by +.
-
-    Raises: ValueError if one is not of this form, or is given twice.
-    """
-    found: dict[str, Any] = {}
-    for part in given:
-        name, equals, text = part.partition("=")
-        if not equals or not name or not text or name in found:
-            fail(f"options of {owner}", "must be name=value, each once", repr(part), "Write lam=0.05, say.")
-        found[name] = _value(text)
-    return found
-
-
-def _value(text: str) -> object:
-    """A number, yes or no, several of them joined by +, or a word."""
-    words: dict[str, object] = {"yes": True, "no": False, "true": True, "false": False}
-    if text.lower() in words:
-        return words[text.lower()]
-    kinds: tuple[Callable[[str], object], ...] = (int, float)
-    for kind in kinds:
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    if "+" in text:
-        return tuple(_value(part) for part in text.split("+") if part)
-    return text

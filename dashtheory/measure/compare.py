@@ -20,7 +20,7 @@ from dashtheory.measure.gap import canary_gap, canary_mask
 from dashtheory.measure.spectrum import weight_spectra
 from dashtheory.protocol import Examples, cross_entropy, evaluate, join
 from dashtheory.protocol.measures import gradient_norm, has_statistics, reestimated, weight_norm
-from dashtheory.shrink import RULES, Between, Learner, Rule, ShrinkReport, make_rule, targets
+from dashtheory.shrink import RULES, Between, Learner, Rule, ShrinkReport, read_rule, targets
 from dashtheory.shrink.rule import seeded_layers
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -192,7 +192,7 @@ def _applied(rule: AnyRule, replica: nn.Module, between: Between) -> tuple[nn.Mo
     """The network after the rule, and the rule's report if it gives one."""
     shapes = {name: value.shape for name, value in replica.named_parameters()}
     if isinstance(rule, str):
-        rule = _rule(rule)
+        rule = read_rule(rule)
     if isinstance(rule, Rule):
         learner = Learner(replica, _optimizer(replica))
         state = rule.start(learner)
@@ -213,20 +213,6 @@ def _applied(rule: AnyRule, replica: nn.Module, between: Between) -> tuple[nn.Mo
     if {name: value.shape for name, value in changed.named_parameters()} != shapes:
         fail("rule", "must keep the architecture", "other parameters after it", "Compare models of one kind.")
     return changed, report
-
-
-def _rule(spec: str) -> Rule:
-    """A rule as name:option=value:option=value."""
-    name, *parts = spec.split(":")
-    options: dict[str, object] = {}
-    words = {"yes": True, "no": False}
-    for part in parts:
-        option, _, text = part.partition("=")
-        try:
-            options[option] = words[text] if text in words else float(text)
-        except ValueError:
-            options[option] = text
-    return make_rule(name, **options)
 
 
 def _between(

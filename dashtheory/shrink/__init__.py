@@ -27,6 +27,7 @@ from dashtheory.shrink.rules import (
     make_rule,
     rule_options,
 )
+from dashtheory.shrink.spec import read_options, read_rule, split_spec
 
 __all__ = [
     "GRANULARITIES",
@@ -58,9 +59,12 @@ __all__ = [
     "dash_factors",
     "group_cosines",
     "make_rule",
+    "read_options",
+    "read_rule",
     "rule_options",
     "shrink_and_perturb_",
     "shrink_grid",
     "smoothed_descent",
+    "split_spec",
     "targets",
 ]

@@ -12,13 +12,12 @@ is not offered here; reset needs a second layer that is trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from dashtheory._check import choice, fail, integer, real
 from dashtheory.shrink import RULES as SHRINK_RULES
-from dashtheory.shrink import Rule
+from dashtheory.shrink import Rule, read_options, split_spec
 from dashtheory.shrink.dash import checked_alpha, checked_lam
 
 
@@ -127,24 +126,5 @@ def parse_rule(spec: str) -> TwoLayerRule:
 
     Raises: ValueError if there is no such rule or option, or a value does not fit.
     """
-    if not isinstance(spec, str):
-        fail("rule", "must be a name with options", repr(spec), "Write dash:lam=0.05, say.")
-    name, *parts = spec.split(":")
-    options: dict[str, object] = {}
-    for part in parts:
-        option, equals, text = part.partition("=")
-        if not equals or not option or not text or option in options:
-            fail(f"options of rule {name}", "must be name=value, each once", repr(part), "Write lam=0.05, say.")
-        options[option] = _value(text)
-    return make_rule(name, **options)
-
-
-def _value(text: str) -> object:
-    words: dict[str, object] = {"yes": True, "no": False}
-    kinds: tuple[Callable[[str], object], ...] = (int, float)
-    for kind in kinds:
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return words.get(text, text)
+    name, parts = split_spec(spec)
+    return make_rule(name, **read_options(f"rule {name}", parts))
