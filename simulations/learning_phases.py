@@ -93,11 +93,11 @@ def draw(table: pd.DataFrame, config: PhasesConfig) -> Figure:
     axes[2].axhline(0, color="#444444", linewidth=0.8)
     figure.subplots_adjust(left=0.055, right=0.988, top=0.79, bottom=0.185, wspace=0.25)
     claim = f"First the features, then the noise: {config.data_name}"
-    ours = config == PhasesConfig(data=config.data)
+    ours = config == PhasesConfig(data=config.data, data_name=config.data_name)
     title = claim if ours else f"Phases of a training, a setting of your own: {config.data_name}"
     foot = (
-        describe_band(table, "sd") + f"; grey line: where the true class of wrongly labelled samples shows best "
-        f"(epoch {turn}, mean over seeds); batch-norm statistics re-estimated"
+        describe_band(table, "sd") + f"; grey line: epoch {turn}, where wrongly labelled samples get "
+        "their true class most often; re-estimated batch norm"
     )
     add_heading(figure, title, describe_setting(config, stages=False), foot)
     return figure

@@ -65,7 +65,9 @@ def draw(table: pd.DataFrame, config: AblationConfig) -> Figure:
     )
     if len(_share_capped(table)):
         foot += f"; capped: stages that ended after {config.max_epochs} epochs"
-    ours = dataclasses.replace(config, rules=ABLATION) == AblationConfig(data=config.data)
+    ours = dataclasses.replace(config, rules=ABLATION) == AblationConfig(
+        data=config.data, data_name=config.data_name
+    )
     title = f"What repairs a warm start? Rules and controls on {config.data_name}"
     add_heading(figure, title + ("" if ours else ", a setting of your own"), describe_setting(config), foot)
     return figure
@@ -83,7 +85,7 @@ def _draw_steps(ax: Axes, table: pd.DataFrame, rules: Sequence[str]) -> None:
     ax.set_ylim(len(rules) - 0.4, -0.6)
     ax.set_yticks(list(places), [""] * len(rules))
     ax.tick_params(axis="y", length=0)
-    ax.set(xlabel=f"optimizer steps ({say_seeds(table)})", title="Training time after stage 1")
+    ax.set(xlabel=f"optimizer steps, {say_seeds(table)}", title="Training time after stage 1")
 
 
 def _share_capped(table: pd.DataFrame) -> pd.Series:

@@ -63,14 +63,14 @@ def draw(table: pd.DataFrame, config: ImagesConfig) -> Figure:
     rules = sort_rules(list(config.rules))
     if "cold" in rules and len(rules) > 1:
         draw_differences(axes[2], paired_differences(table, "test_accuracy", "cold"), rules, scale=100)
-        axes[2].set(xlabel="test accuracy minus cold's (points)", title="Last stage, paired by seed")
+        axes[2].set(xlabel="accuracy minus cold's (points)", title="Last stage, paired by seed")
         if table["seed"].nunique() > 1:
             foot += f"; right: dots are seeds, lines the 95% {PAIRED}"
     else:
         axes[2].set_visible(False)
-    for ax, (left, width) in zip(axes, ((0.055, 0.28), (0.392, 0.275), (0.82, 0.17)), strict=True):
+    for ax, (left, width) in zip(axes, ((0.055, 0.28), (0.392, 0.275), (0.825, 0.155)), strict=True):
         ax.set_position((left, 0.185, width, 0.605))
-    ours = config == ImagesConfig(data=config.data)
+    ours = config == ImagesConfig(data=config.data, data_name=config.data_name)
     title = f"Warm-starting on {config.data_name}" + ("" if ours else ", a setting of your own")
     add_heading(figure, title, describe_setting(config), foot + capped(table))
     return figure

@@ -2,8 +2,9 @@
 
     cifar10   CIFAR-10 shrunk to 8 x 8 pixels, 5 chunks of 400, a narrow ResNet: the smallest setting of pictures
               known to show the damage of warm-starting within minutes on a CPU
-    digits    scikit-learn's digits with a fifth of the training labels wrong (clean digits are too easy: errors of
-              one or two per cent leave no room for a difference)
+    digits    scikit-learn's digits with a fifth of the training labels wrong, 5 chunks of 280, an MLP (clean digits
+              are too easy: errors of one or two per cent leave no room for a difference). Batches of 70 leave no
+              short last batch, whose own batch-norm statistics would keep stages from converging
     text      CPython's help texts and a character transformer, the setting of `simulations/warm_start_text.py`
 
 "auto" is cifar10 where the pictures are at hand (`dashtheory.deep.data.cifar10_available`), else digits.
@@ -42,7 +43,16 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "size": 8,
         "label_noise": 0.0,
     },
-    "digits": {**_PICTURES, "num_chunks": 3, "chunk_size": 460, "test_size": 0, "size": 0, "label_noise": 0.2},
+    "digits": {
+        **_PICTURES,
+        "model": "mlp",
+        "chunk_size": 280,
+        "test_size": 0,
+        "size": 0,
+        "label_noise": 0.2,
+        "learning_rate": 0.02,
+        "batch_size": 70,
+    },
     TEXT: {
         "model": "transformer",
         "num_chunks": 4,
