@@ -2,7 +2,7 @@
 
     cifar10   CIFAR-10 shrunk to 8 x 8 pixels, 5 chunks of 400, a narrow ResNet: the smallest setting of pictures
               known to show the damage of warm-starting within minutes on a CPU
-    digits    scikit-learn's digits with a fifth of the training labels wrong, 5 chunks of 280, an MLP (clean digits
+    digits    scikit-learn's digits with a fifth of the training labels wrong, 5 chunks of 280, an MLP (clean ones
               are too easy: errors of one or two per cent leave no room for a difference). Batches of 70 leave no
               short last batch, whose own batch-norm statistics would keep stages from converging
     text      CPython's help texts and a character transformer, the setting of `simulations/warm_start_text.py`
