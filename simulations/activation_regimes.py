@@ -79,7 +79,8 @@ def draw(table: pd.DataFrame, config: RegimesConfig) -> Figure:
         f"patch networks, activation z^q / q up to z = 1 and linear above; {config.num_stages} chunks of "
         f"{shown.chunk_size} samples; differences of test accuracy after the last stage, in points",
         f"{say_seeds(table)}; dots: the 95% interval (Student's t, paired by seed) excludes 0; colours end at "
-        "± 15",
+        "± 15; "
+        f"rules with options: {', '.join(rule for rule in config.rules if ':' in rule) or 'none'}",
     )
     return figure
 

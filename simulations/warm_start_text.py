@@ -53,9 +53,10 @@ def draw(table: pd.DataFrame, config: TextConfig) -> Figure:
     axes[2].set_ylim(bottom=0)
     axes[1].legend(loc="upper left")
     characters = config.chunk_windows * config.context
+    linear = f", linear weights with sd {config.linear_std:g}" if config.linear_std else ""
     setting = (
         f"character transformer (width {config.width}, {config.num_layers} layers, embeddings started with sd "
-        f"{config.embedding_std:g}) on Python's help texts; "
+        f"{config.embedding_std:g}{linear}) on Python's help texts; "
         f"every stage adds {characters:,} characters and trains to a loss of {config.threshold:g} nat"
     )
     options = {

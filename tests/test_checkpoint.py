@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from dashtheory.protocol.checkpoint import Checkpoints
+from dashtheory.protocol.checkpoint import FORMAT, Checkpoints
 from dashtheory.shrink import Learner
 
 
@@ -129,6 +131,79 @@ def test_stage_and_metrics_must_fit(tmp_path: Path) -> None:
     made = Checkpoints(tmp_path / "new", {})
     with pytest.raises(ValueError, match="stage must be an integer >= 1, got 0"):
         made.save(0, learner(), [])
-    with pytest.raises(ValueError, match="finished must hold the metrics of 2 stages, got 1"):
-        made.save(2, learner(), [{}])
+    for count in (1, 3):
+        with pytest.raises(ValueError, match=f"finished must hold the metrics of 2 stages, got {count}"):
+            made.save(2, learner(), [{}] * count)
     assert not (tmp_path / "new").exists()
+
+
+def rewritten(path: Path, body: bytes, **changes: object) -> None:
+    """Put another body and head into a checkpoint, with the length and hash that fit."""
+    head = json.loads(path.read_bytes().partition(b"\n")[0])
+    whole = {"length": len(body), "sha256": hashlib.sha256(body).hexdigest(), **changes}
+    path.write_bytes(json.dumps({**head, **whole}).encode() + b"\n" + body)
+
+
+class Armed:
+    """Pickled, it makes a file where it is read."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.mark,)
+
+
+def test_a_foreign_checkpoint_cannot_run_code(tmp_path: Path) -> None:
+    made = Checkpoints(tmp_path, {})
+    made.save(1, learner(), [{}])
+    torch.save({"model": {}, "optimizer": {}, "rule": Armed(tmp_path / "mark")}, tmp_path / "body")
+    rewritten(made.path(1), (tmp_path / "body").read_bytes())
+    with pytest.raises(pickle.UnpicklingError):
+        made.load(1)
+    assert not (tmp_path / "mark").exists()
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    made = Checkpoints(tmp_path, {})
+    made.save(1, learner(), [{}])
+    body = made.path(1).read_bytes().partition(b"\n")[2]
+    rewritten(made.path(1), body)
+    assert made.load(1).stage == 1
+    rewritten(made.path(1), body, format=FORMAT + "0")
+    with pytest.raises(ValueError, match=f"must be a file of '{FORMAT}'"):
+        made.load(1)
+
+
+def test_a_write_that_breaks_off_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, mine = Checkpoints(tmp_path, {}), learner()
+    made.save(1, mine, [{"m": 1.0}])
+    written = Path.write_bytes
+
+    def half(path: Path, data: bytes) -> int:
+        written(path, data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", half)
+        with pytest.raises(OSError, match="No space left"):
+            made.save(1, mine, [{"m": 2.0}])
+    assert made.load(1).finished == ({"m": 1.0},)
+    assert [path.name for path in tmp_path.iterdir()] == ["stage-0001.checkpoint"]
+
+
+def test_the_order_of_an_identity_does_not_matter(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "there"
+    Checkpoints(folder, {"seed": 0, "rule": "dash"}).save(1, learner(), [{}])
+    assert Checkpoints(folder, {"rule": "dash", "seed": 0}).load(1).stage == 1
+
+
+def test_only_checkpoints_count_as_stages_and_any_number_of_them(tmp_path: Path) -> None:
+    made = Checkpoints(tmp_path, {})
+    for stage in (9, 10000, 9999):
+        made.path(stage).touch()
+    for name in ("stage-0004.checkpoint.old", ".stage-0005-x.checkpoint", "stage-6.checkpoint", "stage-x"):
+        (tmp_path / name).touch()
+    assert made.stages() == [9, 9999, 10000]

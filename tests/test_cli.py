@@ -9,11 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
+from matplotlib.text import Text
 
 from dashtheory import cli
-from dashtheory.deep.run import RunConfig, parse_rule
-from dashtheory.record import load_table
+from dashtheory.deep.run import RunConfig, parse_rule, run_rule
+from dashtheory.record import load_table, make_table, stage_rows
 from dashtheory.shrink import RULES, make_rule
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +27,21 @@ TOY = [
 
 def run(out: Path, *options: str) -> int:
     return cli.main(["run", *TOY, "--out", str(out), *options])
+
+
+def config_of_toy(rule: str) -> RunConfig:
+    """The configuration that TOY is."""
+    return RunConfig(
+        model="mlp",
+        model_options=("widths=16+16",),
+        num_chunks=3,
+        chunk_size=40,
+        test_size=100,
+        batch_size=16,
+        max_epochs=12,
+        learning_rate=0.1,
+        rules=(rule,),
+    )
 
 
 def test_every_rule_runs_from_the_command_line(tmp_path: Path) -> None:
@@ -45,23 +62,11 @@ def test_every_rule_runs_from_the_command_line(tmp_path: Path) -> None:
 
 
 def test_the_table_is_the_one_that_python_gives(tmp_path: Path) -> None:
-    from dashtheory.deep.run import run_rule
-
     assert run(tmp_path, "--rules", "dash") == 0
     table, _ = load_table(tmp_path / "run.csv")
-    config = RunConfig(
-        model="mlp",
-        model_options=("widths=16+16",),
-        num_chunks=3,
-        chunk_size=40,
-        test_size=100,
-        batch_size=16,
-        max_epochs=12,
-        learning_rate=0.1,
-        rules=("dash",),
-    )
-    mine = run_rule(config, "dash", 0, "run", lambda share, text: None)
-    assert mine["value"].tolist() == table["value"].tolist()
+    mine = run_rule(config_of_toy("dash"), "dash", 0, "run", lambda share, text: None)
+    for column in ("experiment", "rule", "seed", "stage", "metric", "value"):
+        assert mine[column].tolist() == table[column].tolist(), column
 
 
 def test_a_killed_call_goes_on_within_a_run(tmp_path: Path) -> None:
@@ -97,10 +102,74 @@ def test_a_killed_call_goes_on_within_a_run(tmp_path: Path) -> None:
     assert not (out / ".partial").exists()
 
 
+def test_a_second_call_while_one_runs_is_refused_and_spoils_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same command again, while the first call has finished a stage and goes on."""
+    options = [*TOY, "--rules", "warm", "--jobs", "1", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "dashtheory.cli", "run", *options]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob(".partial/run/*/checkpoints/warm-seed0/stage-*.checkpoint")):
+            assert time.monotonic() < deadline, "no stage ended"
+            assert process.poll() is None, "the call ended before there could be a second one"
+            time.sleep(0.002)
+        process.send_signal(signal.SIGSTOP)  # so that it cannot end before the second call looks
+        try:
+            assert cli.main(["run", *options]) == 2
+            assert cli.main(["run", *options, "--fresh", "--momentum", "0.5"]) == 2
+        finally:
+            process.send_signal(signal.SIGCONT)
+        told = process.communicate()[1]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert all("--out must be used by one call at a time" in line for line in lines)
+    assert told.count("Traceback") == process.returncode == 0
+    table, _ = load_table(tmp_path / "run.csv")
+    alone = run_rule(config_of_toy("warm"), "warm", 0, "run", lambda share, text: None)
+    assert alone["value"].tolist() == table["value"].tolist()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.csv", "run.json", "run.png", "run.svg"]
+
+
+def test_jobs_have_names_of_their_own() -> None:
+    rules = ("dash", "dash:lam=0.05", "dash:lam=0.05:alpha=1", "cold:weight_decay=tuned")
+    jobs = cli.plan(RunConfig(rules=rules), range(3))
+    assert {(job.arguments["rule"], job.arguments["seed"]) for job in jobs} == {
+        (rule, seed) for rule in rules for seed in range(3)
+    }
+    assert len({job.name for job in jobs}) == len(jobs) == 12
+    assert not any(set("/:") & set(job.name) for job in jobs)
+
+
+def test_the_figure_shows_what_the_table_holds() -> None:
+    metrics = {"test_accuracy": 0.5, "steps": 70.0, "weight_norm": 3.0, "epochs": 9.0}
+    table = make_table(
+        row
+        for seed in range(2)
+        for stage in (1, 2, 3)
+        for row in stage_rows(
+            level="deep",
+            experiment="run",
+            rule="dash",
+            seed=seed,
+            stage=stage,
+            metrics={**{name: stage * value for name, value in metrics.items()}, "converged": float(stage < 3)},
+        )
+    )
+    figure = cli.draw(table, RunConfig(rules=("dash",), max_epochs=17))
+    heights = [list(ax.lines[0].get_ydata()) for ax in figure.axes]  # type: ignore[arg-type]
+    assert heights == [[50, 100, 150], [70, 140, 210], [3, 6, 9]]
+    words = " ".join(text.get_text() for text in figure.findobj(Text))
+    assert "2 stages ended at the cap of 17 epochs" in words
+    assert "scikit-learn's digits" in words
+    plt.close(figure)
+
+
 def test_rules_are_read_with_their_options() -> None:
     assert parse_rule("dash:lam=0.05:alpha=1") == make_rule("dash", lam=0.05, alpha=1)
     assert parse_rule("sp:optimizer=renewed") == make_rule("sp", optimizer="renewed")
-    assert parse_rule("dash:training=yes") == make_rule("dash", training=True)
+    for yes in ("yes", "Yes", "TRUE"):
+        assert parse_rule(f"dash:training={yes}") == make_rule("dash", training=True)
 
 
 BAD = [
@@ -114,6 +183,7 @@ BAD = [
     (["--model-options", "height=3"], "model_options of model mlp must be among"),
     (["--data", "foo"], "name must be one of digits"),
     (["--chunk-size", "33"], "batch_size must leave no last batch of one picture"),
+    (["--chunk-size", "11"], "batch_size must leave no last batch of one picture"),  # the third stage alone: 33
     (["--chunk-size", "20000"], "chunk_size must leave"),
     (["--balanced", "perhaps"], "must be yes or no, got 'perhaps'"),
     (["--optimizer", "foo"], "optimizer must be one of sgd"),

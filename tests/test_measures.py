@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dashtheory.protocol import Examples, cross_entropy, evaluate
+from dashtheory.protocol import Examples, cross_entropy, evaluate, join
 from dashtheory.protocol.measures import (
     Measures,
     alignment,
@@ -81,6 +81,83 @@ def test_which_numbers_are_taken() -> None:
     assert not has_statistics(plain)
     assert set(Measures().at_end(plain, CHUNKS, TEST)) == {"weight_norm"}
     assert set(Measures().at_start(plain, CHUNKS)) == {"old_accuracy_epoch0", "weight_norm_at_start"}
+    untracked = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16, track_running_stats=False), nn.Linear(16, 2))
+    assert not has_statistics(untracked)
+    assert set(Measures().at_end(untracked, CHUNKS, TEST)) == {"weight_norm"}
+
+
+def own_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    return cross_entropy(logits, labels) + logits.square().mean()
+
+
+def test_each_number_is_of_its_own_examples_and_loss() -> None:
+    model = net(6)
+    old, new, everything = join(CHUNKS[:2]), CHUNKS[2], join(CHUNKS)
+    again = reestimated(model, everything.inputs)
+    assert ALL.at_start(model, CHUNKS, own_loss) == {
+        "old_accuracy_epoch0": evaluate(model, old).accuracy,
+        "old_accuracy_reestimated_epoch0": evaluate(again, old).accuracy,
+        "alignment_epoch0": alignment(model, everything, loss_fn=own_loss),
+        "weight_norm_at_start": weight_norm(model),
+        "gradient_norm_old": gradient_norm(model, old, loss_fn=own_loss),
+        "gradient_norm_new": gradient_norm(model, new, loss_fn=own_loss),
+        "gradient_norm_all": gradient_norm(model, everything, loss_fn=own_loss),
+    }
+    assert ALL.at_end(model, CHUNKS, TEST, own_loss) == {
+        "weight_norm": weight_norm(model),
+        "test_accuracy_reestimated": evaluate(again, TEST).accuracy,
+    }
+    followed = ALL.after_epoch(model, CHUNKS, 2, own_loss)
+    assert followed["alignment_epoch2"] == alignment(model, everything, loss_fn=own_loss)
+    # The case tells all these apart: other examples, statistics or losses give other numbers.
+    others = [
+        [evaluate(model, part).accuracy for part in (old, join(CHUNKS[1:]), everything, TEST)],
+        [evaluate(reestimated(model, part.inputs), old).accuracy for part in (everything, old)],
+        [evaluate(which, TEST).accuracy for which in (again, model, reestimated(model, new.inputs))],
+        [gradient_norm(model, part, loss_fn=loss) for part in (old, new, everything) for loss in LOSSES],
+        [alignment(model, part, loss_fn=loss) for part in (everything, new) for loss in LOSSES],
+    ]
+    assert all(len(set(values)) == len(values) for values in others)
+
+
+LOSSES = (own_loss, cross_entropy)
+
+
+class Drawing(nn.Linear):
+    """Draws from torch's global stream in evaluation mode too."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs) + torch.rand(())
+
+
+def test_a_model_that_draws_while_it_is_measured_leaves_the_stream_alone() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), Drawing(16, 2))
+    state = torch.get_rng_state()
+    reestimated(model, CHUNKS[0].inputs)
+    assert torch.equal(torch.get_rng_state(), state)
+    alignment(model, CHUNKS[0])
+    assert torch.equal(torch.get_rng_state(), state)
+    gradient_norm(model, CHUNKS[0])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_one_input_alone_has_statistics_where_it_has_a_variance() -> None:
+    model, one = net(), CHUNKS[0].inputs[:1]
+    hidden = model.get_submodule("0")(one).detach()
+    mean = reestimated(model, one).get_buffer("1.running_mean")
+    assert torch.allclose(mean, hidden.mean(dim=(0, 2, 3)), atol=1e-6)  # float32 means of four numbers
+
+
+def test_gradients_that_a_model_has_do_not_count() -> None:
+    model = net()
+    norm = gradient_norm(model, CHUNKS[0])
+    cross_entropy(model(CHUNKS[1].inputs), CHUNKS[1].targets).backward()
+    before = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    assert gradient_norm(model, CHUNKS[0]) > 0
+    model.load_state_dict(net().state_dict())
+    assert gradient_norm(model, CHUNKS[0]) == norm
+    after = [p.grad for p in model.parameters() if p.grad is not None]
+    assert all(map(torch.equal, before, after))
 
 
 def test_reestimated_statistics_are_the_mean_over_batches() -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from dashtheory.plot import draw_differences, style
+from dashtheory.plot import draw_differences, rule_style, style
 from dashtheory.record import make_table, paired_differences, stage_rows
 
 
@@ -75,6 +75,11 @@ def test_one_seed_has_no_interval() -> None:
     assert math.isnan(found["high"])
 
 
+def test_a_seed_without_a_difference_is_not_positive() -> None:
+    found = paired_differences(table({"cold": [0.5, 0.5, 0.5], "warm": [0.5, 0.75, 0.25]}), "accuracy", "cold")
+    assert found["positive"].tolist() == [1]
+
+
 def test_what_cannot_be_paired_is_refused() -> None:
     made = table({"cold": [0.1, 0.2], "warm": [0.3]})
     with pytest.raises(ValueError, match="table must have accuracy for every rule and seed"):
@@ -91,7 +96,7 @@ def test_every_rule_has_a_row_with_its_mean_interval_and_seeds() -> None:
     made = table({"cold": [0.1, 0.2, 0.3], "warm": [0.3, 0.5, 0.4]})
     found = paired_differences(made, "accuracy", "cold")
     with style():
-        figure, ax = plt.subplots()
+        _, ax = plt.subplots()
         draw_differences(ax, found, ["cold", "warm"], scale=100)
         assert [label.get_text() for label in ax.get_yticklabels()] == ["cold", "warm"]
         assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first rule on top
@@ -101,4 +106,31 @@ def test_every_rule_has_a_row_with_its_mean_interval_and_seeds() -> None:
         assert np.asarray(points[(mean,)]).tolist() == [1]
         segment = ax.collections[0].get_segments()[0]  # type: ignore[attr-defined]
         assert segment[:, 0].tolist() == pytest.approx([100 * found["low"][0], 100 * found["high"][0]])
-        plt.close(figure)
+        rows = np.asarray(points[20.0, 30.0, 10.0]).tolist()
+        assert rows == pytest.approx([1.24] * 3)  # below their row, apart from the next
+        assert np.asarray(points[0,]).tolist() == [0]  # the reference: no difference, a mark at zero
+        assert np.asarray(points[0, 0]).tolist() == [0, 1]  # the line at zero, over the whole height
+        assert segment[:, 1].tolist() == [1, 1]
+        colors = {line.get_color() for line in ax.lines if line.get_xdata()[0] in (20.0, mean)}  # type: ignore[index]
+        assert colors <= {rule_style("warm").color}
+        (mark,) = [
+            line
+            for line in draw_differences(plt.figure().gca(), found, ["warm", "cold"]).lines
+            if line.get_marker() == "|"
+        ]
+        assert (np.asarray(mark.get_xdata()).tolist(), np.asarray(mark.get_ydata()).tolist()) == ([0], [1])
+        draw_differences(ax, found, ["warm"], names=False)
+        assert [label.get_text() for label in ax.get_yticklabels()] == [""]
+        plt.close("all")
+
+
+def test_gaps_and_mixtures_of_experiments_are_refused() -> None:
+    made = table({"cold": [0.1, 0.2], "warm": [0.3, 0.4]})
+    shorter = made[(made["rule"] != "warm") | (made["stage"] < 2)]
+    with pytest.raises(ValueError, match="table must have accuracy for every rule and seed"):
+        paired_differences(shorter, "accuracy", "cold")
+    twice = pd.concat([made, made.assign(experiment="y")])
+    with pytest.raises(ValueError, match="table must have one accuracy per rule and seed, got several"):
+        paired_differences(twice, "accuracy", "cold")
+    with pytest.raises(ValueError, match="confidence must be below 1"):
+        paired_differences(made, "accuracy", "cold", confidence=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import dashtheory.protocol.run as module
 from dashtheory.protocol import (
     Examples,
+    Measures,
     Scores,
     StageResult,
     Stream,
@@ -27,11 +30,13 @@ from dashtheory.protocol import (
     run_stages,
     train,
 )
+from dashtheory.protocol.measures import alignment, gradient_norm
 from dashtheory.seeds import torch_stream
 from dashtheory.shrink import (
     RULES,
     Cold,
     Dash,
+    L2Init,
     Learner,
     Rule,
     ShrinkPerturb,
@@ -455,3 +460,51 @@ def test_a_batch_counts_once_in_the_running_statistics_however_often_the_optimiz
     once, twice = statistics(torch.optim.SGD), statistics(Twice)
     assert int(once[2]) == 6
     assert all(map(torch.equal, once, twice))
+
+
+# ----------------------------------------------------------------------------------------- what is measured beside
+
+
+def test_measures_are_of_the_task_s_own_loss() -> None:
+    measures, config = Measures(gradients=True, alignment=1), TrainConfig(batch_size=7, max_epochs=1)
+    rule, init = Warm(), torch_stream(0, "init", 1)
+    first = next(iter(run_stages(PLACES, rule, PLACES_TASK, config, seed=0, measures=measures)))
+    model, chunk = PerPlace(init), PLACES.chunks[0]
+    assert first.measured["gradient_norm_all"] == gradient_norm(model, chunk, loss_fn=own_loss)
+    assert first.measured["gradient_norm_all"] != gradient_norm(model, chunk)
+    for epoch, net in ((0, model), (1, first.learner.model)):  # one epoch: after it the stage has ended
+        assert first.measured[f"alignment_epoch{epoch}"] == alignment(net, chunk, loss_fn=own_loss)
+        assert first.measured[f"alignment_epoch{epoch}"] != alignment(net, chunk)
+
+
+def test_seconds_are_those_of_the_rule_and_of_the_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock that only the parts move: rule 10, measures 1000, each epoch 1, evaluation 100,000."""
+    now = [0.0]
+
+    def takes(seconds: float, function: Any) -> Any:
+        def slower(*args: Any, **options: Any) -> Any:
+            now[0] += seconds
+            return function(*args, **options)
+
+        return slower
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(Dash, "apply", takes(10.0, Dash.apply))
+    monkeypatch.setattr(Measures, "at_start", takes(1000.0, Measures.at_start))
+    monkeypatch.setattr(Measures, "at_end", takes(1000.0, Measures.at_end))
+    monkeypatch.setattr(module, "evaluate", takes(1e5, evaluate))
+    results = run(Dash(), measures=Measures(seconds=True), on_epoch=takes(1.0, lambda *_: None))
+    assert [r.measured["rule_seconds"] for r in results] == [0.0, 10.0, 10.0]
+    assert [r.measured["train_seconds"] for r in results] == [r.training.epochs for r in results]
+
+
+def test_a_rule_s_penalty_is_in_every_stage() -> None:
+    def weights(rule: Rule) -> list[list[bytes]]:
+        return [bits(result.learner.model) for result in run_stages(STREAM, rule, TASK, CONFIG, seed=0)]
+
+    assert weights(L2Init(l2=0.0)) == weights(Warm())
+    start = TASK.fresh(torch_stream(0, "init", 1)).model.get_parameter("0.weight").detach()
+    far = run(Warm())[-1].learner.model.get_parameter("0.weight").detach() - start
+    for result in run_stages(STREAM, L2Init(l2=1.0, form="textbook"), TASK, CONFIG, seed=0):
+        near = result.learner.model.get_parameter("0.weight").detach() - start
+        assert 3 * float(near.norm()) < float(far.norm()), result.stage

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from dashtheory.record import load_table, split_settings, summarize
+from dashtheory.record import load_table, paired_differences, split_settings, summarize
 from dashtheory.shrink import ShrinkReport
 
 ROOT = Path(__file__).parents[1]
@@ -103,6 +103,19 @@ def test_the_second_example_runs_in_a_training_loop(capsys: pytest.CaptureFixtur
     exec(EXAMPLES[1], names)
     assert isinstance(names["report"], ShrinkReport)
     assert len(capsys.readouterr().out.split()) == 2
+
+
+def test_the_third_example_compares_a_model_before_and_after(capsys: pytest.CaptureFixture[str]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(8, 3, generator=generator)
+    y = torch.tensor([0, 1] * 4)
+    model = nn.Linear(3, 2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    names = {"model": model, "x_old": x[:4], "y_old": y[:4], "x_new": x[4:], "y_new": y[4:]}
+    exec(EXAMPLES[2], names)
+    assert {"before", "after", "change"} <= set(names["table"].columns)  # type: ignore[attr-defined]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert "old_loss" in capsys.readouterr().out
 
 
 def test_files_and_targets_that_the_readme_names_exist() -> None:
@@ -246,3 +259,156 @@ def shrink_sentence() -> str:
 
 def test_the_cost_of_dash_is_the_committed_one() -> None:
     assert shrink_sentence() in " ".join(README.split())
+
+
+def difference(table: pd.DataFrame, rule: str, reference: str) -> str:
+    """Paired difference of test accuracy in points at the last stage, with its 95% interval."""
+    if rule == reference:
+        return ""
+    row = paired_differences(table, "test_accuracy", reference).set_index("rule").loc[rule]
+    mean, low, high = (f"{100 * row[name]:+.1f}".replace("-", "−") for name in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
+
+
+def ablation_rows() -> list[str]:
+    """A row per rule on CIFAR-10 (JPEG): accuracy, differences to cold and DASH, steps after stage 1."""
+    table, _ = load_table(ROOT / "figures" / "cifar10" / "rule_ablation.csv")
+    rows = table[(table["metric"] == "steps") & (table["stage"] > 1)]
+    steps = rows.groupby(["rule", "seed"])["value"].sum().groupby("rule").mean()
+    names = (
+        ("cold", "cold"),
+        ("cold:learning_rate=tuned", "cold, learning rate tuned"),
+        ("cold:weight_decay=tuned", "cold, weight decay tuned"),
+        ("cold_shrunk", "cold from weights × 0.45"),
+        ("warm", "warm"),
+        ("sp", "S&P"),
+        ("dash", "DASH"),
+        ("dash:lam=0.05", "DASH, λ = 0.05"),
+        ("uniform", "uniform shrink by DASH's mean"),
+        ("permuted", "DASH's factors permuted"),
+        ("threshold", "threshold (DASH reversed)"),
+    )
+    return [
+        f"| {label} | {last_stage(table, rule, 'test_accuracy', 1, 100.0)} | {difference(table, rule, 'cold')} | "
+        f"{difference(table, rule, 'dash')} | {steps[rule]:,.0f} |".replace("|  |", "| |")
+        for rule, label in names
+    ]
+
+
+def test_every_number_about_the_controls_is_the_committed_one() -> None:
+    for row in ablation_rows():
+        assert row in README, row
+
+
+def two_layer_rows() -> list[str]:
+    """A row per rule: accuracy and memorised noise in two regimes of level 2."""
+    tables = [load_table(ROOT / "figures" / f"{name}two_layer_dynamics.csv")[0] for name in ("", "mlp_small/")]
+    tables = [table[table["experiment"] == "two_layer_dynamics"] for table in tables]
+    names = (
+        ("cold", "cold"),
+        ("warm", "warm"),
+        ("sp", "S&P"),
+        ("dash", "DASH"),
+        ("uniform", "uniform"),
+        ("permuted", "permuted"),
+        ("ideal", "ideal (oracle)"),
+        ("ridge", "ridge on the same samples"),
+    )
+    rows = []
+    for rule, label in names:
+        cells = []
+        for table, decimals in zip(tables, (1, 2), strict=True):
+            cells.append(last_stage(table, rule, "test_accuracy", 1, 100.0))
+            cells.append("" if rule == "ridge" else last_stage(table, rule, "noise_norm", decimals))
+        rows.append(f"| {label} | {' | '.join(cells)} |".replace("|  |", "| |"))
+    return rows
+
+
+def alpha_lambda_sentence() -> str:
+    """How far DASH is from a uniform shrink by its own mean, over the map."""
+    points = split_settings(load_table(ROOT / "figures" / "alpha_lambda_map.csv")[0])
+    rows = points[points["rule"].isin(["dash", "uniform"]) & (points["metric"] == "test_accuracy")]
+    mean = rows.groupby(["regime", "alpha", "lam", "rule"])["value"].mean().unstack("rule")
+    apart = 100 * (mean["dash"] - mean["uniform"])
+    low, high = (f"{value:+.1f}".replace("-", "−") for value in (apart.min(), apart.max()))
+    return (
+        f"over {len(apart)} settings of α and λ in both networks, DASH is {low} to {high} points from a uniform "
+        "shrink by its own mean factor"
+    )
+
+
+def regimes_sentence() -> str:
+    """Where DASH helps most and hurts most."""
+    points = split_settings(load_table(ROOT / "figures" / "activation_regimes.csv")[0])
+    rows = points[points["metric"] == "test_accuracy"]
+    mean = 100 * rows.groupby(["map", "q", "y", "rule"])["value"].mean().unstack("rule")
+    lost, gained = mean["warm"] - mean["cold"], mean["dash:lam=0.05"] - mean["warm"]
+    relu = lost.xs("init", level="map").xs(1.0, level="q")
+    least, most = (f"{value:+.1f}".replace("-", "−") for value in (relu.min(), relu.max()))
+    order = gained.sort_values()
+    worst, best = order.index.get_level_values("q")[[0, -1]]
+    guess = mean["dash:lam=0.05"][order.index].iloc[0]
+    return (
+        f"with the ReLU (q = 1) warm-starting moves accuracy by {least} to {most} points over four scales of "
+        f"the initialisation; DASH's largest gain over warm is {order.iloc[-1]:.1f} points (q = {best:g}), its "
+        f"largest loss {-order.iloc[0]:.0f} points (q = {worst:g}), to {guess:.0f}% (guessing): there it fits "
+        "its samples by their noise alone"
+    )
+
+
+def test_every_number_about_two_layer_networks_is_the_committed_one() -> None:
+    text = " ".join(README.split())
+    for row in two_layer_rows():
+        assert row in README, row
+    for sentence in (alpha_lambda_sentence(), regimes_sentence()):
+        assert sentence in text, sentence
+
+
+def phases_sentence() -> str:
+    """When right and wrong labels are learned."""
+    points = split_settings(load_table(ROOT / "figures" / "learning_phases.csv")[0])
+    wide = 100 * points.groupby(["epoch", "metric"])["value"].mean().unstack("metric")
+    turn = int(wide["true_class"].to_numpy().argmax())
+    at, end = wide.iloc[turn], wide.iloc[-1]
+    return (
+        f"after {turn} epochs {at['right_accuracy']:.0f}% of the right labels are fitted and "
+        f"{at['wrong_accuracy']:.0f}% of the wrong ones, and the network gives {at['true_class']:.0f}% of the "
+        f"wrongly labelled samples their true class; by epoch {len(wide) - 1} it has memorised "
+        f"{end['wrong_accuracy']:.0f}% of the wrong labels, and its test accuracy has fallen from "
+        f"{wide['test_accuracy'].max():.1f}% to {end['test_accuracy']:.1f}%"
+    )
+
+
+def pretraining_sentence() -> str:
+    """What pretraining costs in the end."""
+    points = split_settings(load_table(ROOT / "figures" / "pretraining_epochs.csv")[0])
+    rows = points[points["metric"] == "test_accuracy"]
+    mean = 100 * rows.groupby(["rule", "epochs"])["value"].mean()
+    warm, dash = mean["warm"], mean["dash"]
+    best, last = warm.idxmax(), warm.index[-1]
+    return (
+        f"from {warm[0.0]:.1f}% without pretraining over {warm[best]:.1f}% after {best:.0f} epochs on half of the "
+        f"data to {warm[last]:.1f}% after {last:.0f}; with DASH in between it ends at {dash[last]:.1f}%"
+    )
+
+
+def digits_sentence() -> str:
+    """Differences to cold on digits with wrong labels."""
+    table, _ = load_table(ROOT / "figures" / "warm_start_images.csv")
+    found = {rule: difference(table, rule, "cold") for rule in ("warm", "sp", "dash", "uniform")}
+    return (
+        f"warm is {found['warm']} points from cold (95% interval), S&P {found['sp']}, DASH {found['dash']} and "
+        f"uniform {found['uniform']}"
+    )
+
+
+def test_every_number_about_pictures_and_pretraining_is_the_committed_one() -> None:
+    text = " ".join(README.split())
+    for sentence in (phases_sentence(), pretraining_sentence(), digits_sentence()):
+        assert sentence in text, sentence
+
+
+def test_the_start_of_gpt_2_is_the_committed_one() -> None:
+    table, _ = load_table(ROOT / "figures" / "linear_std_0.02" / "warm_start_text.csv")
+    for row in text_rows(table):
+        assert row in README, row

@@ -19,6 +19,7 @@ from dashtheory.deep.source import TEXT
 from dashtheory.deep.spec import parse_rule
 from dashtheory.parallel import Report
 from dashtheory.protocol import (
+    Scores,
     Stream,
     Task,
     between_stages,
@@ -99,26 +100,33 @@ def _pretrained(
 ) -> Iterator[tuple[int, Learner, dict[str, float]]]:
     """The network after each number of epochs on the first chunk, and its scores."""
     learner = task.fresh(torch_stream(seed, "init", 1))
-    order, done = torch_stream(seed, "order", 1), 0
-    for epochs in config.epochs:
-        metrics = {}
-        if epochs:
-            more = replace(config.training(), criterion="loss", threshold=0.0, max_epochs=epochs - done)
-            with global_stream(torch_stream(seed, "layers", 1, done), task.device):
-                last = train(learner, stream.chunks[0], more, order, loss_fn=task.loss_fn).last_epoch
-            metrics = {"half_accuracy": last.accuracy, "half_loss": last.loss}
-            done = epochs
-        test = evaluate(learner.model, stream.test, loss_fn=task.loss_fn)
-        yield epochs, learner, {**metrics, "half_test_accuracy": test.accuracy}
+    kept: dict[int, tuple[Learner, dict[str, float]]] = {0: (_copy(learner), {})}
+
+    def on_epoch(epoch: int, scores: Scores) -> None:
+        if epoch in config.epochs:
+            kept[epoch] = _copy(learner), {"half_accuracy": scores.accuracy, "half_loss": scores.loss}
+
+    if config.epochs[-1]:
+        whole = replace(config.training(), criterion="loss", threshold=0.0, max_epochs=config.epochs[-1])
+        with global_stream(torch_stream(seed, "layers", 1), task.device):
+            order = torch_stream(seed, "order", 1)
+            train(learner, stream.chunks[0], whole, order, loss_fn=task.loss_fn, on_epoch=on_epoch)
+    for epochs, (copied, metrics) in kept.items():
+        test = evaluate(copied.model, stream.test, loss_fn=task.loss_fn)
+        yield epochs, copied, {**metrics, "half_test_accuracy": test.accuracy}
+
+
+def _copy(learner: Learner) -> Learner:
+    """A copy of model and optimizer that belong together."""
+    return Learner(*copy.deepcopy((learner.model, learner.optimizer)))
 
 
 def _finished(
     learner: Learner, rule: Rule, stream: Stream, task: Task, config: PretrainingConfig, seed: int
 ) -> dict[str, float]:
     """Scores of a copy of the learner after the rule and training on all chunks."""
-    model, optimizer = copy.deepcopy((learner.model, learner.optimizer))
     state = rule.start(task.fresh(torch_stream(seed, "init", 1)))
-    mine, _ = rule.apply(Learner(model, optimizer), between_stages(stream.chunks, task, seed, 2, state))
+    mine, _ = rule.apply(_copy(learner), between_stages(stream.chunks, task, seed, 2, state))
     with global_stream(torch_stream(seed, "layers", 2), task.device):
         training = train(
             mine,

@@ -6,6 +6,7 @@ learning rate) chosen too; on training data alone, for the test set must not hel
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from dashtheory._check import fail
@@ -64,7 +65,8 @@ def tune(
         try:
             with global_stream(layers, task.device):
                 train(learner, examples.to(task.device), config, order, loss_fn=task.loss_fn)
-            score = evaluate(learner.model, held_out.to(task.device), loss_fn=task.loss_fn).accuracy
+            found = evaluate(learner.model, held_out.to(task.device), loss_fn=task.loss_fn)
+            score = found.accuracy if math.isfinite(found.loss) else -1.0
         except ValueError as error:
             if "must stay finite" not in str(error):
                 raise

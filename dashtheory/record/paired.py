@@ -28,14 +28,20 @@ def paired_differences(
     Returns: columns rule, mean, low, high, n, positive (seeds in which the difference is above 0) and differences
         (tuple, in the order of the seeds), sorted by rule; with one seed low and high are NaN. The reference has
         no row.
-    Raises: ValueError if the metric or the reference is not in the table, or a rule lacks a seed.
+    Raises: ValueError if the metric or the reference is not in the table, a rule lacks a seed or the last stage,
+        or the table holds more than one experiment.
     """
     real("confidence", confidence, low=0, high=1, open_low=True, fix="0.95, say.")
+    if confidence == 1:
+        fail("confidence", "must be below 1", str(confidence), "0.95, say.")
     rows = table[table["metric"] == metric]
     if rows.empty:
         known = ", ".join(sorted(set(table["metric"])))
         fail("metric", f"must be one of {known}", repr(metric), "Choose a metric of the table.")
-    wide = rows[rows["stage"] == rows["stage"].max()].pivot_table(index="seed", columns="rule", values="value")
+    last = rows[rows["stage"] == rows["stage"].max()]
+    if last.duplicated(["rule", "seed"]).any():
+        fail("table", f"must have one {metric} per rule and seed", "several", "Choose one experiment.")
+    wide = last.pivot(index="seed", columns="rule", values="value").reindex(columns=sorted(set(rows["rule"])))
     if reference not in wide:
         fail("reference", f"must be one of {', '.join(wide)}", repr(reference), "Choose a rule of the table.")
     if wide.isna().any(axis=None):
