@@ -28,7 +28,16 @@ from dashtheory.twolayer.regimes import RegimesConfig, run_exponent
 
 NAME = "activation_regimes"
 HEIGHTS = {"init": "scale of initial weights", "threshold": "loss that ends a stage (nats)"}
-PAIRS = (("warm", "cold"), ("dash", "warm"), ("dash", "uniform"), ("dash", "sp"), ("ideal", "cold"))
+PAIRS = (
+    *(
+        ("warm", "cold"),
+        ("dash", "warm"),
+        ("dash", "uniform"),
+        ("dash", "permuted"),
+        ("dash", "sp"),
+        ("ideal", "cold"),
+    ),
+)
 """Differences that are mapped: rules by their first word."""
 
 
@@ -57,7 +66,7 @@ def draw(table: pd.DataFrame, config: RegimesConfig) -> Figure:
     rows = len(config.maps)
     rules = {rule.partition(":")[0]: rule for rule in config.rules}
     pairs = [(rules[one], rules[other]) for one, other in PAIRS if one in rules and other in rules]
-    figure, axes = plt.subplots(rows, len(pairs), figsize=(3.05 * len(pairs), 1.75 + 2.75 * rows), squeeze=False)
+    figure, axes = plt.subplots(rows, len(pairs), figsize=(2.75 * len(pairs), 1.75 + 2.75 * rows), squeeze=False)
     for which, line in zip(config.maps, axes, strict=True):
         here = points[points["map"] == which]
         for ax, (rule, reference) in zip(line, pairs, strict=True):

@@ -1,9 +1,9 @@
-"""DASH over alpha and lam in two-layer networks, beside a uniform shrink by its own mean factor (level 2).
+"""DASH over alpha and lam in two-layer networks, beside its controls (level 2).
 
-Does it matter which alpha and lam DASH has, and does its direction matter beside its size? Four maps: test
-accuracy, accuracy minus that of a uniform shrink by DASH's own mean factor (same alpha, lam and seeds), training
-time, and the share of weights at the floor lam. Cold, warm, S&P, ideal (an oracle) and a ridge classifier on the
-same samples are named below the first map.
+Does it matter which alpha and lam DASH has, and does its direction matter beside its size? Five maps: test
+accuracy, accuracy minus that of a uniform shrink by DASH's own mean factor and of DASH's factors at random neurons
+(same alpha, lam and seeds), training time, and the share of weights at the floor lam. Cold, warm, S&P, ideal (an
+oracle) and a ridge classifier on the same samples are named below the first map.
 
     python simulations/alpha_lambda_map.py [--quick] [--regimes cnn_a,mlp_small] [--alphas 0.3,1] ...
 """
@@ -46,24 +46,26 @@ def draw(table: pd.DataFrame, config: AlphaLambdaConfig) -> Figure:
     """A row of four maps per regime."""
     points = split_settings(table)
     rows = len(config.regimes)
-    figure, axes = plt.subplots(rows, 4, figsize=(14.2, 1.6 + 2.9 * rows), squeeze=False)
+    figure, axes = plt.subplots(rows, 5, figsize=(16.0, 1.6 + 2.9 * rows), squeeze=False)
     for regime, line in zip(config.regimes, axes, strict=True):
         here = points[points["regime"] == regime]
         dash = here[here["rule"] == "dash"]
         words = WORDS.get(regime, regime)
         draw_map(line[0], _grid(dash, "test_accuracy", 100), label="test accuracy (%)")
         _name_controls(line[0], here)
-        _draw_difference(line[1], differences(here))
-        draw_map(line[2], _grid(dash, "steps", 1), label="optimizer steps after stage 1")
-        draw_map(line[3], _grid(dash, "share_clamped", 100), label="entries at λ (%)", low=0, high=100)
-        for ax, title in zip(line, ("DASH", "DASH minus uniform", "training time", "at the floor"), strict=True):
+        _draw_difference(line[1], differences(here, "uniform"))
+        _draw_difference(line[2], differences(here, "permuted"))
+        draw_map(line[3], _grid(dash, "steps", 1), label="optimizer steps after stage 1")
+        draw_map(line[4], _grid(dash, "share_clamped", 100), label="entries at λ (%)", low=0, high=100)
+        titles = ("DASH", "minus uniform", "minus permuted", "training time", "at the floor")
+        for ax, title in zip(line, titles, strict=True):
             ax.set(xlabel="λ", ylabel="α", title=f"{words}: {title}")
-            ax.tick_params(labelsize=8)
+            ax.tick_params(labelsize=7)
     height = figure.get_figheight()
     figure.subplots_adjust(
-        left=0.045, right=0.965, top=1 - 0.95 / height, bottom=1.0 / height, wspace=0.45, hspace=0.62
+        left=0.045, right=0.965, top=1 - 0.95 / height, bottom=1.0 / height, wspace=0.6, hspace=0.62
     )
-    title = "DASH over α and λ, beside a uniform shrink by its own mean factor"
+    title = "DASH over α and λ, beside its mean factor for all and its factors at random neurons"
     title += "" if config == AlphaLambdaConfig() else ", a setting of your own"
     setting = config.setting(config.regimes[0])
     add_heading(
@@ -76,12 +78,12 @@ def draw(table: pd.DataFrame, config: AlphaLambdaConfig) -> Figure:
     return figure
 
 
-def differences(points: pd.DataFrame) -> pd.DataFrame:
-    """DASH minus uniform at each alpha and lam of one regime: columns alpha, lam, mean, low, high, in points."""
-    mapped = points[points["rule"].isin(["dash", "uniform"]) & (points["metric"] == "test_accuracy")]
+def differences(points: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """DASH minus a control at each alpha and lam of one regime: columns alpha, lam, mean, low, high, in points."""
+    mapped = points[points["rule"].isin(["dash", reference]) & (points["metric"] == "test_accuracy")]
     found = []
     for (alpha, lam), one in mapped.groupby(["alpha", "lam"]):
-        row = paired_differences(one, "test_accuracy", "uniform").iloc[0]
+        row = paired_differences(one, "test_accuracy", reference).iloc[0]
         found.append({"alpha": alpha, "lam": lam, **{name: 100 * row[name] for name in ("mean", "low", "high")}})
     return pd.DataFrame(found)
 

@@ -256,6 +256,7 @@ def test_dash_is_a_uniform_shrink_where_all_weights_are_at_the_floor(tmp_path: P
     # The same factors up to rounding; a few samples at the border may fall on either side.
     assert np.allclose(floor["test_accuracy", "dash"], floor["test_accuracy", "uniform"], atol=0.01)
     assert (clamped.xs(0.05, level="lam") <= clamped.xs(0.9, level="lam")).all()
+    assert np.allclose(floor["mean_scale", "dash"], floor["mean_scale", "permuted"])
     controls = points[points["lam"].isna()]
     assert set(controls["rule"]) == {"cold", "warm", "sp", "ideal", "ridge"}
 

@@ -44,10 +44,10 @@ RULE_STYLES = {
     "reset": RuleStyle("new classifier", "#332288", (0, (7, 1, 2, 1)), "p"),
     "l2_init": RuleStyle("L2-init", "#117733", (0, (6, 2, 2, 2)), "d"),
     "cold_shrunk": RuleStyle("cold, shrunk start", "#0B3C6F", (0, (10, 1.5)), "8"),
-    "dash_channels": RuleStyle("DASH by channel", "#44AA77", (0, (3, 1, 1, 1)), "1"),
-    "soft": RuleStyle("half of the noise (oracle)", "#555555", (0, (2, 1)), "2"),
-    "oracle": RuleStyle("neurons by share (oracle)", "#999933", (0, (4, 2, 1, 2)), "3"),
-    "ridge": RuleStyle("ridge (linear)", "#666666", (0, (1, 2)), "+"),
+    "dash_channels": RuleStyle("DASH by channel", "#44CC88", (0, (3, 1, 1, 1)), "1"),
+    "soft": RuleStyle("half of the noise (oracle)", "#888888", (0, (2, 1)), "2"),
+    "oracle": RuleStyle("neurons by share (oracle)", "#EE8844", (0, (4, 2, 1, 2)), "3"),
+    "ridge": RuleStyle("ridge (linear)", "#446666", (0, (1, 2)), "+"),
 }
 """Style of each rule, in the order in which legends list them."""
 

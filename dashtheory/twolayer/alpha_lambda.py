@@ -1,4 +1,4 @@
-"""DASH over alpha and lam beside a uniform shrink by its own mean: `simulations/alpha_lambda_map.py`."""
+"""DASH over alpha and lam beside its controls: `simulations/alpha_lambda_map.py`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dashtheory.twolayer.ceiling import ridge_ceiling
 from dashtheory.twolayer.config import PRESETS, TwoLayerConfig
 from dashtheory.twolayer.run import Replica, TwoLayerRun, run
 
-MAPPED = ("dash", "uniform")
+MAPPED = ("dash", "uniform", "permuted")
 """Rules that are run for every alpha and lam."""
 
 CONTROLS = ("cold", "warm", "sp", "ideal")
@@ -64,13 +64,13 @@ class AlphaLambdaConfig:
 def run_alpha_lambda(
     config: AlphaLambdaConfig, regime: str, seeds: Sequence[int], experiment: str, report: Report
 ) -> pd.DataFrame:
-    """Run DASH and the uniform shrink by its mean for every alpha and lam, and the controls, all at once.
+    """Run DASH, a uniform shrink by its mean, its factors permuted, for every alpha and lam; and the controls.
 
     Args:
         config: the grid. regime: one of its regimes. seeds: root seeds. experiment: name. report: of progress.
     Returns: tidy table at the last stage, one setting `experiment[regime=...,alpha=...,lam=...]` per point (the
         controls and the ridge classifier without alpha and lam): test_accuracy; steps, of all stages after the
-        first together; share_clamped and mean_scale, means over these stages, of DASH and uniform.
+        first together; share_clamped and mean_scale, means over these stages, of the first three.
     """
     setting = config.setting(regime)
     points = [(rule, alpha, lam) for rule in MAPPED for alpha in config.alphas for lam in config.lams]
