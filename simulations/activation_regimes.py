@@ -133,9 +133,8 @@ def _name_levels(ax: Axes, points: pd.DataFrame, rules: dict[str, str]) -> None:
 
 
 def _short(rule: str) -> str:
-    return {"uniform": "uniform"}.get(
-        rule.partition(":")[0], rule_style(rule.partition(":")[0]).label.split(" (")[0]
-    )
+    name = rule.partition(":")[0]
+    return name if name in ("uniform", "permuted") else rule_style(name).label.split(" (")[0]
 
 
 SCRIPT = Script(

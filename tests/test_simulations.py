@@ -358,3 +358,18 @@ def test_committed_figures_come_from_full_runs_of_the_default_setting() -> None:
         assert made.config(**config) == made.config()
         for suffix in (".png", ".svg"):
             assert (ROOT / "figures" / f"{path.stem}{suffix}").stat().st_size > 10_000
+
+
+def test_committed_figures_of_other_settings_say_what_they_are() -> None:
+    others = sorted((ROOT / "figures").glob("*/*.csv"))
+    assert len(others) >= 6
+    for path in others:
+        _, facts = load_table(path)
+        assert facts["quick"] is False
+        assert facts["experiment"] == path.stem
+        config: dict[str, object] = facts["config"]  # type: ignore[assignment]
+        if path.parent.name == "cifar10":
+            assert "CIFAR-10 (JPEG)" in str(config["data_name"])
+            assert "CIFAR-10 (JPEG)" in str(facts["data"])
+        for suffix in (".png", ".svg"):
+            assert path.with_suffix(suffix).stat().st_size > 10_000
