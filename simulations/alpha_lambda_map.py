@@ -27,7 +27,7 @@ from dashtheory.twolayer.alpha_lambda import RIDGE, AlphaLambdaConfig, run_alpha
 
 NAME = "alpha_lambda_map"
 WORDS = {"cnn_a": "patch network", "mlp_small": "MLP, small start", "mlp_he": "MLP, usual start"}
-SHORT = {"cold": "cold", "warm": "warm", "sp": "S&P", "ideal": "ideal", RIDGE: "ridge"}
+SHORT = {"cold": "cold", "warm": "warm", "sp": "S&P (0.3)", "ideal": "ideal", RIDGE: "ridge"}
 
 
 def plan(config: AlphaLambdaConfig, seeds: Sequence[int]) -> list[Job]:
@@ -60,7 +60,7 @@ def draw(table: pd.DataFrame, config: AlphaLambdaConfig) -> Figure:
         titles = ("DASH", "minus uniform", "minus permuted", "training time", "at the floor")
         for ax, title in zip(line, titles, strict=True):
             ax.set(xlabel="λ", ylabel="α", title=f"{words}: {title}")
-            ax.tick_params(labelsize=7)
+            ax.tick_params(labelsize=6.5)
     height = figure.get_figheight()
     figure.subplots_adjust(
         left=0.045, right=0.965, top=1 - 0.95 / height, bottom=1.0 / height, wspace=0.6, hspace=0.62

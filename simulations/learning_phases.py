@@ -1,8 +1,9 @@
 """A network first learns what samples share, then memorises each wrong label (level 3).
 
 Claim: on pictures with some wrong labels, the right labels are learned first, and most samples with a wrong label
-are given their TRUE class by then; their wrong labels are fitted last. The mean cosine of the weights with the
-negative gradient, which is what DASH looks at, is drawn for both kinds of labels.
+are given their TRUE class by then; their wrong labels are fitted last. On harder pictures (CIFAR-10) the phases
+overlap. The mean cosine of the weights with the negative gradient, which is what DASH looks at, is drawn for both
+kinds of labels.
 
     python simulations/learning_phases.py [--quick] [--data cifar10] [--label-noise 0.4] ...
 
@@ -92,7 +93,8 @@ def draw(table: pd.DataFrame, config: PhasesConfig) -> Figure:
     axes[1].set_ylim(bottom=0)
     axes[2].axhline(0, color="#444444", linewidth=0.8)
     figure.subplots_adjust(left=0.055, right=0.988, top=0.79, bottom=0.185, wspace=0.25)
-    claim = f"First the features, then the noise: {config.data_name}"
+    first = "First the features, then the noise" if config.data == "digits" else "Phases of a training"
+    claim = f"{first}: {config.data_name}"
     ours = config == PhasesConfig(data=config.data, data_name=config.data_name)
     title = claim if ours else f"Phases of a training, a setting of your own: {config.data_name}"
     foot = (

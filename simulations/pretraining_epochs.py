@@ -77,15 +77,22 @@ def draw(table: pd.DataFrame, config: PretrainingConfig) -> Figure:
         if config == PretrainingConfig()
         else f"Pretraining on half, a setting of your own: {config.data_name}"
     )
-    add_heading(figure, title, describe_setting(config), describe_band(table, "sd", bars=True))
+    add_heading(figure, title, _setting(config), describe_band(table, "sd", bars=True))
     return figure
+
+
+def _setting(config: PretrainingConfig) -> str:
+    """Words for the setting: only the second training goes to the criterion."""
+    words = describe_setting(config)
+    return words.replace("every stage trains to", "pretraining: t epochs; then training on everything to")
 
 
 def _draw_line(ax: Axes, points: pd.DataFrame, metric: str, rule: str, scale: float, *, shift: float) -> None:
     """Mean over seeds and sd bars against epochs; rules side by side by a few per cent of the axis."""
     rows = points[(points["metric"] == metric) & (points["rule"] == rule)]
     grouped = rows.groupby("epochs")["value"]
-    mean, sd, look = scale * grouped.mean(), scale * grouped.std().fillna(0.0), rule_style(rule)
+    mean, sd = scale * grouped.mean(), scale * grouped.std().fillna(0.0)
+    look = rule_style("" if metric == "half_loss" else rule)  # no rule has acted yet
     at = mean.index.to_numpy(dtype=float)
     at = at + 0.02 * shift * np.maximum(at, 2)
     ax.vlines(at, mean - sd, mean + sd, color=look.color, linewidth=1.4)

@@ -68,7 +68,7 @@ def draw(table: pd.DataFrame, config: AblationConfig) -> Figure:
     ours = dataclasses.replace(config, rules=ABLATION) == AblationConfig(
         data=config.data, data_name=config.data_name
     )
-    title = f"What repairs a warm start? Rules and controls on {config.data_name}"
+    title = f"Rules between stages and their controls: {config.data_name}"
     add_heading(figure, title + ("" if ours else ", a setting of your own"), describe_setting(config), foot)
     return figure
 

@@ -1,9 +1,8 @@
 """Warm-starting on real pictures, rule by rule and stage by stage (level 3).
 
-Claim: trained on growing data from one distribution, a warm-started network ends below one trained from scratch,
-and shrinking its weights between stages (S&P, DASH, or one factor for all: `uniform`) repairs it. How much of it
-shows, and whether shrinking does more than repair, depends on the data: the figure says what they are, and draws
-differences paired by seed.
+Does a network trained on growing data from one distribution end below one trained from scratch, and does shrinking
+its weights between stages (S&P, DASH, or one factor for all: `uniform`) repair it? It depends on the data: the
+figure says what they are, and draws differences paired by seed.
 
     python simulations/warm_start_images.py [--quick] [--data cifar10] [--rules cold,warm,sp,dash] ...
 

@@ -456,6 +456,10 @@ def test_a_network_s_options_reach_it() -> None:
         ({"model_options": ("height=3",)}, "model_options of model narrow_resnet must be among"),
         ({"rules": ("cold:weight_decay=tuned",), "decays": ()}, "decays and rates must offer a weight_decay"),
         ({"rates": (0.0,)}, "rates must be a number in"),
+        (
+            {"chunk_size": 103, "batch_size": 46, "rules": ("cold:weight_decay=tuned",)},
+            "batch_size must leave no last batch",
+        ),
         ({"decays": (-1.0,)}, "decays must be a number in"),
     ],
 )

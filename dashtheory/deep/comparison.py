@@ -1,7 +1,7 @@
 """Settings in which rules are compared on real data, by the name of the data.
 
-    cifar10   CIFAR-10 shrunk to 8 x 8 pixels, 5 chunks of 400, a narrow ResNet: the smallest setting of pictures
-              known to show the damage of warm-starting within minutes on a CPU
+    cifar10   CIFAR-10 shrunk to 8 x 8 pixels, 5 chunks of 400, a narrow ResNet: pictures in a setting
+              small enough for a CPU
     digits    scikit-learn's digits with a fifth of the training labels wrong, 5 chunks of 280, an MLP (clean ones
               are too easy: errors of one or two per cent leave no room for a difference). Batches of 70 leave no
               short last batch, whose own batch-norm statistics would keep stages from converging

@@ -24,7 +24,7 @@ from dashtheory.deep.source import (
     users,
 )
 from dashtheory.deep.spec import RuleSpec, parse_rule, parse_spec
-from dashtheory.deep.tuning import tune
+from dashtheory.deep.tuning import HELD_OUT, tune
 from dashtheory.parallel import Report
 from dashtheory.protocol import Checkpoints, Measures, Scores, Task, TrainConfig, run_resumable
 from dashtheory.record import make_table, stage_rows
@@ -183,6 +183,8 @@ class RunConfig:
 
     def _check_last_batch(self) -> None:
         sizes = [stage * self.chunk_size for stage in range(1, self.num_chunks + 1)]
+        if any(parse_spec(spec).tuned for spec in self.rules):
+            sizes.append(self.num_chunks * (self.chunk_size - max(self.chunk_size // HELD_OUT, 1)))
         ones = any(size > 1 and size % self.batch_size == 1 for size in sizes) and self.batch_size > 1
         if ones and self.data != TEXT and not self.data.startswith(PYTHON):
             got = f"{self.batch_size} with chunks of {self.chunk_size}"
