@@ -352,10 +352,10 @@ def regimes_sentence() -> str:
     guess = mean["dash:lam=0.05"][order.index].iloc[0]
     return (
         f"in the patch network with the ReLU (q = 1) warm-starting moves accuracy by {ends[0]} to {ends[1]} "
-        f"points over four scales of the initialisation, and by {ends[2]} to {ends[3]} over stopping losses from 0.2 to "
-        f"0.01; over both maps DASH's largest gain over warm is {order.iloc[-1]:.1f} points (q = {best:g}), its "
-        f"largest loss {-order.iloc[0]:.0f} points (q = {worst:g}), to {guess:.0f}% (guessing): there it fits "
-        "its samples by their noise alone"
+        f"points over four scales of the initialisation, and by {ends[2]} to {ends[3]} over stopping losses "
+        f"from 0.2 to 0.01; over both maps DASH's largest gain over warm is {order.iloc[-1]:.1f} points "
+        f"(q = {best:g}), its largest loss {-order.iloc[0]:.0f} points (q = {worst:g}), to {guess:.0f}% "
+        "(guessing): there it fits its samples by their noise alone"
     )
 
 
