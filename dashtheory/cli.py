@@ -23,7 +23,7 @@ from dashtheory._version import __version__
 from dashtheory.command import Script
 from dashtheory.command import main as run_script
 from dashtheory.deep.comparison import describe_data, describe_setting
-from dashtheory.deep.run import RunConfig, data_facts, run_rule
+from dashtheory.deep.run import RunConfig, data_facts, rule_jobs
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, describe_band, draw_stages
 
@@ -37,16 +37,7 @@ _PANELS = (
 
 def plan(config: RunConfig, seeds: Sequence[int]) -> list[Job]:
     """One job per seed and rule."""
-    return [
-        Job(
-            name=f"{rule.replace(':', '-')}-seed{seed}",
-            function=run_rule,
-            arguments={"config": config, "rule": rule, "seed": seed, "experiment": NAME},
-            resumable=True,
-        )
-        for seed in seeds
-        for rule in config.rules
-    ]
+    return rule_jobs(config, seeds, NAME)
 
 
 def draw(table: pd.DataFrame, config: RunConfig) -> Figure:

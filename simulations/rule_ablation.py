@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 
 from dashtheory.command import Script, main
 from dashtheory.deep.comparison import ABLATION, AblationConfig, describe_setting, folder_of
-from dashtheory.deep.run import data_facts, run_rule
+from dashtheory.deep.run import data_facts, rule_jobs
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, draw_differences, rule_style, say_seeds
 from dashtheory.record import PAIRED, paired_differences
@@ -35,16 +35,7 @@ NAME = "rule_ablation"
 
 def plan(config: AblationConfig, seeds: Sequence[int]) -> list[Job]:
     """One job per seed and rule; the rules of a seed share data, first initialisation and order."""
-    return [
-        Job(
-            name=f"{rule.replace(':', '-')}-seed{seed}",
-            function=run_rule,
-            arguments={"config": config, "rule": rule, "seed": seed, "experiment": NAME},
-            resumable=True,
-        )
-        for seed in seeds
-        for rule in config.rules
-    ]
+    return rule_jobs(config, seeds, NAME)
 
 
 def draw(table: pd.DataFrame, config: AblationConfig) -> Figure:

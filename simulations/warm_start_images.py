@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from dashtheory.command import Script, main
 from dashtheory.deep.comparison import ImagesConfig, describe_setting, folder_of
-from dashtheory.deep.run import data_facts, run_rule
+from dashtheory.deep.run import data_facts, rule_jobs
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, describe_band, draw_differences, draw_stages, sort_rules
 from dashtheory.record import PAIRED, paired_differences
@@ -31,16 +31,7 @@ NAME = "warm_start_images"
 
 def plan(config: ImagesConfig, seeds: Sequence[int]) -> list[Job]:
     """One job per seed and rule; the rules of a seed share data, first initialisation and order."""
-    return [
-        Job(
-            name=f"{rule.replace(':', '-')}-seed{seed}",
-            function=run_rule,
-            arguments={"config": config, "rule": rule, "seed": seed, "experiment": NAME},
-            resumable=True,
-        )
-        for seed in seeds
-        for rule in config.rules
-    ]
+    return rule_jobs(config, seeds, NAME)
 
 
 def draw(table: pd.DataFrame, config: ImagesConfig) -> Figure:

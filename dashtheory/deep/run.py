@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ from dashtheory.deep.source import (
 )
 from dashtheory.deep.spec import RuleSpec, parse_rule, parse_spec
 from dashtheory.deep.tuning import HELD_OUT, tune
-from dashtheory.parallel import Report
+from dashtheory.parallel import Job, Report
 from dashtheory.protocol import Checkpoints, Measures, Scores, Task, TrainConfig, run_resumable
 from dashtheory.record import make_table, stage_rows
 from dashtheory.seeds import numpy_stream
 from dashtheory.shrink import RULES, read_options
 
-__all__ = ["RunConfig", "data_facts", "parse_rule", "run_rule"]
+__all__ = ["RunConfig", "data_facts", "parse_rule", "rule_jobs", "run_rule"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,6 +240,23 @@ def run_rule(
             metrics={**metrics, **extra},
         )
     )
+
+
+def rule_jobs(config: RunConfig, seeds: Sequence[int], experiment: str) -> list[Job]:
+    """One resumable job per seed and rule; the rules of a seed share data, first initialisation and order.
+
+    Args: config: the setting. seeds: root seeds. experiment: name for the tables.
+    """
+    return [
+        Job(
+            name=f"{rule.replace(':', '-')}-seed{seed}",
+            function=run_rule,
+            arguments={"config": config, "rule": rule, "seed": seed, "experiment": experiment},
+            resumable=True,
+        )
+        for seed in seeds
+        for rule in config.rules
+    ]
 
 
 def data_facts(config: RunConfig) -> dict[str, object]:
