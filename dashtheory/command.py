@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,24 +82,33 @@ def main(script: Script[Any], arguments: Sequence[str] | None = None) -> int:
 
     Returns: the exit status: 0, 2 for bad input, 130 for an interrupt, 143 for SIGTERM.
     """
-    mpl.use("Agg")
     parser = _parser(script)
     options = parser.parse_args(arguments)
+    return guarded(parser.prog, lambda: options.out, lambda: _run(script, options))
+
+
+def guarded(program: str, out: Callable[[], object], work: Callable[[], object]) -> int:
+    """Do the work of a command line; what goes wrong is one line on stderr.
+
+    Args: program: its name. out: the folder of its results, once it is known. work: what is done.
+    Returns: the exit status, as `main`.
+    """
+    mpl.use("Agg")
     try:
         with _terminable():
-            _run(script, options)
+            work()
     except (ValueError, MemoryError) as error:
         text, status = " ".join(str(error).split()) or "out of memory; try smaller sizes", 2
     except OSError as error:
         reason = f"{error.strerror or error}"
-        text, status = f"--out must be able to take the results, got '{options.out}' ({reason}). {_GO_ON}", 2
+        text, status = f"--out must be able to take the results, got '{out()}' ({reason}). {_GO_ON}", 2
     except _Terminated:
         text, status = f"terminated. {_GO_ON}", 143
     except KeyboardInterrupt:
         text, status = f"stopped. {_GO_ON}", 130
     else:
         return 0
-    print(f"{parser.prog}: {text}", file=sys.stderr)  # noqa: T201
+    print(f"{program}: {text}", file=sys.stderr)  # noqa: T201
     return status
 
 
@@ -193,11 +202,7 @@ def _with_folder(job: Job, checkpoints: Path) -> Job:
 
 def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[Any, list[int]]:
     """Configuration and seeds: the defaults, then --quick, then the options given by name."""
-    given = {
-        field.name: value
-        for field in dataclasses.fields(script.config)
-        if (value := getattr(options, field.name)) is not None
-    }
+    given = given_options(options, script.config)
     if options.redraw and (given or options.seeds is not None or options.quick):
         fail("--redraw", "must come without --quick, --seeds and options of the experiment", "some", "Drop them.")
     config = script.config(**{**(script.quick if options.quick else {}), **given})
@@ -236,7 +241,7 @@ def _restored(value: Any, kind: Any) -> Any:
 
 def _parser(script: Script[Any]) -> argparse.ArgumentParser:
     prog = script.program or f"{script.name}.py"
-    parser = _OneLineParser(prog=prog, description=script.summary, allow_abbrev=False)
+    parser = OneLineParser(prog=prog, description=script.summary, allow_abbrev=False)
     toy = ", ".join(f"{name} {_shown(value)}" for name, value in script.quick.items())
     parser.add_argument(
         "--out",
@@ -248,13 +253,27 @@ def _parser(script: Script[Any]) -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help=f"toy size: {toy}")
     parser.add_argument("--redraw", action="store_true", help="draw again from the saved table; compute nothing")
     parser.add_argument("--fresh", action="store_true", help="forget the runs kept by a call that was stopped")
-    group = parser.add_argument_group("experiment")
-    kinds = typing.get_type_hints(script.config)
-    for field in dataclasses.fields(script.config):
-        text = f"{field.metadata.get('help', '')} (default: {_shown(field.default)})"
-        option = "--" + field.name.replace("_", "-")
-        group.add_argument(option, dest=field.name, type=_reader(kinds[field.name]), help=text, metavar="X")
+    add_options(parser.add_argument_group("experiment"), script.config)
     return parser
+
+
+def add_options(group: argparse._ArgumentGroup, config: type[Any], leave: Collection[str] = ()) -> None:
+    """Make every field of a configuration an option, whose value is None if it is not given.
+
+    Args: group: that takes them. config: frozen dataclass. leave: fields that get no option.
+    """
+    kinds = typing.get_type_hints(config)
+    for field in dataclasses.fields(config):
+        if field.name not in leave:
+            text = f"{field.metadata.get('help', '')} (default: {_shown(field.default)})"
+            option = "--" + field.name.replace("_", "-")
+            group.add_argument(option, dest=field.name, type=_reader(kinds[field.name]), help=text, metavar="X")
+
+
+def given_options(options: argparse.Namespace, config: type[Any]) -> dict[str, object]:
+    """Values of the options that were given, by field. Args: as made by `add_options` for `config`."""
+    values = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(config)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _reader(kind: Any) -> Callable[[str], object]:
@@ -288,8 +307,9 @@ def _shown(default: object) -> str:
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
-class _OneLineParser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
     """Errors in one line, without the usage block."""
 
     def error(self, message: str) -> NoReturn:
+        """End with the line and status 2."""
         self.exit(2, f"{self.prog}: {message} (see --help)\n")

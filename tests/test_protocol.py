@@ -283,7 +283,7 @@ def test_cutting_and_joining_are_inverse() -> None:
 BAD: list[tuple[str, Any, str]] = [
     ("config", {"batch_size": 0}, "batch_size must be an integer >= 1, got 0"),
     ("config", {"max_epochs": 0}, "max_epochs must be an integer >= 1, got 0"),
-    ("config", {"criterion": "speed"}, "criterion must be one of loss, accuracy, got 'speed'"),
+    ("config", {"criterion": "speed"}, "criterion must be one of loss, accuracy, epochs, got 'speed'"),
     ("config", {"threshold": 1.5}, r"threshold must be a number in \[0, 1\], got 1.5"),
     ("config", {"criterion": "loss", "threshold": -1.0}, "threshold must be a number"),
     ("config", {"threshold": float("nan")}, "got nan"),

@@ -164,6 +164,7 @@ def make_optimizer(
     momentum: float = 0.9,
     weight_decay: float = 0.0,
     rho: float = 0.1,
+    fused: bool = False,
 ) -> torch.optim.Optimizer:
     """Build the optimizer called `name`.
 
@@ -174,15 +175,19 @@ def make_optimizer(
         name: sgd, adam, adamw or sam. parameters: to optimise.
         learning_rate: > 0. momentum: of sgd and sam, in [0, 1] (no dampening, not Nesterov's).
         weight_decay: on all parameters, >= 0. rho: radius of sam, >= 0.
+        fused: whether PyTorch updates all parameters in one kernel (not sam, which is written here); the last bits
+            differ.
     Raises: ValueError if a value is out of range or there is no such optimizer.
     """
     _check(learning_rate, momentum, weight_decay, rho)
     if choice("name", name, OPTIMIZERS) == "sam":
         return SAM(parameters, learning_rate=learning_rate, momentum=momentum, weight_decay=weight_decay, rho=rho)
     if name == "sgd":
-        return torch.optim.SGD(parameters, lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
+        return torch.optim.SGD(
+            parameters, lr=learning_rate, momentum=momentum, weight_decay=weight_decay, fused=fused or None
+        )
     kind = torch.optim.Adam if name == "adam" else torch.optim.AdamW
-    return kind(parameters, lr=learning_rate, weight_decay=weight_decay)
+    return kind(parameters, lr=learning_rate, weight_decay=weight_decay, fused=fused or None)
 
 
 def _with_gradient(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

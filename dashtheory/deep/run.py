@@ -132,7 +132,7 @@ class RunConfig:
     def task(self, source: Source, **training: float) -> Task:
         """What is trained. Args: training: optimizer options in place of the configuration's."""
         options = self.options()
-        optimizer = {
+        optimizer: dict[str, Any] = {
             "learning_rate": self.learning_rate,
             "momentum": self.momentum,
             "weight_decay": self.weight_decay,

@@ -42,12 +42,15 @@ class Source:
     Attributes:
         stream: chunks and test set. num_classes: that the network must tell apart.
         noisy: per chunk a bool tensor: which of its labels were replaced by a wrong one; empty if not known.
+        mean, std: by which grey levels are normalised, of each channel; empty for anything but pictures.
         facts: about the data (JSON).
     """
 
     stream: Stream
     num_classes: int
     noisy: tuple[Tensor, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
     facts: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -61,7 +64,14 @@ def pictures(
 ) -> Source:
     """Pictures by name; arguments and errors as `dashtheory.deep.data.make_stream`."""
     made = make_stream(_read(name), num_chunks=num_chunks, chunk_size=chunk_size, generator=generator, **options)
-    return Source(stream=made.stream, num_classes=len(made.classes), noisy=made.noisy, facts=made.facts)
+    return Source(
+        stream=made.stream,
+        num_classes=len(made.classes),
+        noisy=made.noisy,
+        mean=made.mean,
+        std=made.std,
+        facts=made.facts,
+    )
 
 
 def text(

@@ -64,7 +64,17 @@ def tune(
         order, layers = torch_stream(seed, "tuning order"), torch_stream(seed, "tuning layers")
         try:
             with global_stream(layers, task.device):
-                train(learner, examples.to(task.device), config, order, loss_fn=task.loss_fn)
+                train(
+                    learner,
+                    examples.to(task.device),
+                    config,
+                    order,
+                    loss_fn=task.loss_fn,
+                    make_engine=task.make_engine,
+                    schedule=task.schedule,
+                    augmentation=task.augmentation,
+                    draws=torch_stream(seed, "tuning augmentation"),
+                )
             found = evaluate(learner.model, held_out.to(task.device), loss_fn=task.loss_fn)
             score = found.accuracy if math.isfinite(found.loss) else -1.0
         except ValueError as error:

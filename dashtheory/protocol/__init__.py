@@ -1,6 +1,18 @@
 """The warm-start protocol: a stream of chunks, training to a criterion, a rule between stages, measures."""
 
 from dashtheory.protocol.checkpoint import Checkpoint, Checkpoints
+from dashtheory.protocol.engine import (
+    Augmentation,
+    Engine,
+    Epoch,
+    MakeEngine,
+    PlainEngine,
+    Schedule,
+    Sums,
+    Work,
+    set_rates,
+    take_step,
+)
 from dashtheory.protocol.measures import Measures
 from dashtheory.protocol.resume import run_resumable
 from dashtheory.protocol.run import StageResult, Task, between_stages, global_stream, run_stages
@@ -18,16 +30,24 @@ from dashtheory.protocol.train import (
 )
 
 __all__ = [
+    "Augmentation",
     "Checkpoint",
     "Checkpoints",
+    "Engine",
+    "Epoch",
     "Examples",
+    "MakeEngine",
     "Measures",
+    "PlainEngine",
+    "Schedule",
     "Scores",
     "StageResult",
     "Stream",
+    "Sums",
     "Task",
     "TrainConfig",
     "Training",
+    "Work",
     "between_stages",
     "cross_entropy",
     "cut",
@@ -39,5 +59,7 @@ __all__ = [
     "num_right",
     "run_resumable",
     "run_stages",
+    "set_rates",
+    "take_step",
     "train",
 ]

@@ -131,7 +131,7 @@ class Checkpoints:
         if len(body) != head["length"] or hashlib.sha256(body).hexdigest() != head["sha256"]:
             got = f"'{path}' with {len(body)} of {head['length']} bytes"
             fail("checkpoint", "must be whole", got if len(body) != head["length"] else f"'{path}' damaged", _MEND)
-        states = torch.load(io.BytesIO(body), weights_only=True)
+        states = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
         finished = tuple({name: float.fromhex(value) for name, value in one.items()} for one in head["finished"])
         return Checkpoint(stage=stage, finished=finished, **states)
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dashtheory._check import fail
 from dashtheory.protocol.checkpoint import Checkpoint
+from dashtheory.protocol.engine import Augmentation, MakeEngine, PlainEngine, Schedule
 from dashtheory.protocol.measures import Measures
 from dashtheory.protocol.stream import Examples, Stream, join
 from dashtheory.protocol.train import Scores, TrainConfig, Training, cross_entropy, evaluate, train
@@ -34,12 +35,17 @@ class Task:
         make_optimizer: builds the optimizer of a model's parameters.
         loss_fn: mean loss of (logits, targets).
         device: where the model and the examples live.
+        make_engine: how epochs are trained (`dashtheory.protocol.engine`). schedule: of the step size within a
+            stage, or None. augmentation: of training inputs, or None; rules see the inputs as they are.
     """
 
     make_model: Callable[[torch.Generator], nn.Module]
     make_optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
     loss_fn: Callable[[Tensor, Tensor], Tensor] = cross_entropy
     device: str = "cpu"
+    make_engine: MakeEngine = PlainEngine
+    schedule: Schedule | None = None
+    augmentation: Augmentation | None = None
 
     def fresh(self, generator: torch.Generator) -> Learner:
         """Build a learner from an initialisation stream."""
@@ -77,7 +83,7 @@ class StageResult:
             "train_accuracy": self.training.last_epoch.accuracy,
             "steps": float(self.training.steps),
             "epochs": float(self.training.epochs),
-            "converged": float(self.training.status == "converged"),
+            "converged": float(self.training.status != "epoch_cap"),
         }
         if self.shrink is not None:
             found["mean_scale"] = self.shrink.mean_scale
@@ -102,8 +108,8 @@ def run_stages(
         stream: chunks and test set.
         rule: applied before every stage from the second on; its penalty, if any, holds in every stage.
         task: model, optimizer, loss. config: batch size and criterion of every stage.
-        seed: root seed of the streams "init", "order", "layers" (dropout and the like) and "perturbation", each
-            with the stage as its index.
+        seed: root seed of the streams "init", "order", "layers" (dropout and the like), "augmentation" and
+            "perturbation", each with the stage as its index.
         on_epoch: told the stage, the epochs done and their last scores; must not touch the run.
         measures: what to measure beside the scores; taken on copies, so that the run stays the same to the bit.
         resume: goes on after the stage of this checkpoint of the same run, as if it had never stopped.
@@ -135,6 +141,10 @@ def run_stages(
                 loss_fn=task.loss_fn,
                 on_epoch=_each_epoch(on_epoch, stage, learner, seen, task.loss_fn, measures, measured),
                 penalty=rule.penalty(learner.model, state),
+                make_engine=task.make_engine,
+                schedule=task.schedule,
+                augmentation=task.augmentation,
+                draws=torch_stream(seed, "augmentation", stage),
             )
         train_seconds = time.perf_counter() - started
         scores = evaluate(learner.model, test, loss_fn=task.loss_fn)

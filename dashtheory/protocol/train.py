@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dashtheory._check import choice, fail, integer, real
-from dashtheory.protocol.statistics import frozen_running_statistics
+from dashtheory.protocol.engine import (
+    Augmentation,
+    Epoch,
+    MakeEngine,
+    PlainEngine,
+    Schedule,
+    Scores,
+    Sums,
+    Work,
+    cross_entropy,
+    num_right,
+)
 from dashtheory.protocol.stream import Examples
 from dashtheory.shrink import Learner
 
-Criterion = Literal["loss", "accuracy"]
-Status = Literal["converged", "epoch_cap"]
+__all__ = ["Scores", "TrainConfig", "Training", "cross_entropy", "evaluate", "evaluating", "num_right", "train"]
+
+Criterion = Literal["loss", "accuracy", "epochs"]
+Status = Literal["converged", "epoch_cap", "all_epochs"]
+CRITERIA = ("loss", "accuracy", "epochs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +42,12 @@ class TrainConfig:
     """
 
     batch_size: int = field(default=128, metadata={"help": "examples per step; a smaller last batch is kept"})
-    criterion: str = field(default="accuracy", metadata={"help": "what must reach the threshold: loss, accuracy"})
+    criterion: str = field(
+        default="accuracy",
+        metadata={
+            "help": "what must reach the threshold: loss, accuracy; epochs: nothing, all max_epochs are run"
+        },
+    )
     threshold: float = field(
         default=0.999, metadata={"help": "of the epoch's mean (loss in nats; accuracy 0 to 1)"}
     )
@@ -38,26 +56,14 @@ class TrainConfig:
     def __post_init__(self) -> None:
         integer("batch_size", self.batch_size, minimum=1, fix="It counts examples.")
         integer("max_epochs", self.max_epochs, minimum=1, fix="It counts epochs.")
-        choice("criterion", self.criterion, ("loss", "accuracy"))
+        choice("criterion", self.criterion, CRITERIA)
         real(
             "threshold",
             self.threshold,
             low=0,
-            high=1 if self.criterion == "accuracy" else float("inf"),
+            high=float("inf") if self.criterion == "loss" else 1,
             fix="Accuracies are fractions; losses are in nats.",
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Mean loss and accuracy, each target weighing the same.
-
-    Attributes:
-        loss: nats per target. accuracy: right predictions over targets.
-    """
-
-    loss: float
-    accuracy: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +71,7 @@ class Training:
     """What a stage took.
 
     Attributes:
-        status: "converged", or "epoch_cap" if the cap came first.
+        status: "converged"; "epoch_cap" if the cap came first; "all_epochs" if their number was the criterion.
         steps: optimizer steps. epochs: passes over the examples.
         last_epoch: means over the last epoch, each batch scored before its step.
     """
@@ -74,20 +80,6 @@ class Training:
     steps: int
     epochs: int
     last_epoch: Scores
-
-
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy in nats over all targets.
-
-    Args:
-        logits: (..., classes). targets: int64 (...), the same leading axes.
-    """
-    return functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
-
-
-def num_right(logits: Tensor, targets: Tensor) -> Tensor:
-    """Number of targets whose logit is the largest; a scalar tensor, so that no device waits."""
-    return (logits.argmax(dim=-1) == targets).sum()
 
 
 def train(
@@ -99,6 +91,10 @@ def train(
     loss_fn: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     on_epoch: Callable[[int, Scores], None] | None = None,
     penalty: Callable[[], Tensor] | None = None,
+    make_engine: MakeEngine = PlainEngine,
+    schedule: Schedule | None = None,
+    augmentation: Augmentation | None = None,
+    draws: torch.Generator | None = None,
 ) -> Training:
     """Train until the mean over an epoch reaches the threshold, or the epoch cap; at least one epoch.
 
@@ -111,17 +107,28 @@ def train(
         loss_fn: mean loss of (logits (..., classes), targets (...)).
         on_epoch: told the number of epochs done and their last scores; must not touch the learner.
         penalty: added to the loss of every step, such as `Rule.penalty` gives. Scores are of the loss alone.
+        make_engine: how epochs are trained. schedule: of the step size, from the optimizer's own at the start of
+            its first stage; None leaves it alone. augmentation: of the inputs; draws: its CPU stream.
     Returns: `Training`.
-    Raises: ValueError if the loss becomes NaN or infinite, or if the optimizer does not keep torch's contract:
+    Raises: ValueError if the loss becomes NaN or infinite, if an augmentation has no stream, or if the optimizer
+        does not keep torch's contract:
         `step(closure)` calls the closure, which does the forward and backward pass, at least once. An optimizer
         that calls it again at other weights (SAM) meets the penalty there too; scores are of the first call.
     """
+    if augmentation is not None and draws is None:
+        fail("draws", "must be a generator with an augmentation", "None", "Give its stream.")
     learner.model.train()
-    steps = 0
+    work = Work(
+        learner=learner,
+        examples=examples,
+        batch_size=config.batch_size,
+        loss_fn=loss_fn,
+        penalty=penalty,
+        augmentation=augmentation,
+    )
+    engine = make_engine(work)
     for epoch in range(1, config.max_epochs + 1):
-        order = torch.randperm(len(examples), generator=generator).to(examples.inputs.device)
-        scores = _train_epoch(learner, examples, order.split(config.batch_size), loss_fn, penalty)
-        steps += -(-len(examples) // config.batch_size)
+        scores = engine.run(_prepared(work, epoch, generator, draws, schedule))
         if not math.isfinite(scores.loss):
             fail(
                 "loss",
@@ -132,8 +139,30 @@ def train(
         if on_epoch is not None:
             on_epoch(epoch, scores)
         if _reached(scores, config):
-            return Training(status="converged", steps=steps, epochs=epoch, last_epoch=scores)
-    return Training(status="epoch_cap", steps=steps, epochs=config.max_epochs, last_epoch=scores)
+            break
+    status: Status = "converged" if _reached(scores, config) else "epoch_cap"
+    if config.criterion == "epochs":
+        status = "all_epochs"
+    return Training(status=status, steps=epoch * work.num_steps, epochs=epoch, last_epoch=scores)
+
+
+def _prepared(
+    work: Work,
+    epoch: int,
+    generator: torch.Generator,
+    draws: torch.Generator | None,
+    schedule: Schedule | None,
+) -> Epoch:
+    """All that is random or scheduled in an epoch (counted from 1)."""
+    number = len(work.examples)
+    order = torch.randperm(number, generator=generator)
+    drawn = None if work.augmentation is None or draws is None else work.augmentation.draw(number, draws)
+    if schedule is None:
+        return Epoch(order=order, draws=drawn)
+    groups = work.learner.optimizer.param_groups
+    base = [group.setdefault("initial_lr", group["lr"]) for group in groups]
+    factors = schedule.factors(epoch, work.num_steps)
+    return Epoch(order=order, draws=drawn, rates=[[factor * rate for rate in base] for factor in factors])
 
 
 @torch.no_grad()
@@ -152,14 +181,12 @@ def evaluate(
         model: any model of logits (..., classes). examples: on its device. batch_size: of the evaluation.
     """
     with evaluating(model):
-        loss, right, targets = 0.0, 0, 0
+        sums = Sums(examples.inputs.device)
         for start in range(0, len(examples), batch_size):
             labels = examples.targets[start : start + batch_size]
             logits = model(examples.inputs[start : start + batch_size])
-            loss += float(loss_fn(logits, labels)) * labels.numel()
-            right += int(num_right(logits, labels))
-            targets += labels.numel()
-    return Scores(loss=loss / targets, accuracy=right / targets)
+            sums.add(loss_fn(logits, labels).to(sums.loss.dtype), logits, labels)
+    return sums.read(examples.targets.numel())
 
 
 @contextmanager
@@ -176,56 +203,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
                 module.training = mode
 
 
-def _train_epoch(
-    learner: Learner,
-    examples: Examples,
-    batches: tuple[Tensor, ...],
-    loss_fn: Callable[[Tensor, Tensor], Tensor],
-    penalty: Callable[[], Tensor] | None,
-) -> Scores:
-    """One pass; scores are summed on the device and read once."""
-    loss_sum = torch.zeros((), dtype=torch.float64 if examples.inputs.device.type != "mps" else torch.float32)
-    loss_sum = loss_sum.to(examples.inputs.device)
-    right = torch.zeros((), dtype=torch.int64, device=examples.inputs.device)
-    for index in batches:
-        batch = examples.take(index)
-        loss, logits = _step(learner, batch, loss_fn, penalty)
-        loss_sum += loss * batch.targets.numel()
-        right += num_right(logits, batch.targets)
-    count = examples.targets.numel()
-    return Scores(loss=float(loss_sum) / count, accuracy=int(right) / count)
-
-
-def _step(
-    learner: Learner,
-    batch: Examples,
-    loss_fn: Callable[[Tensor, Tensor], Tensor],
-    penalty: Callable[[], Tensor] | None,
-) -> tuple[Tensor, Tensor]:
-    """One step of the optimizer; loss and logits of the weights before it."""
-    first: list[tuple[Tensor, Tensor]] = []
-
-    def closure() -> Tensor:
-        # A batch counts once in the running statistics, however often the optimizer looks at it.
-        with frozen_running_statistics(learner.model) if first else nullcontext():
-            logits = learner.model(batch.inputs)
-        loss = loss_fn(logits, batch.targets)
-        learner.optimizer.zero_grad(set_to_none=True)
-        total = loss if penalty is None else loss + penalty()
-        total.backward()
-        if not first:
-            first.append((loss.detach(), logits.detach()))
-        return total
-
-    learner.optimizer.step(closure)  # type: ignore[arg-type]
-    if not first:
-        fail(
-            "optimizer", "must call the closure of its step", type(learner.optimizer).__name__, "See torch.optim."
-        )
-    return first[0]
-
-
 def _reached(scores: Scores, config: TrainConfig) -> bool:
+    if config.criterion == "epochs":
+        return False
     if config.criterion == "loss":
         return scores.loss <= config.threshold
     return scores.accuracy >= config.threshold

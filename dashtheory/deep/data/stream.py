@@ -23,7 +23,7 @@ class ImageStream:
     """A stream of pictures and what is known about it.
 
     Attributes:
-        stream: inputs float32 (n, channels, height, width), normalised; targets int64 (n,).
+        stream: inputs float32 (n, channels, height, width), normalised, or uint8 grey levels; targets int64 (n,).
         noisy: per chunk a bool tensor (n,): which of its labels were replaced by a wrong one.
         mean, std: of each channel over all pixels of all chunks, in grey levels 0 to 255, after resizing;
             std divides by the number of pixels. Inputs are (grey level - mean) / std.
@@ -47,6 +47,7 @@ def make_stream(
     size: int | None = None,
     balanced: bool = False,
     label_noise: float = 0.0,
+    raw: bool = False,
     generator: np.random.Generator,
 ) -> ImageStream:
     """Hand out a random subset of the training pictures as chunks, each picture at most once.
@@ -64,11 +65,16 @@ def make_stream(
             differ by one picture at most in all of them together, too.
         label_noise: share of each chunk, rounded to the nearest number of pictures (half goes up), whose label
             is replaced by one of the OTHER classes, each equally likely. Test labels are never replaced.
+        raw: whether inputs stay grey levels (uint8), to be normalised later by the mean and std returned; in a
+            quarter of the memory.
         generator: of all draws; one call takes four numbers from it.
     Returns: the stream, which labels are wrong, and the normalisation.
-    Raises: ValueError if there are too few pictures, or a channel of the chunks is constant.
+    Raises: ValueError if there are too few pictures, a channel of the chunks is constant, or `raw` pictures are to
+        be shrunk.
     """
     _check(data, num_chunks, chunk_size, test_size, size, label_noise)
+    if raw and size is not None:
+        fail("raw", "must keep the size of the pictures", f"size {size}", "Drop one of the two.")
     numpy_generator("generator", generator)
     seeds = generator.integers(2**63, size=4)  # so that no draw depends on how many others there are
     of_train, of_test, of_order, of_noise = (np.random.default_rng(seed) for seed in seeds)
@@ -78,7 +84,7 @@ def make_stream(
     if test_size is not None:
         held_out = _ranks("test_size", data, data.test, (1, test_size), balanced, of_test)
         test = data.test.take(torch.from_numpy(of_test.permutation(held_out[0])))
-    inputs = _resized(chosen.images, size)
+    inputs = chosen.images if raw else _resized(chosen.images, size)
     mean, std = _mean_and_std(inputs)
     targets, noisy = _with_noise(chosen.labels, chunk_size, label_noise, len(data.classes), of_noise)
     facts = {
@@ -92,8 +98,10 @@ def make_stream(
     }
     return ImageStream(
         stream=Stream(
-            chunks=cut(Examples(_normalise_(inputs, mean, std), targets), num_chunks),
-            test=Examples(_normalise_(_resized(test.images, size), mean, std), test.labels),
+            chunks=cut(Examples(inputs if raw else _normalise_(inputs, mean, std), targets), num_chunks),
+            test=Examples(
+                test.images if raw else _normalise_(_resized(test.images, size), mean, std), test.labels
+            ),
         ),
         noisy=noisy,
         mean=mean,
@@ -152,10 +160,10 @@ def _resized(images: Tensor, size: int | None) -> Tensor:
 def _mean_and_std(inputs: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Of each channel, over pictures and pixels, in float64; the same bits for any number of threads."""
     count = inputs[:, 0].numel()
-    blocks = [block.numpy() for block in inputs.split(_BLOCK)]
-    sums = [block.sum(axis=(0, 2, 3), dtype=np.float64) for block in blocks]
+    blocks = inputs.split(_BLOCK)
+    sums = [block.float().numpy().sum(axis=(0, 2, 3), dtype=np.float64) for block in blocks]
     mean = np.sum(sums, axis=0) / count
-    squares = [((block - mean[:, None, None]) ** 2).sum(axis=(0, 2, 3)) for block in blocks]
+    squares = [((block.float().numpy() - mean[:, None, None]) ** 2).sum(axis=(0, 2, 3)) for block in blocks]
     std = np.sqrt(np.sum(squares, axis=0) / count)
     if not np.all(std > 0):
         channel = int(np.argmin(std))

@@ -1,0 +1,36 @@
+"""When memory runs out: which batch would fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+_WORDS = ("out of memory", "not enough memory", "can't allocate memory")
+
+
+def memory_ran_out(error: BaseException) -> bool:
+    """Whether an error says that the device, or the host, had no memory left."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)
+
+
+def fitting_batch(try_step: Callable[[int], object], batch_size: int) -> int:
+    """The largest batch, among halves of halves of `batch_size`, with which a step fits into memory; 0 if none.
+
+    Args: try_step: takes a step on so many examples, and fails as torch does if memory runs out. batch_size: that
+        was too large.
+    """
+    size = batch_size // 2
+    while size:
+        try:
+            try_step(size)
+            return size
+        except (RuntimeError, MemoryError) as error:
+            if not memory_ran_out(error):
+                raise
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        size //= 2
+    return 0

@@ -1,0 +1,57 @@
+"""Where it is computed: which device, what it is called, and how exact its arithmetic is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from dashtheory._check import choice, fail
+from dashtheory.deep.fast.network import PRECISIONS
+
+AUTO = "auto"
+
+
+def find_device(name: str) -> str:
+    """The device called `name`: "auto" is CUDA where there is one, else the CPU.
+
+    Raises: ValueError if there is no such device here.
+    """
+    kind = name.partition(":")[0]
+    choice("device", kind, (AUTO, "cpu", "cuda"))
+    if kind == AUTO:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if kind == "cuda" and not torch.cuda.is_available():
+        built = "no CUDA device can be used" if torch.version.cuda else "torch is a build for the CPU"
+        fail("device", "must be there", f"'{name}', but {built}", "Say --device cpu.")
+    index = name.partition(":")[2]
+    if kind == "cuda" and index and (not index.isdigit() or int(index) >= torch.cuda.device_count()):
+        fail("device", f"must be one of {torch.cuda.device_count()}", repr(name), "Count from cuda:0.")
+    if kind == "cpu" and index:
+        fail("device", "must be auto, cpu, cuda or cuda:N", repr(name), "Say cpu.")
+    return name
+
+
+def describe_device(device: str) -> str:
+    """What a device is called in tables: "cpu", or the name of the accelerator."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+
+
+@contextmanager
+def exact_or_fast(precision: str) -> Iterator[None]:
+    """Arithmetic of CUDA inside: exact float32, or TF32 where `precision` allows it; convolutions are tuned.
+
+    Which convolution is fastest is found out by trying, so that the last bits may differ from call to call.
+
+    Args: precision: of `PRECISIONS`.
+    """
+    choice("precision", precision, PRECISIONS)
+    coarse = precision != "float32"
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.benchmark, cudnn.allow_tf32, products.allow_tf32
+    cudnn.benchmark, cudnn.allow_tf32, products.allow_tf32 = True, coarse, coarse
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.allow_tf32, products.allow_tf32 = before

@@ -1,0 +1,50 @@
+"""Tables of results: last and mean accuracy, last and mean steps, mean and spread over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from dashtheory._check import fail
+
+QUANTITIES = ("last_accuracy", "mean_accuracy", "last_steps", "mean_steps")
+
+
+def summarise(table: pd.DataFrame, num_stages: int) -> pd.DataFrame:
+    """One row per rule, of the runs that went through all stages.
+
+    Args: table: tidy, with test_accuracy (a fraction) and steps. num_stages: of a whole run.
+    Returns: index rule (in order of appearance); columns n (whole runs) and, for each of `QUANTITIES`, its mean
+        over seeds and NAME_sd, the sample standard deviation (NaN for one seed). last: after the last stage; mean:
+        over stages. Accuracies are fractions. Rules without a whole run are left out.
+    """
+    if num_stages < 1:
+        fail("num_stages", "must be >= 1", str(num_stages), "It counts stages.")
+    rows = []
+    for (rule, _), run in table.groupby(["rule", "seed"], sort=False):
+        if run["stage"].max() < num_stages:
+            continue
+        accuracy, steps = (_by_stage(run, metric, num_stages) for metric in ("test_accuracy", "steps"))
+        values = (accuracy.iloc[-1], accuracy.mean(), steps.iloc[-1], steps.mean())
+        rows.append({"rule": rule, **dict(zip(QUANTITIES, values, strict=True))})
+    if not rows:
+        return pd.DataFrame(columns=_columns(QUANTITIES), index=pd.Index([], name="rule"))
+    groups = pd.DataFrame(rows).groupby("rule", sort=False)
+    found = groups.mean()
+    for name, spread in groups.std(ddof=1).items():
+        found[f"{name}_sd"] = spread
+    found["n"] = groups.size()
+    return found[_columns(QUANTITIES)]
+
+
+def _columns(quantities: Sequence[str]) -> list[str]:
+    return ["n", *(column for name in quantities for column in (name, f"{name}_sd"))]
+
+
+def _by_stage(run: pd.DataFrame, metric: str, num_stages: int) -> pd.Series:
+    """The metric's values in order of stages."""
+    found = run[run["metric"] == metric].set_index("stage")["value"].sort_index()
+    if list(found.index) != list(range(1, num_stages + 1)):
+        fail("table", f"must have {metric} for each of {num_stages} stages", str(len(found)), "Run it again.")
+    return found

@@ -1,0 +1,235 @@
+"""How an epoch is trained: what an engine is given, and the readable one.
+
+An engine takes the optimizer steps of an epoch. `PlainEngine` is the definition: take a batch, look at it, go
+back, step. `dashtheory.deep.fast` has one that does the same on an accelerator without the host in its way. Both
+see the same order, the same draws and the same step sizes, which are made outside, so that they can be compared to
+the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dashtheory._check import fail, integer, real
+from dashtheory.protocol.statistics import frozen_running_statistics
+from dashtheory.protocol.stream import Examples
+from dashtheory.shrink import Learner
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Mean loss and accuracy, each target weighing the same.
+
+    Attributes:
+        loss: nats per target. accuracy: right predictions over targets.
+    """
+
+    loss: float
+    accuracy: float
+
+
+class Augmentation(Protocol):
+    """A random change of inputs, its draws made apart from its arithmetic, so that any device gets the same."""
+
+    def draw(self, number: int, generator: torch.Generator) -> Tensor:
+        """Random numbers for `number` examples: a CPU tensor (number, ...)."""
+        ...
+
+    def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
+        """`inputs` (n, ...) changed as `draws` (n, ...) says, both on one device; a new tensor."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Step sizes within a stage, as factors of the optimizer's own.
+
+        factor = decay ** (milestones that have passed), times t / steps of the warm-up in the t-th step of it
+
+    Attributes:
+        milestones: epochs (counted from 1) after which the step size falls. decay: the factor of each fall.
+        warmup_epochs: epochs over which it first rises linearly, step by step.
+    Raises: ValueError if a value is out of range or the milestones do not rise.
+    """
+
+    milestones: tuple[int, ...] = field(default=(), metadata={"help": "epochs after which the step size falls"})
+    decay: float = field(default=0.2, metadata={"help": "factor of each fall"})
+    warmup_epochs: int = field(default=0, metadata={"help": "epochs over which the step size first rises"})
+
+    def __post_init__(self) -> None:
+        for milestone in self.milestones:
+            integer("milestones", milestone, minimum=1, fix="They are epochs, from 1.")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            fail("milestones", "must rise", str(self.milestones), "Sort them, each once.")
+        real("decay", self.decay, low=0, high=1, open_low=True, fix="The paper takes 0.2.")
+        integer("warmup_epochs", self.warmup_epochs, minimum=0, fix="It counts epochs.")
+
+    def factors(self, epoch: int, num_steps: int) -> list[float]:
+        """Factors of the steps of an epoch.
+
+        Args: epoch: from 1. num_steps: steps of every epoch of the stage.
+        """
+        fallen = self.decay ** sum(epoch > milestone for milestone in self.milestones)
+        if epoch > self.warmup_epochs:
+            return [fallen] * num_steps
+        whole = num_steps * self.warmup_epochs
+        return [fallen * ((epoch - 1) * num_steps + step) / whole for step in range(1, num_steps + 1)]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Work:
+    """What an engine trains in a stage.
+
+    Attributes:
+        learner: trained in place. examples: of the stage, on the model's device. batch_size: examples per step; a
+            smaller last batch is kept. loss_fn: mean loss of (logits, targets). penalty: added to the loss of
+            every step, or None. augmentation: of the inputs of every batch, or None.
+    """
+
+    learner: Learner
+    examples: Examples
+    batch_size: int
+    loss_fn: LossFunction
+    penalty: Callable[[], Tensor] | None = None
+    augmentation: Augmentation | None = None
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.examples) // self.batch_size)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Epoch:
+    """What differs from epoch to epoch.
+
+    Attributes:
+        order: int64 (n,), on the CPU: a permutation of the examples. draws: of the augmentation, (n, ...), in the
+            order of visits, or None. rates: step size of each step and group of parameters; None leaves them be.
+    """
+
+    order: Tensor
+    draws: Tensor | None = None
+    rates: Sequence[Sequence[float]] | None = None
+
+
+class Engine(Protocol):
+    """Trains epochs of one stage."""
+
+    def run(self, epoch: Epoch) -> Scores:
+        """Take the steps of an epoch; means over it, each batch scored before its step, in training mode."""
+        ...
+
+
+MakeEngine = Callable[[Work], Engine]
+"""Makes the engine of a stage."""
+
+
+class PlainEngine:
+    """One batch after another, in the plainest way; scores are summed on the device and read once an epoch.
+
+    Args: work: of the stage.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    def run(self, epoch: Epoch) -> Scores:
+        """As `Engine.run`."""
+        work, examples = self.work, self.work.examples
+        device = examples.inputs.device
+        sums = Sums(device)
+        for step, index in enumerate(epoch.order.to(device).split(work.batch_size)):
+            batch = examples.take(index)
+            if work.augmentation is not None and epoch.draws is not None:
+                start = step * work.batch_size
+                draws = epoch.draws[start : start + len(batch)].to(device)
+                batch = Examples(work.augmentation(batch.inputs, draws), batch.targets)
+            set_rates(work.learner.optimizer, None if epoch.rates is None else epoch.rates[step])
+            loss, logits = take_step(work, batch)
+            sums.add(loss, logits, batch.targets)
+        return sums.read(examples.targets.numel())
+
+
+class Sums:
+    """Loss and right predictions of an epoch, summed on the device.
+
+    Args: device: of the tensors that are summed.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        kind = torch.float32 if device.type == "mps" else torch.float64
+        self.loss = torch.zeros((), dtype=kind, device=device)
+        self.right = torch.zeros((), dtype=torch.int64, device=device)
+
+    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """Add a batch. Args: loss: its mean. logits: (..., classes). targets: (...)."""
+        self.loss += loss * targets.numel()
+        self.right += num_right(logits, targets)
+
+    def clear(self) -> None:
+        """Begin an epoch."""
+        self.loss.zero_()
+        self.right.zero_()
+
+    def read(self, count: int) -> Scores:
+        """Means over `count` targets: the one place where the host waits for the device."""
+        loss, right = torch.stack([self.loss, self.right.to(self.loss.dtype)]).tolist()
+        return Scores(loss=loss / count, accuracy=right / count)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy in nats over all targets.
+
+    Args:
+        logits: (..., classes). targets: int64 (...), the same leading axes.
+    """
+    return torch.nn.functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
+
+
+def num_right(logits: Tensor, targets: Tensor) -> Tensor:
+    """Number of targets whose logit is the largest; a scalar tensor, so that no device waits."""
+    return (logits.argmax(dim=-1) == targets).sum()
+
+
+def set_rates(optimizer: torch.optim.Optimizer, rates: Sequence[float] | None) -> None:
+    """Set the step size of each group of parameters; None leaves them as they are."""
+    if rates is not None:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+
+def take_step(work: Work, batch: Examples) -> tuple[Tensor, Tensor]:
+    """One step of the optimizer; loss and logits of the weights before it.
+
+    Raises: ValueError if the optimizer does not call the closure of its step.
+    """
+    first: list[tuple[Tensor, Tensor]] = []
+    learner = work.learner
+
+    def closure() -> Tensor:
+        # A batch counts once in the running statistics, however often the optimizer looks at it.
+        with frozen_running_statistics(learner.model) if first else nullcontext():
+            logits = learner.model(batch.inputs)
+        loss = work.loss_fn(logits, batch.targets)
+        learner.optimizer.zero_grad(set_to_none=True)
+        total = loss if work.penalty is None else loss + work.penalty()
+        total.backward()
+        if not first:
+            first.append((loss.detach(), logits.detach()))
+        return total
+
+    learner.optimizer.step(closure)  # type: ignore[arg-type]
+    if not first:
+        fail(
+            "optimizer", "must call the closure of its step", type(learner.optimizer).__name__, "See torch.optim."
+        )
+    return first[0]
