@@ -164,7 +164,7 @@ def setting_name(name: str, changed: Mapping[str, object]) -> str:
 
 def _word(value: object) -> str:
     text = "_".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    return re.sub(r"[^\w.=-]", "_", text)
+    return re.sub(r"[^\w=-]", "_", text)
 
 
 def read_duration(text: str) -> float:
