@@ -168,6 +168,13 @@ def test_no_more_is_unpacked_than_allowed(tmp_path: Path, kind: str) -> None:
         members(path, max_member=29_999)
 
 
+def test_a_zip_whose_directory_reads_as_a_newer_format_is_refused(tmp_path: Path) -> None:
+    content = bytearray(zipped({"a": b"x"}))
+    content[content.index(b"PK\1\2") + 6] = 148  # the version needed, of the only entry
+    with pytest.raises(ValueError, match="archive must"):
+        members(packed(tmp_path, bytes(content)))
+
+
 @pytest.mark.parametrize("kind", ["tar.gz", "tar.xz", "zip"])
 def test_bombs_do_not_fill_the_memory(tmp_path: Path, kind: str) -> None:
     path = packed(tmp_path, PACKERS[kind]({"bomb": bytes(1 << 24)}))

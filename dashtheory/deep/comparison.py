@@ -174,6 +174,7 @@ def describe_data(config: RunConfig) -> str:
         "cifar100": "CIFAR-100",
         "svhn": "SVHN",
         "fashion_mnist": "Fashion-MNIST",
+        "tiny_imagenet": "Tiny-ImageNet",
         "digits": "scikit-learn's digits",
         "text": "Python's help texts",
     }

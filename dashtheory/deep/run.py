@@ -44,7 +44,8 @@ class RunConfig:
     data: str = field(
         default="digits",
         metadata={
-            "help": "digits, text, cifar10, folder:PATH, cifar10:, cifar100:, svhn:ROOT, python:FILE.py:FUNCTION"
+            "help": "digits, text, cifar10, folder:PATH, cifar10:, cifar100:, svhn:, fashion_mnist:, "
+            "tiny_imagenet:ROOT, python:FILE.py:FUNCTION"
         },
     )
     model: str = field(
@@ -77,7 +78,7 @@ class RunConfig:
     )
     rho: float = field(default=0.1, metadata={"help": "radius of sam"})
     batch_size: int = field(default=64, metadata={"help": "examples per step; a smaller last batch is kept"})
-    criterion: str = field(default="accuracy", metadata={"help": "what ends a stage: loss, accuracy"})
+    criterion: str = field(default="accuracy", metadata={"help": "what ends a stage: loss, accuracy, epochs"})
     threshold: float = field(default=0.999, metadata={"help": "of the epoch's mean"})
     max_epochs: int = field(default=200, metadata={"help": "epochs after which a stage ends unconverged"})
     retention: int = field(default=0, metadata={"help": "epochs over which old accuracy is followed; -1: not"})

@@ -10,6 +10,7 @@ from dashtheory.deep.data.images import ImageData, ImageSet
 from dashtheory.deep.data.split import stratified_split
 from dashtheory.deep.data.stream import ImageStream, make_stream
 from dashtheory.deep.data.street_view import svhn
+from dashtheory.deep.data.tiny import tiny_imagenet
 from dashtheory.deep.data.user import stream_of_dataset, stream_of_tensors
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "stream_of_dataset",
     "stream_of_tensors",
     "svhn",
+    "tiny_imagenet",
 ]

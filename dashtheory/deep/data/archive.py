@@ -129,7 +129,11 @@ def _zip(
     file: IO[bytes], start: bytes, path: Path, max_bytes: int, most: int
 ) -> Iterator[tuple[PurePosixPath, bytes]]:
     left = max_bytes
-    with zipfile.ZipFile(file) as archive:
+    try:
+        opened = zipfile.ZipFile(file)
+    except NotImplementedError as error:  # a directory whose damage reads as a newer format
+        raise zipfile.BadZipFile(_line(error)) from error
+    with opened as archive:
         for info in archive.infolist():
             name = _checked_name(info.filename, path)
             if info.is_dir():

@@ -13,6 +13,7 @@ from dashtheory.deep.data.folder import image_folder
 from dashtheory.deep.data.handwritten import digits
 from dashtheory.deep.data.images import ImageData
 from dashtheory.deep.data.street_view import svhn
+from dashtheory.deep.data.tiny import tiny_imagenet
 
 CIFAR10_VARIABLE = "DASHTHEORY_CIFAR10"
 _OFFICIAL: dict[str, Callable[..., ImageData]] = {
@@ -28,15 +29,15 @@ def find_data(name: str, *, download: bool = False, cache: Path | str | None = N
     """The data set called `name`.
 
     Args:
-        name: "digits"; "folder:PATH" (see `image_folder`); "cifar10:ROOT", "cifar100:ROOT", "svhn:ROOT" or
-            "fashion_mnist:ROOT" with the folder of the official files; or "cifar10" alone: what the environment
-            variable DASHTHEORY_CIFAR10 points to (see `cifar10_available`).
+        name: "digits"; "folder:PATH" (see `image_folder`); "cifar10:ROOT", "cifar100:ROOT", "svhn:ROOT",
+            "fashion_mnist:ROOT" or "tiny_imagenet:ROOT" with the folder of the official files; or "cifar10"
+            alone: what the environment variable DASHTHEORY_CIFAR10 points to (see `cifar10_available`).
         download: whether to download official files that are missing.
         cache: folder for decoded pictures; see `cache_folder`.
     Raises: ValueError if there is no such data set, or as its source.
     """
     kind, colon, place = name.partition(":")
-    choice("name", kind, ("digits", "folder", *_OFFICIAL))
+    choice("name", kind, ("digits", "folder", *_OFFICIAL, "tiny_imagenet"))
     if kind == "digits" and not colon:
         return digits()
     if kind == "cifar10" and not colon:
@@ -44,7 +45,11 @@ def find_data(name: str, *, download: bool = False, cache: Path | str | None = N
     if kind == "digits" or not place:
         rule = "must be digits, cifar10, folder:PATH or KIND:ROOT"
         fail("name", rule, repr(name), f"Say {kind if kind == 'digits' else kind + ':' + 'PATH'}.")
-    return image_folder(place, cache=cache) if kind == "folder" else _OFFICIAL[kind](place, download=download)
+    if kind == "folder":
+        return image_folder(place, cache=cache)
+    if kind == "tiny_imagenet":
+        return tiny_imagenet(place, download=download, cache=cache)
+    return _OFFICIAL[kind](place, download=download)
 
 
 def cifar10_available() -> bool:
