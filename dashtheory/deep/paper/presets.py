@@ -82,7 +82,7 @@ def _cut(name: str, values: Values) -> Values:
     options = {"resnet18": ("width=16",), "vgg16": ("width=16",), "mlp": ("widths=128+128",)}
     return {
         "num_chunks": max(whole.num_chunks * 8 // 50, 2),
-        "chunk_size": max(whole.chunk_size * 3 // 10, 100),
+        "chunk_size": max(whole.chunk_size // 5, 100),
         "test_size": 2000,
         "model_options": (*whole.model_options, *options[whole.model]),
         "batch_size": whole.batch_size // 2,
