@@ -22,6 +22,7 @@ from dashtheory.deep.paper import PUBLISHED, Published, Results, load_results, p
 from dashtheory.plot import rule_style, save_figure, style
 from dashtheory.record import writable_folder, write_text
 from dashtheory.reproduce.figure import draw_results
+from dashtheory.reproduce.precision import render_precision
 from dashtheory.reproduce.program import OUT
 
 NOT_RUN = "not run"
@@ -80,6 +81,7 @@ def render(found: Mapping[tuple[str, str], Results]) -> str:
             parts.append(_section(kind, one))
     cpu = [_section(kind, one) for (kind, _), one in found.items() if kind == "cpu"]
     parts += ["\n## On a CPU\n\n", _CPU_WORDS if cpu else f"{NOT_RUN}\n", *cpu]
+    parts.append(render_precision(found))
     return "".join(parts)
 
 

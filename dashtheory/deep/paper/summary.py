@@ -11,26 +11,37 @@ from dashtheory._check import fail
 QUANTITIES = ("last_accuracy", "mean_accuracy", "last_steps", "mean_steps")
 
 
-def summarise(table: pd.DataFrame, num_stages: int) -> pd.DataFrame:
-    """One row per rule, of the runs that went through all stages.
+def per_run(table: pd.DataFrame, num_stages: int) -> pd.DataFrame:
+    """One row per run that went through all stages.
 
     Args: table: tidy, with test_accuracy (a fraction) and steps. num_stages: of a whole run.
-    Returns: index rule (in order of appearance); columns n (whole runs) and, for each of `QUANTITIES`, its mean
-        over seeds and NAME_sd, the sample standard deviation (NaN for one seed). last: after the last stage; mean:
-        over stages. Accuracies are fractions. Rules without a whole run are left out.
+    Returns: index (rule, seed), in order of appearance; columns `QUANTITIES`. last: after the last stage; mean:
+    over
+        stages. Accuracies are fractions. It may have no row.
     """
     if num_stages < 1:
         fail("num_stages", "must be >= 1", str(num_stages), "It counts stages.")
-    rows = []
-    for (rule, _), run in table.groupby(["rule", "seed"], sort=False):
-        if run["stage"].max() < num_stages:
-            continue
-        accuracy, steps = (_by_stage(run, metric, num_stages) for metric in ("test_accuracy", "steps"))
-        values = (accuracy.iloc[-1], accuracy.mean(), steps.iloc[-1], steps.mean())
-        rows.append({"rule": rule, **dict(zip(QUANTITIES, values, strict=True))})
-    if not rows:
-        return pd.DataFrame(columns=_columns(QUANTITIES), index=pd.Index([], name="rule"))
-    groups = pd.DataFrame(rows).groupby("rule", sort=False)
+    rows = {}
+    for key, run in table.groupby(["rule", "seed"], sort=False):
+        if run["stage"].max() >= num_stages:
+            accuracy, steps = (_by_stage(run, metric, num_stages) for metric in ("test_accuracy", "steps"))
+            rows[key] = (accuracy.iloc[-1], accuracy.mean(), steps.iloc[-1], steps.mean())
+    index = pd.MultiIndex.from_tuples(list(rows), names=["rule", "seed"]) if rows else _NO_RUN
+    return pd.DataFrame(list(rows.values()), index=index, columns=list(QUANTITIES), dtype="float64")
+
+
+_NO_RUN = pd.MultiIndex.from_arrays([[], []], names=["rule", "seed"])
+
+
+def summarise(table: pd.DataFrame, num_stages: int) -> pd.DataFrame:
+    """One row per rule, of the runs that went through all stages.
+
+    Args: as `per_run`.
+    Returns: index rule (in order of appearance); columns n (whole runs) and, for each of `QUANTITIES`, its mean
+        over seeds and NAME_sd, the sample standard deviation (NaN for one seed). Rules without a whole run are
+        left out.
+    """
+    groups = per_run(table, num_stages).groupby(level="rule", sort=False)
     found = groups.mean()
     for name, spread in groups.std(ddof=1).items():
         found[f"{name}_sd"] = spread
