@@ -1,0 +1,43 @@
+"""What needs a CUDA device: the paper's runner there, beside the CPU. Run by `make test-gpu`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dashtheory.deep.fast import describe_device
+from dashtheory.deep.paper import load_results, preset
+from dashtheory.protocol import Task, run_stages
+from dashtheory.reproduce import run_main
+from dashtheory.shrink import make_rule
+
+pytestmark = pytest.mark.gpu
+SMALL = ["--num-chunks", "2", "--chunk-size", "140", "--max-epochs", "5", "--histograms", "1"]
+
+
+def test_a_preset_runs_on_cuda_and_says_so(tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    status = run_main(["digits-mlp", *SMALL, "--rules", "cold,warm,dash", "--device", "cuda", "--out", str(out)])
+    assert status == 0
+    (path,) = (out / "cuda").glob("*.csv")
+    results = load_results(path)
+    assert len(results.complete) == 3
+    for facts in json.loads(path.with_suffix(".json").read_text())["runs"].values():
+        assert facts["machine"]["device"] == describe_device("cuda") != "cpu"
+
+
+@pytest.mark.parametrize("rule", ["cold", "warm", "dash"])
+def test_cuda_trains_as_the_cpu_does_up_to_rounding(rule: str) -> None:
+    config = preset(
+        "digits-mlp", num_chunks=2, chunk_size=140, criterion="epochs", max_epochs=5, precision="float32"
+    )
+    source = config.source(0)
+
+    def losses(device: str) -> list[float]:
+        task: Task = config.task_on(device, source)
+        stages = run_stages(source.stream, make_rule(rule), task, config.training(), seed=0)
+        return [stage.training.last_epoch.loss for stage in stages]
+
+    assert losses("cuda") == pytest.approx(losses("cpu"), rel=1e-2)  # 20 steps amplify float32 rounding
