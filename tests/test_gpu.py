@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
-from dashtheory.deep.fast import describe_device
+from dashtheory.deep.fast import FastEngine, describe_device
 from dashtheory.deep.paper import load_results, preset
-from dashtheory.protocol import Task, run_stages
+from dashtheory.protocol import Epoch, Task, Work, run_stages
 from dashtheory.reproduce import run_main
+from dashtheory.seeds import torch_stream
 from dashtheory.shrink import make_rule
 
 pytestmark = pytest.mark.gpu
@@ -41,3 +43,30 @@ def test_cuda_trains_as_the_cpu_does_up_to_rounding(rule: str) -> None:
         return [stage.training.last_epoch.loss for stage in stages]
 
     assert losses("cuda") == pytest.approx(losses("cpu"), rel=1e-2)  # 20 steps amplify float32 rounding
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "sam", "adam"])
+def test_a_step_never_waits_for_the_device(optimizer: str) -> None:
+    config = preset("digits-mlp", num_chunks=1, chunk_size=210, optimizer=optimizer, flip=True)
+    source = config.source(0)
+    task = config.task_on("cuda", source)
+    augmentation = config.augmentation()
+    assert augmentation is not None
+    work = Work(
+        learner=task.fresh(torch_stream(0, "init", 1)),
+        examples=source.stream.chunks[0].to("cuda"),
+        batch_size=70,
+        loss_fn=task.loss_fn,
+        augmentation=augmentation,
+    )
+    engine = FastEngine(work)
+    draws = augmentation.draw(210, torch_stream(0, "augmentation", 1))
+    engine.load(Epoch(order=torch.randperm(210, generator=torch_stream(0, "order", 1)), draws=draws))
+    engine.step(70)  # the optimizer makes its state
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        engine.step(70)
+        engine.step(70)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert int(engine.place) == 210

@@ -47,7 +47,7 @@ class FastEngine:
 
     def run(self, epoch: Epoch) -> Scores:
         """As `dashtheory.protocol.Engine.run`."""
-        self._load(epoch)
+        self.load(epoch)
         optimizer, num_steps, full = self.work.learner.optimizer, self.work.num_steps, self.work.batch_size
         steady = epoch.rates is None or all(rates == epoch.rates[0] for rates in epoch.rates)
         for step in range(num_steps):
@@ -56,7 +56,7 @@ class FastEngine:
             self._step_of(size, recordable=steady)()
         return self.sums.read(self.work.examples.targets.numel())
 
-    def _load(self, epoch: Epoch) -> None:
+    def load(self, epoch: Epoch) -> None:
         """Put what an epoch needs into the buffers, whose addresses never change."""
         self.order.copy_(epoch.order)
         if epoch.draws is not None:
@@ -68,7 +68,7 @@ class FastEngine:
 
     def _step_of(self, size: int, *, recordable: bool) -> Step:
         """The next step, of `size` examples: recorded if it can be, and recorded now if it was not."""
-        plain = partial(self._step, size)
+        plain = partial(self.step, size)
         if self.record is None or not recordable or size not in self.taken:
             self.taken.add(size)
             return plain
@@ -78,7 +78,7 @@ class FastEngine:
             self.recorded[key] = self.record(plain, optimizer)
         return self.recorded[key]
 
-    def _step(self, size: int) -> None:
+    def step(self, size: int) -> None:
         """One step on the next `size` examples of the order; moves on."""
         work, ranks = self.work, self.place + self.ranks[:size]
         index = self.order[ranks]
