@@ -4,11 +4,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-BENCHMARKS := discrete theory claims shrink twolayer
+BENCHMARKS := discrete theory claims shrink twolayer explore images
 SCRIPTS := $(sort $(wildcard simulations/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures quick test lint format test-slow test-gpu bench clean
+.PHONY: help setup figures quick notebooks lab test lint format test-slow test-gpu bench app clean
 
 help: ## list all targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); } || \
 		{ rm -rf $(VENV); echo "make: $(PYTHON) has no working venv module; install it (Debian: python3-venv)" >&2; exit 2; }
 	@echo "Installing pinned dependencies into $(VENV) (some minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,notebook]'
 	@touch $@
 
 figures: $(READY) ## regenerate every figure of simulations/ into figures/
@@ -34,6 +34,12 @@ quick: $(READY) ## draw every figure at toy size into build/quick/
 draw:
 	@set -e; n=0; for script in $(SCRIPTS); do n=$$((n + 1)); \
 		echo "[$$n/$(words $(SCRIPTS))] $$script"; $(BIN)/python $$script $(OPTIONS); done
+
+notebooks: $(READY) ## execute the course's notebooks in place
+	@$(BIN)/python -m dashtheory.notebooks $(sort $(wildcard notebooks/*.ipynb))
+
+lab: $(READY) ## open the course in JupyterLab
+	@$(BIN)/jupyter lab notebooks
 
 test: lint ## lint, types and tests
 	@$(BIN)/python -m pytest -q -n auto
@@ -54,6 +60,9 @@ test-gpu: $(READY) ## the tests that need a CUDA device
 
 bench: $(READY) ## measure speed ratios into benchmarks/results/
 	@set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
+
+app: $(READY) ## open the explorers in a browser: a page on this machine (PORT=8866 chooses its port)
+	@$(BIN)/python -m dashtheory.explore.app notebooks/explorers.ipynb $(if $(PORT),--port $(PORT))
 
 clean: ## remove .venv, caches and toy figures
 	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info figures/.partial

@@ -11,6 +11,7 @@ One experiment at three levels of realism, and what the levels share:
     record      one tidy table with provenance for every level
     plot        one visual language
     theory      level 1 in closed form, without sampling
+    explore     figures with sliders, for notebooks and for `make app`
 
 Submodules are imported on first use, so `import dashtheory` stays light (no torch, no numba).
 Paper: Shin, Oh, Cho, Yun, "DASH: Warm-Starting Neural Network Training in Stationary Settings
@@ -22,7 +23,10 @@ from types import ModuleType
 
 from dashtheory._version import __version__
 
-_SUBMODULES = (*("deep", "discrete", "measure", "plot", "protocol", "record", "shrink", "theory", "twolayer"),)
+_SUBMODULES = (
+    *("deep", "discrete", "explore", "measure", "plot"),
+    *("protocol", "record", "shrink", "theory", "twolayer"),
+)
 __all__ = ["__version__", *_SUBMODULES]
 
 

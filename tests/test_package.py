@@ -23,6 +23,12 @@ ALLOWED = {
     "theory": {"discrete", "record", "parallel"},
     "twolayer": {"measure", "shrink", "record", "parallel"},
     "deep": {"protocol", "shrink", "record", "parallel"},
+    "reproduce": {"command", "deep", "parallel", "plot", "record"},
+    "notebooks": {"record"},
+    "explore": {
+        *("discrete", "theory", "twolayer", "deep"),
+        *("measure", "protocol", "shrink", "plot", "record", "parallel"),
+    },
     "parallel": set(),
     "command": {"parallel", "plot", "record"},
     "cli": {"command", "deep", "parallel", "plot"},
@@ -66,6 +72,7 @@ def loaded_by(statement: str) -> set[str]:
 def test_importing_the_package_or_level_1_does_not_load_torch() -> None:
     assert not {"torch", "numba", "matplotlib"} & loaded_by("import dashtheory")
     assert "torch" not in loaded_by("import dashtheory; dashtheory.discrete.simulate")
+    assert not {"torch", "ipywidgets", "IPython"} & loaded_by("import dashtheory.explore")
 
 
 def test_public_names_exist() -> None:

@@ -8,6 +8,7 @@ from dashtheory.discrete.packed import PackedFeatures, pack_features
 from dashtheory.discrete.sample import paper_probabilities, sample_features, sample_packed
 from dashtheory.discrete.setting import DiscreteSetting
 from dashtheory.discrete.simulate import RULES, Simulation, simulate
+from dashtheory.discrete.trace import StageTrace, trace_stage
 
 __all__ = [
     "RULES",
@@ -17,6 +18,7 @@ __all__ = [
     "Mixture",
     "PackedFeatures",
     "Simulation",
+    "StageTrace",
     "draw_data",
     "expected_accuracy",
     "fewer_than_tau",
@@ -27,4 +29,5 @@ __all__ = [
     "simulate",
     "simulate_batch",
     "test_accuracy",
+    "trace_stage",
 ]

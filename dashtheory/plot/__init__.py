@@ -1,5 +1,6 @@
 """One visual language for every figure; functions take tables and axes, and compute nothing."""
 
+from dashtheory.plot.animate import animate_stages, describe_moment, draw_moment, gif_html, num_moments
 from dashtheory.plot.differences import draw_differences
 from dashtheory.plot.maps import draw_contours, draw_map, pivot_map, plain_log_ticks
 from dashtheory.plot.stages import add_heading, describe_band, draw_prediction, draw_stages, say_seeds
@@ -9,12 +10,17 @@ __all__ = [
     "RULE_STYLES",
     "RuleStyle",
     "add_heading",
+    "animate_stages",
     "describe_band",
+    "describe_moment",
     "draw_contours",
     "draw_differences",
     "draw_map",
+    "draw_moment",
     "draw_prediction",
     "draw_stages",
+    "gif_html",
+    "num_moments",
     "pivot_map",
     "plain_log_ticks",
     "rule_style",
