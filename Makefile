@@ -8,7 +8,7 @@ BENCHMARKS := discrete theory claims shrink twolayer explore images
 SCRIPTS := $(sort $(wildcard simulations/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures quick notebooks lab test lint format test-slow test-gpu bench app clean
+.PHONY: help setup figures quick notebooks lab test lint format test-slow test-gpu bench app docs clean
 
 help: ## list all targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -63,6 +63,16 @@ bench: $(READY) ## measure speed ratios into benchmarks/results/
 
 app: $(READY) ## open the explorers in a browser: a page on this machine (PORT=8866 chooses its port)
 	@$(BIN)/python -m dashtheory.explore.app notebooks/explorers.ipynb $(if $(PORT),--port $(PORT))
+
+docs: $(VENV)/.docs ## build the site of course, theory and API into build/docs/
+	@rm -rf build/docs
+	@$(BIN)/python -m sphinx -E -q -W --keep-going -b html -c docs . build/docs
+	@$(BIN)/python docs/check_links.py build/docs
+	@echo "Open build/docs/index.html"
+
+$(VENV)/.docs: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
 
 clean: ## remove .venv, caches and toy figures
 	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info figures/.partial

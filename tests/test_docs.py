@@ -1,0 +1,129 @@
+"""The site: every part and notebook has its page, docstrings come out right, and dead links are found."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import dashtheory
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+INNER = {"cli", "notebooks"}  # command lines, described in README and notebooks/README.md
+
+
+def loaded(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+docstrings = loaded(DOCS / "_ext" / "docstrings.py")
+links = loaded(DOCS / "check_links.py")
+
+
+def test_every_public_part_has_a_page_that_the_index_lists() -> None:
+    package = Path(dashtheory.__file__).parent
+    parts = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    public = {part for part in parts if not part.startswith("_")} - INNER
+    index = (DOCS / "api" / "index.md").read_text().split()
+    for part in sorted(public):
+        assert f".. automodule:: dashtheory.{part}\n" in (DOCS / "api" / f"{part}.md").read_text()
+        assert part in index
+    for page in DOCS.glob("api/*.md"):
+        assert page.stem == "index" or page.stem in index, page.stem
+
+
+def test_every_notebook_is_on_the_site() -> None:
+    index = (DOCS / "index.md").read_text()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        assert f"\n../notebooks/{path.stem}\n" in index
+
+
+def test_a_docstring_becomes_paragraphs_lists_and_blocks() -> None:
+    text = """One line with `a_name`, 2 * x and a_.
+
+    a table    as it stands
+        deeper
+
+Args:
+    first: its `words`
+        go on. other: the same entry.
+    second, third: two.
+Returns: a thing.
+After."""
+    assert docstrings.to_rst(text.split("\n")) == [
+        r"One line with ``a_name``, 2 \* x and a\_.",
+        "",
+        "",
+        "::",
+        "",
+        "    a table    as it stands",
+        "        deeper",
+        "",
+        "",
+        "",
+        "**Args**",
+        "",
+        "- ``first``: its ``words`` go on. other: the same entry.",
+        "- ``second, third``: two.".replace("``second, third``", "``second``, ``third``"),
+        "",
+        "",
+        "**Returns** — a thing.",
+        "",
+        "After.",
+    ]
+
+
+def test_code_that_touches_letters_is_told_apart() -> None:
+    assert docstrings.inline("`dash_`s and x`y`") == r"``dash_``\ s and x\ ``y``"
+    assert docstrings.inline("``two`` `one`.") == "``two`` ``one``."
+
+
+def site(folder: Path, **pages: str) -> Path:
+    for name, body in pages.items():
+        (folder / f"{name}.html").write_text(f"<html><body>{body}</body></html>")
+    return folder
+
+
+def test_dead_links_are_found_and_living_ones_are_not(tmp_path: Path) -> None:
+    site(
+        tmp_path,
+        one='<h1 id="top">1</h1><a href="two.html#there">x</a><a href="#top">x</a><a href="https://x.org/y">x</a>'
+        '<a href="sub/">x</a>',
+        two='<a name="there"></a><a href="three.html">x</a><a href="one.html#nowhere">x</a><img src="none.png">'
+        '<a href="../outside.html">x</a>',
+    )
+    (tmp_path / "sub").mkdir()
+    site(tmp_path / "sub", index="")
+    site(tmp_path.parent, outside="")
+    assert list(links.dead_links(tmp_path)) == [
+        "two.html: three.html (no such file)",
+        "two.html: one.html#nowhere (no such place)",
+        "two.html: none.png (no such file)",
+        "two.html: ../outside.html (outside of the site)",
+    ]
+    assert links.outside_links(tmp_path) == {"https://x.org/y"}
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_without_a_dead_link(tmp_path: Path) -> None:
+    pytest.importorskip("furo", reason="needs the extra docs")
+    pytest.importorskip("jupyter_server_mathjax", reason="needs the extra docs")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-c", "docs", "."]
+    done = subprocess.run([*command, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert list(links.dead_links(tmp_path)) == []
+    search = (tmp_path / "searchindex.js").read_text()
+    terms = json.loads(search[search.index("(") + 1 : search.rindex(")")])["terms"]
+    assert "dash" in terms
+    assert "<code" in (tmp_path / "docs" / "api" / "shrink.html").read_text()
