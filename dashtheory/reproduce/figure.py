@@ -13,6 +13,7 @@ from dashtheory.plot import add_heading, describe_band, draw_stages, rule_style,
 
 _OLD = ("old_accuracy_reestimated_epoch0", "old_accuracy_epoch0")
 _CANARY = "canary_accuracy_at_start_reestimated"
+_COSINE = "cosine of weights with descent on old data"
 
 
 def draw_results(
@@ -26,12 +27,21 @@ def draw_results(
     draw_stages(axes[0], table, "test_accuracy", scale=100, dodge=0)
     axes[0].set(ylabel="test accuracy (%)", title="Generalisation")
     _draw_published(axes[0], published)
-    axes[0].legend(fontsize=7.5, loc="best")
     draw_stages(axes[1], table, "steps")
     axes[1].set(ylabel="optimizer steps of the stage", title="Training time")
     _draw_old(axes[2], table)
     _draw_memorised(axes[3], table)
-    figure.subplots_adjust(left=0.042, right=0.992, top=0.79, bottom=0.175, wspace=0.27)
+    figure.subplots_adjust(left=0.042, right=0.992, top=0.765, bottom=0.175, wspace=0.27)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="upper left",
+        bbox_to_anchor=(0.006, 0.885),
+        ncols=len(labels),
+        fontsize=8,
+        columnspacing=1.4,
+    )
     rings = "; rings: one run of the authors each, original pixels" if published else ""
     add_heading(figure, title, setting, describe_band(table, "sd") + rings + foot)
     return figure
@@ -45,13 +55,14 @@ def _draw_published(ax: Axes, published: list[Published]) -> None:
 
 
 def _draw_old(ax: Axes, table: pd.DataFrame) -> None:
-    """Accuracy on the old chunks right after the rule."""
+    """Accuracy on the old chunks right after the rule, batch-norm statistics re-estimated where there are any."""
     metric = next((name for name in _OLD if name in set(table["metric"])), None)
     if metric is None:
         ax.text(0.5, 0.5, "not measured", ha="center", transform=ax.transAxes)
     else:
         draw_stages(ax, table, metric, scale=100)
-    ax.set(ylabel="training accuracy on old chunks (%)", title="What the rule leaves")
+    how = ", re-estimated" if metric == _OLD[0] else ""
+    ax.set(ylabel=f"old training accuracy{how} (%)", title="What the rule leaves")
 
 
 def _draw_memorised(ax: Axes, table: pd.DataFrame) -> None:
@@ -64,6 +75,7 @@ def _draw_memorised(ax: Axes, table: pd.DataFrame) -> None:
     counted = sorted(set(table.loc[table["metric"] == names["after"][0], "stage"]))
     if not counted:
         ax.text(0.5, 0.5, "not measured", ha="center", transform=ax.transAxes)
+        ax.set(title="Alignment after the rule", xlabel=_COSINE, ylabel="share of weights (%)")
         return
     stage = counted[-1]
     edges = np.linspace(-1, 1, BINS + 1)
@@ -79,7 +91,7 @@ def _draw_memorised(ax: Axes, table: pd.DataFrame) -> None:
         ax.legend(fontsize=7.5)
     ax.set(
         yscale="log",
-        xlabel="cosine of weights with descent on old data",
+        xlabel=_COSINE,
         ylabel="share of weights (%, logarithmic)",
         title=f"Alignment after the rule, stage {stage}",
     )

@@ -11,6 +11,7 @@ options (`dashtheory.deep.paper.PaperConfig`); they then become part of NAME.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import shutil
 import time
@@ -24,7 +25,7 @@ from dashtheory.deep.fast import describe_device, find_device
 from dashtheory.deep.paper import PaperConfig, Results, Run, missing_runs, preset, preset_names, run_paper
 from dashtheory.deep.paper.results import results_for
 from dashtheory.parallel import Job, interrupts_held, run_jobs
-from dashtheory.record import only_one, usable_cores, writable_folder
+from dashtheory.record import code_fingerprint, only_one, usable_cores, writable_folder
 
 OUT = Path("paper_repro/results")
 RESERVE = 5.0  # seconds of a budget that are kept for the end of the call
@@ -71,14 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(call: Call) -> None:
     """Do what a call is to do, and say how far it came."""
     started = time.monotonic()
+    code_fingerprint()  # of the code that now begins to run, whatever happens to its files meanwhile
     deadline = None if call.budget is None else started + call.budget - RESERVE
     facts = call.config.source(call.seeds[0]).facts  # also proves that the data are there
     writable_folder("--out", call.out)
     with only_one(call.work / f"{call.results.parent.name}-{call.name}.lock", "--out"):
-        results = results_for(call.results, call.name, call.config, facts)
         if call.fresh:
-            results = Results(name=results.name, config=results.config, data=results.data)
-            shutil.rmtree(_checkpoints(call), ignore_errors=True)
+            _forget(call)
+        results = results_for(call.results, call.name, call.config, facts)
         stages_before = _stages(results)
         missing = missing_runs(call.config, call.seeds, results.complete)
         jobs = {run.name: (run, _job(call, run, deadline)) for run in missing}
@@ -90,6 +91,9 @@ def run(call: Call) -> None:
                 results.save(call.results)
                 if run in results.complete:
                     shutil.rmtree(_checkpoints(call) / run.name, ignore_errors=True)
+        for folder in (_checkpoints(call), _checkpoints(call).parent):
+            with contextlib.suppress(OSError):  # not empty, or never made
+                folder.rmdir()
     print(_ending(call, results, _stages(results) - stages_before, time.monotonic() - started))  # noqa: T201
 
 
@@ -112,6 +116,13 @@ def _checkpoints(call: Call) -> Path:
     return call.work / call.results.parent.name / call.name
 
 
+def _forget(call: Call) -> None:
+    """Remove what earlier calls have kept and found; damaged files too."""
+    shutil.rmtree(_checkpoints(call), ignore_errors=True)
+    for suffix in (".csv", ".json"):
+        call.results.with_suffix(suffix).unlink(missing_ok=True)
+
+
 def _stages(results: Results) -> int:
     """Finished stages of all runs."""
     return sum(int(str(facts["stages"])) for facts in results.runs.values())
@@ -125,7 +136,7 @@ def _ending(call: Call, results: Results, new_stages: int, seconds: float) -> st
     where = f"; results in {call.results}" if results.table is not None else ""
     if not left:
         return text + where
-    going = "; the same command goes on"
+    going = f"; the same command{' without --fresh' if call.fresh else ''} goes on"
     if not new_stages:
         going += ", but no stage was finished: give it a larger --budget"
     return text + where + going

@@ -85,6 +85,7 @@ def render(found: Mapping[tuple[str, str], Results]) -> str:
     return "".join(parts)
 
 
+_PARTS = "; runs that are not finished yet as far as they went"
 _CPU_WORDS = """What two cores do in minutes: presets cut down (`-cut`), which show that the path works and how the
 rules stand in a small setting. They say nothing about the full ones.
 """
@@ -127,8 +128,7 @@ def _section(kind: str, one: Results) -> str:
     rows = [_row(one.name, rule, summary) for rule in rules]
     unfinished = [
         f"{facts['rule']}, seed {facts['seed']}: {facts['stages']} of {stages} stages"
-        for facts in one.runs.values()
-        if not facts["complete"]
+        for facts in _unfinished(one)
     ]
     words = f"\nUnfinished: {'; '.join(unfinished)}.\n" if unfinished else ""
     picture = f"figures/{kind}-{one.name}.png"
@@ -137,6 +137,10 @@ def _section(kind: str, one: Results) -> str:
         f"\n### {one.name} on {data_name(one)} ({', '.join(machines(one))})\n\n{describe(one)}\n\n"
         f"{_COLUMNS}" + "\n".join(rows) + f"\n{words}\n![{alt}]({picture})\n"
     )
+
+
+def _unfinished(one: Results) -> list[Mapping[str, object]]:
+    return [facts for facts in one.runs.values() if not facts["complete"]]
 
 
 def _rules(one: Results) -> list[str]:
@@ -206,20 +210,35 @@ def describe(one: Results) -> str:
     return (
         f"{c['model']}{' (' + ', '.join(map(str, options)) + ')' if options else ''}, {c['num_chunks']} chunks of "
         f"{c['chunk_size']:,} pictures, {c['optimizer']}, learning rate {c['learning_rate']:g}, batch "
-        f"{c['batch_size']}, {c['criterion']} {c['threshold']:g} (at most {c['max_epochs']} epochs), "
+        f"{c['batch_size']}{_further(c)}, {_criterion(c)}, "
         f"{c['precision']}{noise}; {seconds / 60:.0f} minutes of runs."
     )
 
 
+def _further(config: Mapping[str, object]) -> str:
+    """What a stage has beyond the plainest one."""
+    decay = f", weight decay {config['weight_decay']:g}" if config["weight_decay"] else ""
+    schedule = ", step size scheduled" if config["milestones"] or config["warmup_epochs"] else ""
+    augmented = ", augmented" if config["pad"] or config["flip"] or config["rotation"] else ""
+    return decay + schedule + augmented
+
+
+def _criterion(config: Mapping[str, object]) -> str:
+    if config["criterion"] == "epochs":
+        return f"{config['max_epochs']} epochs a stage"
+    return f"{config['criterion']} {config['threshold']:g} (at most {config['max_epochs']} epochs)"
+
+
 def _figure(kind: str, one: Results) -> Figure:
     assert one.table is not None
+    name, plus, _ = one.name.partition("+")
     published: list[Published] = [p for p in PUBLISHED if p.preset == one.name]
     return draw_results(
         one.table,
         published,
-        title=f"{data_name(one)}: {one.name}",
+        title=f"{data_name(one)}: {name}{', changed' if plus else ''}",
         setting=describe(one),
-        foot=f"; {', '.join(machines(one))}",
+        foot=f"{_PARTS if _unfinished(one) else ''}; {', '.join(machines(one))}",
     )
 
 

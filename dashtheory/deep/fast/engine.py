@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -108,7 +108,7 @@ class OnStream:
     """
 
     def __init__(self, engine: Engine, device: torch.device) -> None:
-        self.engine, self.stream = engine, torch.cuda.Stream(device)
+        self.engine, self.stream = engine, _stream_of(device)
 
     def run(self, epoch: Epoch) -> Scores:
         """As the engine; the caller's stream goes on after it."""
@@ -118,6 +118,12 @@ class OnStream:
             scores = self.engine.run(epoch)
         before.wait_stream(self.stream)
         return scores
+
+
+@cache
+def _stream_of(device: torch.device) -> torch.cuda.Stream:
+    """One stream per device for all stages: memory that a stream has used is kept for that stream."""
+    return torch.cuda.Stream(device)
 
 
 class CudaGraphs:

@@ -16,14 +16,14 @@ def memory_ran_out(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)
 
 
-def fitting_batch(try_step: Callable[[int], object], batch_size: int) -> int:
+def fitting_batch(try_step: Callable[[int], object], batch_size: int, *, least: int = 1) -> int:
     """The largest batch, among halves of halves of `batch_size`, with which a step fits into memory; 0 if none.
 
     Args: try_step: takes a step on so many examples, and fails as torch does if memory runs out. batch_size: that
-        was too large.
+        was too large. least: the smallest that is tried (batch normalisation may need two).
     """
     size = batch_size // 2
-    while size:
+    while size >= max(least, 1):
         try:
             try_step(size)
             return size

@@ -18,18 +18,17 @@ def find_device(name: str) -> str:
 
     Raises: ValueError if there is no such device here.
     """
-    kind = name.partition(":")[0]
+    kind, colon, index = name.partition(":")
     choice("device", kind, (AUTO, "cpu", "cuda"))
+    if colon and (kind != "cuda" or not index):
+        fail("device", "must be auto, cpu, cuda or cuda:N", repr(name), f"Say {kind}.")
     if kind == AUTO:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "cuda" and not torch.cuda.is_available():
         built = "no CUDA device can be used" if torch.version.cuda else "torch is a build for the CPU"
         fail("device", "must be there", f"'{name}', but {built}", "Say --device cpu.")
-    index = name.partition(":")[2]
     if kind == "cuda" and index and (not index.isdigit() or int(index) >= torch.cuda.device_count()):
         fail("device", f"must be one of {torch.cuda.device_count()}", repr(name), "Count from cuda:0.")
-    if kind == "cpu" and index:
-        fail("device", "must be auto, cpu, cuda or cuda:N", repr(name), "Say cpu.")
     return name
 
 

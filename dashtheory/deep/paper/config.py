@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +105,7 @@ class PaperConfig(RunConfig):
                 self.optimizer, parameters, fused=self.engine == "fast", **optimizer
             ),
             device=device,
-            make_engine=PlainEngine if self.engine == "plain" else partial(make_fast_engine),
+            make_engine=PlainEngine if self.engine == "plain" else make_fast_engine,
             schedule=self.schedule(),
             augmentation=self.augmentation(),
         )

@@ -24,7 +24,8 @@ class PictureMeasures(Measures):
     Names in the table, besides those of `Measures`:
 
         canary_accuracy             pictures with a wrong label, of all chunks, that get that label, at the end of
-                                    a stage: memorised, for nothing else leads to a label drawn at random
+                                    a stage: memorised, for little else leads to a label drawn at random (a
+                                    guess at random among C classes does in 1/C of the cases)
         canary_accuracy_at_start    the same for those of the old chunks, right after the rule: what is left
         ..._reestimated             the same with batch-norm statistics re-estimated on the stage's data
         cosine_before_00, ... _19   share of weights in groups whose cosine with descent on all data lies in the
@@ -90,6 +91,9 @@ def cosine_histogram(
     model: nn.Module, examples: Examples, when: str, *, loss_fn: LossFunction = cross_entropy
 ) -> dict[str, float]:
     """Share of weights by the cosine of their group with the negative gradient of the mean loss.
+
+    A group without a gradient (behind units that never fire) has cosine 0. In evaluation mode, so that right after
+    a rule running statistics are those of the weights before it.
 
     Args: model: unchanged; evaluation mode. examples: on its device. when: "before" or "after".
     Returns: cosine_WHEN_00 to _19, shares that sum to 1; each group counts by its entries.

@@ -18,6 +18,7 @@ from dashtheory.record import concatenate, load_table, save_table
 from dashtheory.record.provenance import code_fingerprint, machine, plain, versions
 
 _NOT_SETTING = ("rules",)  # runs of other rules belong to the same setting
+_FACTS = {"rule", "seed", "stages", "complete", "seconds", "machine"}  # that are read of a run
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,8 +28,8 @@ class Results:
     Attributes:
         name: of the setting, the experiment of the table. config: the setting, as JSON holds it, without rules.
         table: tidy table of all finished stages; None if there is none yet.
-        runs: by name, what is known of each run: rule, seed, stages, complete, seconds of wall time, machine,
-            versions, code, finished.
+        runs: by name, what is known of each run: rule, seed, stages, complete, seconds of wall time (over all
+            calls that ended by themselves), and of the last call machine, versions, code, finished.
         data: facts about the data.
     """
 
@@ -94,10 +95,16 @@ def load_results(path: Path) -> Results:
     Raises: ValueError in one line if a file is missing, damaged or of another kind.
     """
     table, facts = load_table(path)
-    runs, config, data = facts.get("runs"), facts.get("config"), facts.get("data")
-    if not isinstance(runs, dict) or not isinstance(config, dict) or not isinstance(data, dict):
+    name, runs, config, data = (facts.get(part) for part in ("experiment", "runs", "config", "data"))
+    if not (
+        isinstance(name, str) and isinstance(runs, dict) and isinstance(config, dict) and isinstance(data, dict)
+    ):
         fail("results", "must be of a preset", f"'{path}'", "Run it again.")
-    return Results(name=str(facts["experiment"]), config=config, table=table, runs=runs, data=data)
+    if name != path.stem:
+        fail("results", f"must be in a file called {name}", f"'{path}'", "Give it its name back.")
+    if not all(isinstance(run, dict) and run.keys() >= _FACTS for run in runs.values()):
+        fail("results", f"must tell {', '.join(sorted(_FACTS))} of every run", f"'{path}'", "Run it again.")
+    return Results(name=name, config=config, table=table, runs=runs, data=data)
 
 
 def results_for(path: Path, name: str, config: PaperConfig, data: Mapping[str, object]) -> Results:
@@ -111,7 +118,7 @@ def results_for(path: Path, name: str, config: PaperConfig, data: Mapping[str, o
     saved = load_results(path)
     if saved.config != ours.config or _hashes(saved.data) != _hashes(ours.data):
         fail("--out", "must hold results of the same setting and data", f"'{path}' of another", "Choose another.")
-    return dataclasses.replace(saved, name=name)
+    return saved
 
 
 def _hashes(data: Mapping[str, object]) -> object:

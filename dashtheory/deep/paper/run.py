@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,21 +76,21 @@ def run_paper(
 
     Args:
         config: the setting. run: which rule and seed. experiment: name for the table.
-        device: "cpu" or a CUDA device. deadline: in seconds of `time.monotonic`, or None. A stage is not begun if,
-            judging by the one before, it would end later; one that is not done by then is given up.
+        device: "cpu" or a CUDA device. deadline: in seconds of `time.monotonic`, or None. A stage is given up at
+            the deadline, and already after its first epoch if, judging by the stage before, it would end later.
         folder: of its checkpoints. report: told of progress after every epoch.
     Returns: tidy table of the finished stages: all of them, or fewer if time ran out; it may have no row.
     Raises: ValueError as `dashtheory.protocol.run_stages`, or, naming a batch that fits, if memory runs out;
         OSError if a checkpoint cannot be written (finished stages are intact).
     """
     checkpoints = Checkpoints(folder, _identity(config, run, device))
+    watch = _Watch(config.num_chunks, deadline, report)
     with exact_or_fast(config.precision):
-        source, spec = config.source(run.seed), parse_spec(run.rule)
-        watch = _Watch(len(source.stream.chunks), deadline, report)
         try:
             watch.check()
+            source, spec = config.source(run.seed), parse_spec(run.rule)
             with _memory_named(config, source, device):
-                chosen = _tuned(config, run, source, device, report)
+                chosen = _tuned(config, run, source, device, watch)
                 run_resumable(
                     source.stream,
                     spec.rule,
@@ -124,18 +126,23 @@ def _identity(config: PaperConfig, run: Run, device: str) -> dict[str, object]:
     return {"config": alone, "seed": run.seed, "device": describe_device(device)}
 
 
-def _tuned(config: PaperConfig, run: Run, source: Source, device: str, report: Report) -> dict[str, float]:
+def _tuned(config: PaperConfig, run: Run, source: Source, device: str, watch: _Watch) -> dict[str, float]:
     """The tuned training option and its value; {} if the rule has none."""
     spec = parse_spec(run.rule)
     if not spec.tuned:
         return {}
+
+    def on_candidate(candidate: float, score: float) -> None:
+        watch.report(0.0, f"{spec.tuned} {candidate:g}: {100 * score:.1f}%")
+        watch.check()
+
     value = tune(
         source.stream,
         lambda candidate: config.task_on(device, source, **{**spec.training, spec.tuned: candidate}),
         config.training(),
         config.decays if spec.tuned == "weight_decay" else config.rates,
         seed=run.seed,
-        on_candidate=lambda candidate, score: report(0.0, f"{spec.tuned} {candidate:g}: {100 * score:.1f}%"),
+        on_candidate=on_candidate,
     )
     return {spec.tuned: value}
 
@@ -144,6 +151,7 @@ class _Watch:
     """Watches the time of a run, and tells of its progress.
 
     Args: num_stages: of the run. deadline: as in `run_paper`. report: told after every epoch.
+        clock: gives the time.
     """
 
     def __init__(
@@ -181,17 +189,19 @@ def _memory_named(config: PaperConfig, source: Source, device: str) -> Iterator[
     except (RuntimeError, MemoryError) as error:
         if not memory_ran_out(error):
             raise
-        error.__traceback__ = None  # it holds the tensors that filled the memory
+        traceback.clear_frames(error.__traceback__)  # they hold the tensors that filled the memory
+        error.__traceback__ = None
     else:
         return
+    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    fits = fitting_batch(lambda size: _try_step(config, source, device, size), 2 * config.batch_size)
+    fits = fitting_batch(lambda size: _try_step(config, source, device, size), 2 * config.batch_size, least=2)
     got = f"batches of {config.batch_size} on {describe_device(device)}"
     if fits >= config.batch_size:
         fix = "A step fits: choose smaller chunks (--chunk-size), or run fewer --jobs."
     else:
-        fix = f"Say --batch-size {fits}." if fits else "Not even one picture fits: choose a smaller model."
+        fix = f"Say --batch-size {fits}." if fits else "Not even two pictures fit: choose a smaller model."
     fail("memory", "must hold a step and a rule's pass", got, fix + " Finished stages are kept.")
 
 
