@@ -6,6 +6,7 @@ import copy
 import io
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
@@ -254,7 +255,7 @@ def test_a_saved_run_goes_on_bit_for_bit(name: str) -> None:
 
     def make(seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
         model = net(seed=seed)
-        options = {"learning_rate": 0.1, "momentum": 0.8, "weight_decay": 0.01, "rho": 0.3}
+        options: dict[str, Any] = {"learning_rate": 0.1, "momentum": 0.8, "weight_decay": 0.01, "rho": 0.3}
         return model, make_optimizer(name, model.parameters(), **options)
 
     model, optimizer = make()
@@ -316,7 +317,7 @@ def test_names_mean_these_optimizers(name: str, make: Callable[[object], torch.o
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_option_matters_exactly_where_the_table_says_so(name: str) -> None:
-    defaults = {"learning_rate": 0.1, "momentum": 0.5, "weight_decay": 0.1, "rho": 0.5}
+    defaults: dict[str, Any] = {"learning_rate": 0.1, "momentum": 0.5, "weight_decay": 0.1, "rho": 0.5}
 
     def run(**changes: float) -> list[bytes]:
         model = net()
@@ -369,7 +370,7 @@ def test_weight_decay_acts_on_every_parameter() -> None:
         ("sgd", {"rho": float("inf")}, "rho must be a number"),
     ],
 )
-def test_wrong_values_are_named(name: str, changes: dict[str, float], message: str) -> None:
+def test_wrong_values_are_named(name: str, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_optimizer(name, net().parameters(), **{"learning_rate": 0.1, **changes})
     if name == "sam":

@@ -291,9 +291,9 @@ def test_spans_of_measures_are_their_own() -> None:
 
 
 def test_the_optimizer_is_that_of_the_configuration() -> None:
-    options = {"learning_rate": 0.02, "momentum": 0.3, "weight_decay": 0.004}
+    options: dict[str, Any] = {"learning_rate": 0.02, "momentum": 0.3, "weight_decay": 0.004}
     for name in ("sgd", "sam"):
-        config = RunConfig(**{**MLP, **options}, optimizer=name, rho=0.7)  # type: ignore[arg-type]
+        config = RunConfig(**{**MLP, **options}, optimizer=name, rho=0.7)
         made = config.task(config.source(0)).fresh(torch.Generator().manual_seed(0)).optimizer
         same = make_optimizer(name, [nn.Parameter(torch.zeros(1))], rho=0.7, **options)
         settings = [

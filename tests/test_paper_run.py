@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import multiprocessing
+import pickle
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from dashtheory.deep.optimizers import make_optimizer
 from dashtheory.deep.paper import BINS, OutOfTime, PaperConfig, PictureMeasures, Run, missing_runs
 from dashtheory.deep.paper import run as run_module
 from dashtheory.deep.paper.measures import cosine_histogram
-from dashtheory.deep.paper.run import _Watch
+from dashtheory.deep.paper.run import PROBLEM, _Watch
 from dashtheory.deep.spec import parse_spec
 from dashtheory.protocol import (
     Examples,
@@ -455,9 +456,11 @@ def test_other_errors_stay_what_they_are(tmp_path: Path, monkeypatch: pytest.Mon
         run_toy(toy(), tmp_path, "warm")
 
 
-def test_a_loss_that_is_not_finite_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="loss must"):
-        run_toy(toy(learning_rate=1e30, rules=("warm",)), tmp_path, "warm")
+def test_a_loss_that_is_not_finite_ends_the_run_and_says_so(tmp_path: Path) -> None:
+    found = run_toy(toy(learning_rate=1e30, rules=("warm",)), tmp_path, "warm")
+    assert found.empty
+    assert pickle.loads(pickle.dumps(found)).attrs[PROBLEM].startswith("loss must")
+    assert PROBLEM not in run_toy(toy(), tmp_path / "fine", "warm").attrs
 
 
 # --- measures ---------------------------------------------------------------------------------------------------

@@ -262,3 +262,24 @@ def test_provenance_holds_what_it_is_given_and_the_versions_that_run() -> None:
     assert made["machine"]["device"] == "some GPU"  # type: ignore[index]
     assert made["versions"]["numpy"] == np.__version__  # type: ignore[index]
     assert made["versions"]["pandas"] == pd.__version__  # type: ignore[index]
+
+
+def test_a_full_disk_keeps_the_old_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.csv"
+    row = {"level": "deep", "experiment": "e", "rule": "cold", "seed": 0, "stage": 1, "metric": "m"}
+    save_table(make_table([{**row, "value": 1.0}]), path, {"note": "old"})
+    right, calls = Path.write_bytes, []
+
+    def full(self: Path, data: bytes) -> int:
+        calls.append(self)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return right(self, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space"):
+            save_table(make_table([{**row, "value": 2.0}]), path, {"note": "new"})
+    table, facts = load_table(path)
+    assert (table["value"].tolist(), facts["note"]) == ([1.0], "old")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.csv", "a.json"]

@@ -74,7 +74,7 @@ def test_a_call_in_a_terminal_gives_what_the_library_gives(tmp_path: Path) -> No
         done.stdout,
     )
     assert numbers(tmp_path / "out", "dash") == stages_of(run_toy(toy(), tmp_path / "dash", "dash"))
-    assert not (tmp_path / ".partial").exists()
+    assert not (tmp_path / "out" / ".partial").exists()
     assert sorted(path.name for path in (tmp_path / "out" / "cpu").iterdir()) == [f"{NAME}.csv", f"{NAME}.json"]
 
 
@@ -96,7 +96,7 @@ def test_results_grow_and_complete_runs_are_not_run_again(
     assert {facts["seconds"] for facts in load_results(path).runs.values()} == {2.0}
     assert run(out, rules="cold") == 0
     assert len(load_results(path).runs) == 5
-    assert not (tmp_path / ".partial").exists()
+    assert not (tmp_path / "out" / ".partial").exists()
 
 
 @pytest.mark.usefixtures("serial")
@@ -104,7 +104,7 @@ def test_fresh_forgets_all_of_the_setting(tmp_path: Path, capsys: pytest.Capture
     out, path = tmp_path / "out", tmp_path / "out" / "cpu" / f"{NAME}.csv"
     assert run(out, rules="warm,dash") == 0
     whole = numbers(out, "dash")
-    kept = tmp_path / ".partial" / "cpu" / NAME / "dash-seed0"
+    kept = tmp_path / "out" / ".partial" / "cpu" / NAME / "dash-seed0"
     run_toy(toy(rules=("cold",)), kept, "cold")  # whatever an earlier call may have left
     assert run(out, "--fresh", rules="dash") == 0
     assert set(load_results(path).runs) == {"dash-seed0"}
@@ -177,7 +177,7 @@ def test_what_a_budget_cut_off_goes_on_to_the_same_bits(
     for rule in ("cold", "warm"):
         assert numbers(out, rule) == numbers(tmp_path / "whole", rule)
     assert load_results(path).runs["cold-seed0"]["seconds"] == 6.0
-    assert not (tmp_path / ".partial").exists()
+    assert not (tmp_path / "out" / ".partial").exists()
 
 
 @pytest.mark.usefixtures("serial")
@@ -227,10 +227,19 @@ def test_a_full_disk_is_one_line_and_the_next_call_goes_on(
         patch.setattr(Path, "write_bytes", full)
         assert run(out, rules="dash") == 2
     assert "(No space left on device). Finished runs are kept; the same command goes on" in one_line(capsys)
-    folder = tmp_path / ".partial" / "cpu" / NAME / "dash-seed0"
+    folder = tmp_path / "out" / ".partial" / "cpu" / NAME / "dash-seed0"
     assert [path.name for path in folder.iterdir()] == ["stage-0001.checkpoint"]
     assert run(out, rules="dash") == 0
     assert numbers(out, "dash") == stages_of(run_toy(toy(), tmp_path / "whole", "dash"))
+
+
+@pytest.mark.usefixtures("serial")
+def test_a_rule_that_diverges_does_not_end_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert run(out, rules="cold:learning_rate=1e30,warm") == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("1 of 2 runs complete, 3 new stages in ")
+    assert re.search(r"^cold-learning_rate=1e30-seed0: loss must", said.err, re.MULTILINE)
 
 
 @pytest.mark.usefixtures("serial")
@@ -317,7 +326,7 @@ def test_a_file_in_the_place_of_the_folder_is_one_line(tmp_path: Path, capsys: p
 
 
 def test_one_call_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with only_one(tmp_path / ".partial" / f"cpu-{NAME}.lock", "--out"):
+    with only_one(tmp_path / "out" / ".partial" / f"cpu-{NAME}.lock", "--out"):
         assert run(tmp_path / "out") == 2
     assert "--out must be used by one call at a time" in one_line(capsys)
 

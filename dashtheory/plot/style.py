@@ -72,18 +72,35 @@ _SETTINGS: dict[Any, Any] = {
 
 
 _VARIANTS = (("#004D40", "1"), ("#A0522D", "2"), ("#4B0082", "3"), ("#708090", "4"))
+_SWEPT = {  # values of one option that are drawn together
+    **dict(
+        zip(
+            ("lam=0.1", "lam=0.2", "lam=0.3", "lam=0.5"),
+            (("#E69F00", "o"), ("#56B4E9", "s"), ("#CC79A7", "^"), ("#000000", "D")),
+            strict=True,
+        )
+    ),
+    **dict(
+        zip(
+            ("alpha=0.1", "alpha=0.3", "alpha=0.5", "alpha=0.7"),
+            (("#E69F00", "o"), ("#56B4E9", "s"), ("#CC79A7", "^"), ("#000000", "D")),
+            strict=True,
+        )
+    ),
+}
 
 
 def rule_style(rule: str) -> RuleStyle:
     """Style of `rule`; one without an entry is grey, named as it is.
 
-    A rule with options ("dash:lam=0.05") is named by both; its options choose one of four looks of its own.
+    A rule with options ("dash:lam=0.05") is named by both; its options choose one of four looks of its own, or
+    one that differs from those of the values that are usually drawn beside it.
     """
     name, colon, options = rule.partition(":")
     if not colon or name not in RULE_STYLES:
         return RULE_STYLES.get(rule, RuleStyle(rule, "#7f7f7f", "-", "x"))
     base = RULE_STYLES[name]
-    color, marker = _VARIANTS[zlib.crc32(options.encode()) % len(_VARIANTS)]
+    color, marker = _SWEPT.get(options) or _VARIANTS[zlib.crc32(options.encode()) % len(_VARIANTS)]
     return RuleStyle(f"{base.label}, {options.replace(':', ', ')}", color, base.linestyle, marker)
 
 

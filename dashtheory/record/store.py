@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from dashtheory._check import fail
-from dashtheory.record.atomic import write_text
+from dashtheory.record.atomic import replacing
 from dashtheory.record.table import check_table
 
 FORMAT = "dashtheory table 1"
@@ -29,8 +29,11 @@ def save_table(table: pd.DataFrame, path: Path | str, facts: Mapping[str, object
     path = Path(path)
     text = check_table(table, "table").to_csv(index=False, lineterminator="\n", na_rep="nan")
     header = {"format": FORMAT, "table_sha256": hashlib.sha256(text.encode()).hexdigest()}
-    write_text(path, text)
-    write_text(path.with_suffix(".json"), json.dumps({**header, **facts}, indent=2, allow_nan=False) + "\n")
+    described = json.dumps({**header, **facts}, indent=2, allow_nan=False) + "\n"
+    # Both are written out before either takes its place: a disk that is full keeps the old pair.
+    with replacing(path) as table_file, replacing(path.with_suffix(".json")) as facts_file:
+        table_file.write_bytes(text.encode())
+        facts_file.write_bytes(described.encode())
 
 
 def load_table(path: Path | str) -> tuple[pd.DataFrame, dict[str, object]]:

@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import re
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from dashtheory.command import OneLineParser, add_options, given_options, guarde
 from dashtheory.deep.fast import describe_device, find_device
 from dashtheory.deep.paper import PaperConfig, Results, Run, missing_runs, preset, preset_names, run_paper
 from dashtheory.deep.paper.results import results_for
+from dashtheory.deep.paper.run import PROBLEM
 from dashtheory.parallel import Job, interrupts_held, run_jobs
 from dashtheory.record import code_fingerprint, only_one, usable_cores, writable_folder
 
@@ -88,6 +90,8 @@ def run(call: Call) -> None:
                 run = jobs[done.name][0]
                 device = describe_device(call.device)
                 results = results.with_run(run, done.table, seconds=done.seconds, device=device)
+                if problem := done.table.attrs.get(PROBLEM):
+                    print(f"{run.name}: {problem}", file=sys.stderr)  # noqa: T201
                 results.save(call.results)
                 if run in results.complete:
                     shutil.rmtree(_checkpoints(call) / run.name, ignore_errors=True)
@@ -162,7 +166,7 @@ def _call(options: argparse.Namespace) -> Call:
         num_jobs=jobs,
         budget=None if options.budget is None else read_duration(options.budget),
         out=options.out,
-        work=options.out.parent / ".partial",
+        work=options.out / ".partial",
         fresh=options.fresh,
     )
 
@@ -201,5 +205,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, help=f"runs at once (default: cores; {JOBS_ON_GPU} on one GPU)")
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder of results (default: {OUT})")
     parser.add_argument("--fresh", action="store_true", help="forget this setting's runs, kept or finished")
-    add_options(parser.add_argument_group("setting"), PaperConfig, leave=("data", "seconds"))
+    add_options(parser.add_argument_group("setting"), PaperConfig, leave=("data", "seconds", "size"))
     return parser

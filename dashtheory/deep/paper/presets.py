@@ -83,7 +83,7 @@ def _cut(name: str, values: Values) -> Values:
     return {
         "num_chunks": max(whole.num_chunks * 8 // 50, 2),
         "chunk_size": max(whole.chunk_size // 5, 100),
-        "test_size": 2000,
+        "test_size": 0 if whole.data == "digits" else 2000,
         "model_options": (*whole.model_options, *options[whole.model]),
         "batch_size": whole.batch_size // 2,
         "learning_rate": max(whole.learning_rate, 0.01),
@@ -94,7 +94,11 @@ def _cut(name: str, values: Values) -> Values:
 
 SUFFIXES: Mapping[str, Callable[[str, Values], Values]] = {
     "sam": lambda name, values: {"optimizer": "sam", "rho": 0.1},
-    "adam": lambda name, values: {"optimizer": "adam", "learning_rate": 0.001},
+    "adam": lambda name, values: {
+        "optimizer": "adam",
+        "learning_rate": 0.001,
+        "rules": tuple(rule for rule in values["rules"] if "learning_rate" not in rule),
+    },
     "sota": _sota,
     "half": _half,
     "noise": lambda name, values: {"label_noise": 0.2},

@@ -34,6 +34,9 @@ from dashtheory.record.table import COLUMNS
 from dashtheory.seeds import torch_stream
 
 LEVEL = "deep"
+PROBLEM = "problem"
+"""Where the table of a run says, in its `attrs`, why the run did not go on."""
+_DIVERGED = ("loss must stay finite", "loss must be finite")
 
 
 class OutOfTime(Exception):  # noqa: N818
@@ -79,10 +82,12 @@ def run_paper(
         device: "cpu" or a CUDA device. deadline: in seconds of `time.monotonic`, or None. A stage is given up at
             the deadline, and already after its first epoch if, judging by the stage before, it would end later.
         folder: of its checkpoints. report: told of progress after every epoch.
-    Returns: tidy table of the finished stages: all of them, or fewer if time ran out; it may have no row.
+    Returns: tidy table of the finished stages: all of them, or fewer if time ran out or the loss was no longer
+        finite (then `attrs` has a `PROBLEM`: one rule that diverges must not end the others); it may have no row.
     Raises: ValueError as `dashtheory.protocol.run_stages`, or, naming a batch that fits, if memory runs out;
         OSError if a checkpoint cannot be written (finished stages are intact).
     """
+    problem = ""
     checkpoints = Checkpoints(folder, _identity(config, run, device))
     watch = _Watch(config.num_chunks, deadline, report)
     with exact_or_fast(config.precision):
@@ -104,7 +109,14 @@ def run_paper(
                 )
         except OutOfTime:
             report(watch.share, "out of time")
-    return finished_stages(checkpoints, run, experiment)
+        except ValueError as error:
+            if not str(error).startswith(_DIVERGED):
+                raise
+            problem = " ".join(str(error).split())
+    table = finished_stages(checkpoints, run, experiment)
+    if problem:
+        table.attrs[PROBLEM] = problem
+    return table
 
 
 def finished_stages(checkpoints: Checkpoints, run: Run, experiment: str) -> pd.DataFrame:
