@@ -141,8 +141,9 @@ def _join_streams(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
 def text_outputs(notebook: NotebookNode) -> dict[str, list[str]]:
     """Everything that a reader of each code cell reads as text, by the cell's id.
 
-    Streams, errors and the text forms of results count; of a picture inside HTML its alternative text alone does.
-    Memory addresses and the text form of a picture are left out.
+    Streams, errors and the text forms of results count; of a picture inside HTML its alternative text alone does,
+    without its numbers: those of a network that is trained live may differ from machine to machine. Memory
+    addresses and the text form of a picture are left out.
     """
     return {
         cell.id: [text for one in cell.outputs for text in _texts(one)]
@@ -162,8 +163,13 @@ def _texts(output: NotebookNode) -> Iterator[str]:
     is_picture = any(kind.startswith("image/") for kind in data)
     for kind in _TEXT:
         if kind in data and not (is_picture and kind == "text/plain"):
-            text = re.sub(r'<img\b[^>]*\balt="([^"]*)"[^>]*>', r'<img alt="\1">', data[kind])
+            text = re.sub(r'<img\b[^>]*\balt="([^"]*)"[^>]*>', _alone, data[kind])
             yield f"{kind}: {re.sub(r'0x[0-9a-f]{6,}', '0x', text)}"
+
+
+def _alone(picture: re.Match[str]) -> str:
+    """A picture's alternative text without its numbers."""
+    return f'<img alt="{re.sub("[0-9][0-9.,]*", "#", picture[1])}">'
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -403,7 +403,7 @@ def test_the_hash_of_what_was_read_is_recorded(tmp_path: Path) -> None:
     for name in sorted(split_files(), key=PurePosixPath):
         digest.update(name.encode() + b"\0" + hashlib.sha256(split_files()[name]).digest())
     assert first == digest.hexdigest()
-    assert image_folder(archive).facts["source"] == str(archive)
+    assert image_folder(archive).facts["source"] == archive.name  # no path of a machine
 
 
 def test_grey_pictures_have_one_channel_unless_one_has_colour(tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_what_changes_from_run_to_run_is_left_out() -> None:
         "metadata": {},
         "data": {WIDGET: {"model_id": "1"}, "text/plain": "w"},
     }
-    html = '<img src="data:image/png;base64,AAAA+/=" alt="x" width="9">'
+    html = '<img src="data:image/png;base64,AAAA+/=" alt="x, 3.5% of 7" width="9">'
     shown = {"text/html": html, "text/plain": "<Figure at 0x7f0011223344>"}
     picture = {"output_type": "display_data", "metadata": {}, "data": {"image/png": "AA", "text/plain": "<Image>"}}
     result = {"output_type": "display_data", "metadata": {}, "data": shown}
@@ -217,7 +217,7 @@ def test_what_changes_from_run_to_run_is_left_out() -> None:
     assert text_outputs(cleaned)["a"] == [
         "stdout: ab",
         "text/plain: <Figure at 0x>",
-        'text/html: <img alt="x">',
+        'text/html: <img alt="x, #% of #">',
     ]
     assert "widgets" in notebook.metadata, "the given notebook is as it was"
 

@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import nn
 
+from dashtheory.deep.paper import load_results, summarise
 from dashtheory.record import load_table, paired_differences, split_settings, summarize
+from dashtheory.reproduce.report import read_all, render
 from dashtheory.shrink import ShrinkReport
 
 ROOT = Path(__file__).parents[1]
@@ -452,3 +454,52 @@ def stacked_sentence() -> str:
 
 def test_the_speed_of_stacks_is_the_committed_one() -> None:
     assert stacked_sentence() in " ".join(README.split())
+
+
+def paper_sentences() -> tuple[str, str]:
+    """Ends of the cut preset, and what DASH leaves of right and wrong labels."""
+    found = load_results(ROOT / "paper_repro" / "results" / "cpu" / "cifar10-resnet18-cut.csv")
+    assert found.table is not None
+    last = 100 * summarise(found.table, 8)["last_accuracy"]
+    tuned = last["cold:weight_decay=0.0005:learning_rate=0.1"]
+    ends = (
+        f"cold ends at {last['cold']:.1f}%, warm at {last['warm']:.1f}%, DASH at {last['dash']:.1f}%, "
+        f"its uniform control at {last['uniform']:.1f}%, and cold with the paper's weight decay and learning rate "
+        f"at {tuned:.1f}%."
+    )
+    canaries, _ = load_table(ROOT / "paper_repro" / "results" / "cpu" / "cifar10-resnet18-canaries-cut.csv")
+    dash = canaries[(canaries["rule"] == "dash") & (canaries["stage"] == 8)].set_index("metric")["value"]
+    return ends, (
+        f"DASH leaves {100 * dash['old_accuracy_reestimated_epoch0']:.0f}% of the old pictures right and "
+        f"{100 * dash['canary_accuracy_at_start_reestimated']:.0f}% of the old wrong labels in place"
+    )
+
+
+def test_every_number_about_the_paper_s_experiments_is_the_committed_one() -> None:
+    for sentence in paper_sentences():
+        assert sentence in " ".join(README.split())
+
+
+def test_the_page_of_results_is_what_the_tables_give() -> None:
+    page = (ROOT / "paper_repro" / "RESULTS.md").read_text()
+    assert page == render(read_all(ROOT / "paper_repro" / "results"))
+    for picture in re.findall(r"\]\((figures/[^)]+)\)", page):
+        assert (ROOT / "paper_repro" / picture).exists()
+
+
+def test_the_speeds_of_pictures_and_sliders_are_those_of_the_committed_benchmarks() -> None:
+    images, explore = (
+        json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+        for name in ("images", "explore")
+    )
+    assert not images["quick"]
+    assert not explore["quick"]
+    times = {row["name"]: row["median_ratio_of_loader"] for row in images["contenders"]}
+    text = " ".join(README.split())
+    assert (
+        f"takes {times['fast, bfloat16']:.2f} times as long as the fast engine in bfloat16 and "
+        f"{times['fast, float32']:.2f} times as long as the same in float32"
+    ) in text
+    for kind in ("median_ms", "worst_ms"):
+        *first, last = (f"{one[kind]['wall']:.0f}" for one in explore["explorers"])
+        assert f"{', '.join(first)} and {last} ms" in text

@@ -19,7 +19,7 @@ from dashtheory.deep.data.images import ImageData, ImageSet
 from dashtheory.record import replacing, writable_folder
 
 VARIABLE = "DASHTHEORY_CACHE"
-FORMAT = 1  # of the cache file; a file of another format is rebuilt
+FORMAT = 2  # of the cache file; a file of another format is rebuilt
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _LEFT_OVER = 3600.0  # seconds after which a half-written file has no writer any more
 

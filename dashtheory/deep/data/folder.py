@@ -97,7 +97,7 @@ def _read(path: Path, size: int | None, test_share: float | None, name: str, max
         sha256 = hashlib.sha256(listed).hexdigest()
     else:
         sha256 = hashes(path)[1]
-    return image_data(train, test, classes, name, source=str(path), sha256=sha256)
+    return image_data(train, test, classes, name, source=path.resolve().name, sha256=sha256)
 
 
 def _state(path: Path) -> list[object]:
