@@ -544,7 +544,8 @@ def test_the_app_refuses_bad_input_in_one_line(capsys: pytest.CaptureFixture[str
 
 def test_make_app_runs_the_explorers_on_the_port_given() -> None:
     for given, expected in (([], ""), (["PORT=8123"], " --port 8123")):
-        done = subprocess.run(["make", "-n", "app", *given], cwd=ROOT, capture_output=True, text=True, check=True)
+        command = ["make", "--no-print-directory", "-n", "app", *given]  # `make test` is itself a make
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         last = done.stdout.strip().splitlines()[-1].rstrip()
         assert last.endswith(f"-m dashtheory.explore.app notebooks/explorers.ipynb{expected}")
 

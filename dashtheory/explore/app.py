@@ -115,7 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(f"there is no notebook {options.notebook}; run from the root of the repository.", 2)
     if not 0 <= options.port < 65536 or (options.port and is_taken(options.port)):
         return _say(f"port {options.port} is taken or no port; give another one, or none.", 2)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs are started deaf to SIGINT
+        signal.signal(number, signal.default_int_handler)
     return serve(options.notebook, options.port or free_port())
 
 
