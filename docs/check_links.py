@@ -2,7 +2,7 @@
 
     python docs/check_links.py build/docs
 
-Links to other sites are counted, not followed. Ends in status 1 if a link is dead.
+Links to other sites are listed, not followed. Ends in status 1 if a link is dead.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def main() -> int:
     dead = list(dead_links(site))
     for line in dead:
         print(line, file=sys.stderr)  # noqa: T201
-    number = len(outside_links(site))
-    print(f"{len(dead)} dead links; {number} links to other sites, not followed")  # noqa: T201
+    outside = sorted(outside_links(site))
+    print(f"{len(dead)} dead links; {len(outside)} links to other sites, not followed:", *outside, sep="\n  ")  # noqa: T201
     return 1 if dead else 0
 
 

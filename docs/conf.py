@@ -53,7 +53,13 @@ mathjax2_config = {
         "inlineMath": [["\\(", "\\)"]],
         "displayMath": [["\\[", "\\]"]],
         "processClass": "tex2jax_process|math|output_area",
-    }
+    },
+    "HTML-CSS": {
+        "availableFonts": [],
+        "preferredFont": None,
+        "webFont": "STIX-Web",
+        "imageFont": None,
+    },  # the only font that the package ships
 }
 myst_update_mathjax = False  # it speaks to a later MathJax
 
@@ -61,7 +67,7 @@ myst_update_mathjax = False  # it speaks to a later MathJax
 autodoc_default_options = {"members": True}
 autodoc_member_order = "groupwise"
 autodoc_typehints = "signature"
-autodoc_typehints_format = "fully-qualified"
+autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 maximum_signature_line_length = 88
 python_use_unqualified_type_names = True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,15 +59,16 @@ def test_a_docstring_becomes_paragraphs_lists_and_blocks() -> None:
 
 Args:
     first: its `words`
-        go on. other: the same entry.
+        go on. other, more: on the same line. Not this: one.
     second, third: two.
-Returns: a thing.
+Returns: a thing. no: entry
+of two lines.
 After."""
     assert docstrings.to_rst(text.split("\n")) == [
         r"One line with ``a_name``, 2 \* x and a\_.",
         "",
         "",
-        "::",
+        ".. code-block:: text",
         "",
         "    a table    as it stands",
         "        deeper",
@@ -74,14 +77,56 @@ After."""
         "",
         "**Args**",
         "",
-        "- ``first``: its ``words`` go on. other: the same entry.",
-        "- ``second, third``: two.".replace("``second, third``", "``second``, ``third``"),
+        "- ``first``: its ``words`` go on.",
+        "- ``other``, ``more``: on the same line. Not this: one.",
+        "- ``second``, ``third``: two.",
         "",
         "",
-        "**Returns** — a thing.",
+        "**Returns** — a thing. no: entry of two lines.",
         "",
         "After.",
     ]
+
+
+def test_a_short_section_may_stand_behind_a_sentence() -> None:
+    assert docstrings.to_rst(["It adds. Args: loss: its mean. logits: of all."]) == [
+        "It adds.",
+        "",
+        "**Args**",
+        "",
+        "- ``loss``: its mean.",
+        "- ``logits``: of all.",
+        "",
+    ]
+    assert docstrings.to_rst(["Args: as `add`."]) == ["", "**Args** — as ``add``.", ""]
+
+
+def test_a_signature_names_its_defaults_and_arrays() -> None:
+    given = "(a: int = 3, f: object = <function cross_entropy>, m: dict = <factory>, k=<class 'x.y.Plain'>)"
+    assert docstrings.readable(given) == "(a: int = 3, f: object = cross_entropy, m: dict = ..., k=Plain)"
+    given = "~numpy.ndarray[tuple[~typing.Any, ...], ~numpy.dtype[~numpy.int64]] | None"
+    assert docstrings.readable(given) == "~numpy.typing.NDArray[~numpy.int64] | None"
+    given = (
+        "(p: ~x._Buffer | ~x._NestedSequence[~x.y] | complex | ~x._NestedSequence[complex | bytes | str], s: int)"
+    )
+    assert docstrings.readable(given) == "(p: ~numpy.typing.ArrayLike, s: int)"
+
+
+def test_every_entry_of_a_docstring_names_something_in_its_code() -> None:
+    """No sentence is taken for an entry: what stands in a list is a word of the code below it, or of a base."""
+    inherited = {"optimizer", "alpha", "lam"}
+    for path in sorted(Path(dashtheory.__file__).parent.rglob("*.py")):
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and (doc := ast.get_docstring(node)):
+                code = (ast.get_source_segment(text, node) or "").replace(
+                    ast.get_docstring(node, clean=False) or "", ""
+                )
+                listed = [line for line in docstrings.to_rst(doc.split("\n")) if line.startswith("- ``")]
+                names = {name for line in listed for name in re.findall(r"``(\w+)``", line.split(": ")[0])}
+                strange = {name for name in names if not name.endswith("Error")}
+                strange -= set(re.findall(r"\w+", code)) | inherited
+                assert not strange, f"{path.name}: {node.name}"
 
 
 def test_code_that_touches_letters_is_told_apart() -> None:
@@ -115,6 +160,24 @@ def test_dead_links_are_found_and_living_ones_are_not(tmp_path: Path) -> None:
     assert links.outside_links(tmp_path) == {"https://x.org/y"}
 
 
+def test_the_checker_lists_links_elsewhere_and_ends_badly_for_a_dead_one(tmp_path: Path) -> None:
+    site(tmp_path, one='<a href="https://x.org/y">x</a>')
+    command = [sys.executable, str(DOCS / "check_links.py"), str(tmp_path)]
+    fine = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "0 dead links" in fine.stdout
+    assert "https://x.org/y" in fine.stdout
+    site(tmp_path, two='<a href="none.html">x</a>')
+    assert subprocess.run(command, capture_output=True, text=True, check=False).returncode == 1
+
+
+def test_what_readme_says_of_the_site_is_what_make_does() -> None:
+    assert "`make docs`" in (ROOT / "README.md").read_text()
+    rule = (ROOT / "Makefile").read_text().split("\ndocs: ")[1].split("\n\n")[0]
+    assert " -W " in rule
+    assert "docs/check_links.py build/docs" in rule
+    assert "build/docs/index.html" in rule
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning_and_without_a_dead_link(tmp_path: Path) -> None:
     pytest.importorskip("furo", reason="needs the extra docs")
@@ -126,4 +189,7 @@ def test_the_site_builds_without_a_warning_and_without_a_dead_link(tmp_path: Pat
     search = (tmp_path / "searchindex.js").read_text()
     terms = json.loads(search[search.index("(") + 1 : search.rindex(")")])["terms"]
     assert "dash" in terms
+    font = re.search(r'"webFont": "([\w-]+)"', (tmp_path / "docs" / "theory.html").read_text())
+    assert font is not None
+    assert list((tmp_path / "_static" / "fonts" / "HTML-CSS" / font[1]).rglob("*.woff"))
     assert "<code" in (tmp_path / "docs" / "api" / "shrink.html").read_text()
