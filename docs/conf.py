@@ -40,7 +40,6 @@ nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 4
 suppress_warnings = [
-    "mystnb.unknown_mime_type",  # sliders need a kernel; a picture stands under each of them
     "myst.xref_missing",  # anchors written as HTML are not known to it; docs/check_links.py looks at the pages
 ]
 

@@ -59,7 +59,7 @@ def test_a_docstring_becomes_paragraphs_lists_and_blocks() -> None:
 
 Args:
     first: its `words`
-        go on. other, more: on the same line. Not this: one.
+        go on. other, more: on the same line. Range: one.
     second, third: two.
 Returns: a thing. no: entry
 of two lines.
@@ -78,7 +78,7 @@ After."""
         "**Args**",
         "",
         "- ``first``: its ``words`` go on.",
-        "- ``other``, ``more``: on the same line. Not this: one.",
+        "- ``other``, ``more``: on the same line. Range: one.",
         "- ``second``, ``third``: two.",
         "",
         "",

@@ -26,6 +26,7 @@ from dashtheory.deep.fast import describe_device, find_device
 from dashtheory.deep.paper import PaperConfig, Results, Run, missing_runs, preset, preset_names, run_paper
 from dashtheory.deep.paper.results import results_for
 from dashtheory.deep.paper.run import PROBLEM
+from dashtheory.deep.spec import parse_spec
 from dashtheory.parallel import Job, interrupts_held, run_jobs
 from dashtheory.record import code_fingerprint, only_one, usable_cores, writable_folder
 
@@ -82,7 +83,7 @@ def run(call: Call) -> None:
         if call.fresh:
             _forget(call)
         results = results_for(call.results, call.name, call.config, facts)
-        stages_before = _stages(results)
+        stages_before, stopped = _stages(results), set[Run]()
         missing = missing_runs(call.config, call.seeds, results.complete)
         jobs = {run.name: (run, _job(call, run, deadline)) for run in missing}
         for done in run_jobs([job for _, job in jobs.values()], num_workers=call.num_jobs) if jobs else ():
@@ -92,13 +93,15 @@ def run(call: Call) -> None:
                 results = results.with_run(run, done.table, seconds=done.seconds, device=device)
                 if problem := done.table.attrs.get(PROBLEM):
                     print(f"{run.name}: {problem}", file=sys.stderr)  # noqa: T201
+                    stopped.add(run)
                 results.save(call.results)
                 if run in results.complete:
                     shutil.rmtree(_checkpoints(call) / run.name, ignore_errors=True)
         for folder in (_checkpoints(call), _checkpoints(call).parent):
             with contextlib.suppress(OSError):  # not empty, or never made
                 folder.rmdir()
-    print(_ending(call, results, _stages(results) - stages_before, time.monotonic() - started))  # noqa: T201
+    seconds = time.monotonic() - started
+    print(_ending(call, results, _stages(results) - stages_before, seconds, stopped))  # noqa: T201
 
 
 def _job(call: Call, run: Run, deadline: float | None) -> Job:
@@ -132,13 +135,15 @@ def _stages(results: Results) -> int:
     return sum(int(str(facts["stages"])) for facts in results.runs.values())
 
 
-def _ending(call: Call, results: Results, new_stages: int, seconds: float) -> str:
-    """What a call says at its end."""
+def _ending(call: Call, results: Results, new_stages: int, seconds: float, stopped: set[Run]) -> str:
+    """What a call says at its end. Args: stopped: runs that would end the same way again."""
     wanted = missing_runs(call.config, call.seeds, set())
     left = missing_runs(call.config, call.seeds, results.complete)
     text = f"{len(wanted) - len(left)} of {len(wanted)} runs complete, {new_stages} new stages in {seconds:.0f} s"
     where = f"; results in {call.results}" if results.table is not None else ""
-    if not left:
+    if stopped:
+        text += f", {len(stopped)} with a loss that is no longer finite"
+    if set(left) <= stopped:
         return text + where
     going = f"; the same command{' without --fresh' if call.fresh else ''} goes on"
     if not new_stages:
@@ -154,6 +159,9 @@ def _call(options: argparse.Namespace) -> Call:
     config = preset(options.preset, **changed)
     integer("--seeds", options.seeds, minimum=1, fix="It is the number of seeds: 0, 1, 2, ...")
     device = find_device(options.device)
+    tuned = [rule for rule in config.rules if parse_spec(rule).tuned]
+    if tuned and options.budget is not None:
+        fail("--budget", "must be left out for tuned rules", tuned[0], "Their tuning cannot be cut into stages.")
     jobs = options.jobs
     if jobs is None:
         jobs = usable_cores() if device == "cpu" else JOBS_ON_GPU

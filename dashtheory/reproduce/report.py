@@ -131,6 +131,7 @@ def _section(kind: str, one: Results) -> str:
         for facts in _unfinished(one)
     ]
     words = f"\nUnfinished: {'; '.join(unfinished)}.\n" if unfinished else ""
+    words += _capped(one.table)
     picture = f"figures/{kind}-{one.name}.png"
     alt = f"{data_name(one)}, {one.name}: test accuracy, steps, old accuracy and alignment by stage for each rule"
     return (
@@ -141,6 +142,15 @@ def _section(kind: str, one: Results) -> str:
 
 def _unfinished(one: Results) -> list[Mapping[str, object]]:
     return [facts for facts in one.runs.values() if not facts["complete"]]
+
+
+def _capped(table: pd.DataFrame) -> str:
+    """Words for the stages that ended at the cap of epochs; empty if there is none."""
+    rows = table[(table["metric"] == "converged") & (table["value"] == 0)]
+    stages = [
+        f"{rule}, seed {seed}, stage {stage}" for rule, seed, stage in rows[["rule", "seed", "stage"]].values
+    ]
+    return f"\nEnded at the cap of epochs: {'; '.join(stages)}.\n" if stages else ""
 
 
 def _rules(one: Results) -> list[str]:

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dashtheory._check import fail
 from dashtheory.protocol import Engine, Epoch, Examples, Scores, Sums, Work, set_rates, take_step
 
 Step = Callable[[], object]
@@ -133,7 +134,15 @@ class CudaGraphs:
         self.pool: Any = None
 
     def __call__(self, step: Step, optimizer: torch.optim.Optimizer) -> Step:
-        """Record `step`, which is not taken thereby. Returns: what replays it."""
+        """Record `step`, which is not taken thereby.
+
+        Returns: what replays it.
+        Raises: ValueError if the optimizer counts its steps on the host (Adam, unless fused or capturable).
+        """
+        for group in optimizer.param_groups:
+            if "capturable" in group and not (group["capturable"] or group.get("fused")):
+                name = type(optimizer).__name__
+                fail("optimizer", "must count its steps on the device", name, "Make it with fused=True.")
         graph = torch.cuda.CUDAGraph()
         # Gradients of earlier steps lie outside the graph; the recorded step makes its own.
         optimizer.zero_grad(set_to_none=True)

@@ -6,14 +6,26 @@ from collections.abc import Callable
 
 import torch
 
-_WORDS = ("out of memory", "not enough memory", "can't allocate memory")
+_WORDS = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "alloc_failed",  # cuBLAS and cuDNN
+    "unable to find an engine",  # cuDNN, if no algorithm's workspace fits
+)
 
 
 def memory_ran_out(error: BaseException) -> bool:
-    """Whether an error says that the device, or the host, had no memory left."""
+    """Whether an error, or one that led to it, says that the device, or the host, had no memory left.
+
+    An error within a recording is followed by one of the recording itself.
+    """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)
+    if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS):
+        return True
+    before = error.__cause__ or error.__context__
+    return before is not None and memory_ran_out(before)
 
 
 def fitting_batch(try_step: Callable[[int], object], batch_size: int, *, least: int = 1) -> int:
