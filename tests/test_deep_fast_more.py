@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dashtheory.deep.fast import describe_device, exact_or_fast, find_device, fitting_batch
+from dashtheory.deep.fast import describe_device, exact_or_fast, find_device, fitting_batch, memory_ran_out
+from dashtheory.deep.fast.engine import CudaGraphs
 from dashtheory.protocol import Examples, PlainEngine, Schedule, TrainConfig, Work, cross_entropy, train
 from dashtheory.protocol.engine import Sums, set_rates, take_step
 from dashtheory.seeds import torch_stream
@@ -163,3 +164,23 @@ def test_examples_are_visited_in_the_order_given_each_with_its_draw() -> None:
     assert [value for part in seen for value in part] == [
         100.0 * place + which for place, which in enumerate(order)
     ]
+
+
+def test_an_error_that_memory_led_to_counts_as_memory() -> None:
+    def recording() -> None:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        except torch.OutOfMemoryError:
+            raise RuntimeError("operation failed due to a previous error during capture")  # noqa: B904
+
+    with pytest.raises(RuntimeError) as caught:
+        recording()
+    assert memory_ran_out(caught.value)
+    assert memory_ran_out(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"))
+    assert not memory_ran_out(RuntimeError("operation failed"))
+
+
+def test_an_optimizer_that_counts_on_the_host_is_not_recorded() -> None:
+    adam = torch.optim.Adam([nn.Parameter(torch.ones(2))])
+    with pytest.raises(ValueError, match="optimizer must count its steps on the device, got Adam"):
+        CudaGraphs()(lambda: None, adam)

@@ -239,6 +239,8 @@ def test_a_rule_that_diverges_does_not_end_the_others(tmp_path: Path, capsys: py
     assert run(out, rules="cold:learning_rate=1e30,warm") == 0
     said = capsys.readouterr()
     assert said.out.startswith("1 of 2 runs complete, 3 new stages in ")
+    assert ", 1 with a loss that is no longer finite; results in " in said.out
+    assert "goes on" not in said.out
     assert re.search(r"^cold-learning_rate=1e30-seed0: loss must", said.err, re.MULTILINE)
 
 
@@ -627,3 +629,8 @@ def test_a_figure_says_when_runs_are_not_finished(monkeypatch: pytest.MonkeyPatc
     ]
     assert titles == [*["CIFAR-10 (JPEG): cifar10-resnet18"] * 2, "CIFAR-10 (JPEG): svhn-mlp, changed"]
     assert [len(rules) for _, rules in feet] == [len(PUBLISHED), len(PUBLISHED), 0]
+
+
+def test_tuned_rules_take_no_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "out", "--budget", "9m", rules="cold:weight_decay=tuned") == 2
+    assert "--budget must be left out for tuned rules, got cold:weight_decay=tuned" in one_line(capsys)
