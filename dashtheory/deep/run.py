@@ -130,16 +130,15 @@ class RunConfig:
             retention=self.retention, alignment=self.alignment, gradients=self.gradients, seconds=self.seconds
         )
 
+    def optimizer_options(self, **training: float) -> dict[str, Any]:
+        """Options of the optimizer. Args: training: in place of the configuration's."""
+        names = ("learning_rate", "momentum", "weight_decay", "rho")
+        return {**{name: getattr(self, name) for name in names}, **training}
+
     def task(self, source: Source, **training: float) -> Task:
         """What is trained. Args: training: optimizer options in place of the configuration's."""
         options = self.options()
-        optimizer: dict[str, Any] = {
-            "learning_rate": self.learning_rate,
-            "momentum": self.momentum,
-            "weight_decay": self.weight_decay,
-            "rho": self.rho,
-            **training,
-        }
+        optimizer = self.optimizer_options(**training)
         return Task(
             make_model=lambda generator: make_network(self.model, source, generator, options),
             make_optimizer=lambda parameters: make_optimizer(self.optimizer, parameters, **optimizer),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from dashtheory._check import choice, fail, integer
 from dashtheory.deep.data import cifar10_available
@@ -86,13 +85,7 @@ class PaperConfig(RunConfig):
     def task_on(self, device: str, source: Source, **training: float) -> Task:
         """What is trained. Args: device: where. training: optimizer options in place of the configuration's."""
         options = self.options()
-        optimizer: dict[str, Any] = {
-            "learning_rate": self.learning_rate,
-            "momentum": self.momentum,
-            "weight_decay": self.weight_decay,
-            "rho": self.rho,
-            **training,
-        }
+        optimizer = self.optimizer_options(**training)
         return Task(
             make_model=lambda generator: PictureNetwork(
                 make_network(self.model, source, generator, options),
