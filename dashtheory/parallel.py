@@ -26,6 +26,13 @@ from dashtheory._check import fail
 Report = Callable[[float, str], None]
 """`report(share_done, text)`: how far a run is (0 to 1), and a few words on where it is."""
 
+
+class Lasting(str):
+    """Words of a report that are worth a line of a log (a finished stage), not only a look."""
+
+    __slots__ = ()
+
+
 _outbox: Any = None  # in a worker process: where its reports go
 
 
@@ -57,7 +64,8 @@ class Done:
 def run_jobs(jobs: list[Job], *, num_workers: int, total: int | None = None) -> Iterator[Done]:
     """Run `jobs` in `num_workers` processes of one thread each and yield each as it finishes.
 
-    On a terminal, progress is a bar per running job; elsewhere, a line per finished job. Both go to stderr.
+    On a terminal, progress is a bar per running job; elsewhere, a line per finished job and lasting report, with
+    the time. Both go to stderr.
     The first error of a job is raised here, after the jobs that had finished, and ends the others. If this process
     is killed, the workers end.
 
@@ -211,6 +219,9 @@ class _Display:
             self.shares[name] = share
             self.progress.update(self.bars[name], completed=share, text=text)
             self.progress.update(self.whole, completed=self.finished + sum(self.shares.values()))
+            if isinstance(text, Lasting) and not self.console.is_terminal:
+                line = f"  {time.strftime('%H:%M')} {name}: {text}"
+                self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def finish(self, run: Done) -> None:
         """Replace the job's bar by a line."""

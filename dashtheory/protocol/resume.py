@@ -23,6 +23,8 @@ def run_resumable(
     measures: Measures | None = None,
     on_epoch: Callable[[int, int, Scores], None] | None = None,
     on_problem: Callable[[str], None] | None = None,
+    on_stage: Callable[[int, dict[str, float]], None] | None = None,
+    num_stages: int | None = None,
 ) -> list[dict[str, float]]:
     """Run the protocol to its end from its last whole checkpoint, and write one after every stage.
 
@@ -31,8 +33,10 @@ def run_resumable(
     Args:
         stream, rule, task, config, seed, measures, on_epoch: as in `run_stages`.
         checkpoints: where stages are kept; None keeps nothing. One process at a time may use its folder.
-        on_problem: told of each damaged checkpoint that had to be passed over.
-    Returns: the metrics of stages 1 to J, in order.
+        on_problem: told of each damaged checkpoint that had to be passed over. on_stage: told each stage that this
+            call has finished (and kept), and its metrics.
+        num_stages: stop after so many stages of the stream, from 1; a later call goes on. None: all.
+    Returns: the metrics of the finished stages, in order, `num_stages` of them if so many were not there before.
     Raises: ValueError as `run_stages`, or if a checkpoint is of another run; OSError if one cannot be written (the
         stages before are intact).
     """
@@ -41,6 +45,9 @@ def run_resumable(
         for problem in problems:
             on_problem(problem)
     finished: list[dict[str, float]] = [] if resume is None else list(resume.finished)
+    wanted = len(stream.chunks) if num_stages is None else min(num_stages, len(stream.chunks))
+    if len(finished) >= wanted:
+        return finished
     results = run_stages(
         stream, rule, task, config, seed=seed, on_epoch=on_epoch, measures=measures, resume=resume
     )
@@ -48,4 +55,8 @@ def run_resumable(
         finished.append(result.metrics())
         if checkpoints is not None:
             checkpoints.save(result.stage, result.learner, finished, result.state)
+        if on_stage is not None:
+            on_stage(result.stage, finished[-1])
+        if result.stage >= wanted:
+            break
     return finished

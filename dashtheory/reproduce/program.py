@@ -43,7 +43,7 @@ class Call:
     Attributes:
         name: of the setting. config: the setting. seeds: root seeds. device: where. num_jobs: runs at once.
         budget: seconds, or None. out: folder of the results. work: folder of checkpoints. fresh: whether to forget
-            what earlier calls have kept and found.
+            what earlier calls have kept and found. num_stages: of each run, that are wanted.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Call:
     out: Path
     work: Path
     fresh: bool
+    num_stages: int
 
     @property
     def results(self) -> Path:
@@ -84,7 +85,7 @@ def run(call: Call) -> None:
             _forget(call)
         results = results_for(call.results, call.name, call.config, facts)
         stages_before, stopped = _stages(results), set[Run]()
-        missing = missing_runs(call.config, call.seeds, results.complete)
+        missing = missing_runs(call.config, call.seeds, results.reached(call.num_stages))
         jobs = {run.name: (run, _job(call, run, deadline)) for run in missing}
         for done in run_jobs([job for _, job in jobs.values()], num_workers=call.num_jobs) if jobs else ():
             with interrupts_held():
@@ -115,6 +116,7 @@ def _job(call: Call, run: Run, deadline: float | None) -> Job:
             "device": call.device,
             "deadline": deadline,
             "folder": _checkpoints(call) / run.name,
+            "num_stages": call.num_stages,
         },
     )
 
@@ -138,8 +140,9 @@ def _stages(results: Results) -> int:
 def _ending(call: Call, results: Results, new_stages: int, seconds: float, stopped: set[Run]) -> str:
     """What a call says at its end. Args: stopped: runs that would end the same way again."""
     wanted = missing_runs(call.config, call.seeds, set())
-    left = missing_runs(call.config, call.seeds, results.complete)
-    text = f"{len(wanted) - len(left)} of {len(wanted)} runs complete, {new_stages} new stages in {seconds:.0f} s"
+    left = missing_runs(call.config, call.seeds, results.reached(call.num_stages))
+    whole = "complete" if call.num_stages == call.config.num_chunks else f"at stage {call.num_stages} or further"
+    text = f"{len(wanted) - len(left)} of {len(wanted)} runs {whole}, {new_stages} new stages in {seconds:.0f} s"
     where = f"; results in {call.results}" if results.table is not None else ""
     if stopped:
         text += f", {len(stopped)} with a loss that is no longer finite"
@@ -176,7 +179,18 @@ def _call(options: argparse.Namespace) -> Call:
         out=options.out,
         work=options.out / ".partial",
         fresh=options.fresh,
+        num_stages=_num_stages(options.stages, config.num_chunks),
     )
+
+
+def _num_stages(wanted: int | None, num_chunks: int) -> int:
+    """The first so many stages of a stream; all if nothing is said."""
+    if wanted is None:
+        return num_chunks
+    integer("--stages", wanted, minimum=1, fix="It is the number of stages to run of each stream.")
+    if wanted > num_chunks:
+        fail("--stages", f"must be at most {num_chunks}, the chunks of the stream", str(wanted), "Leave it out.")
+    return wanted
 
 
 def setting_name(name: str, changed: Mapping[str, object]) -> str:
@@ -208,6 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("preset", nargs="?", default="", help="DATA-MODEL with suffixes; see --list")
     parser.add_argument("--list", action="store_true", help="list the presets")
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds: 0, 1, ... (default: 1)")
+    parser.add_argument("--stages", type=int, help="stop each run after so many stages; a later call goes on")
     parser.add_argument("--budget", help="time for this call, as 9m; default: until all is done")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--jobs", type=int, help=f"runs at once (default: cores; {JOBS_ON_GPU} on one GPU)")

@@ -44,6 +44,10 @@ class Results:
         """Runs whose stages are all there."""
         return {_run(facts) for facts in self.runs.values() if facts["complete"]}
 
+    def reached(self, num_stages: int) -> set[Run]:
+        """Runs whose first `num_stages` stages are there."""
+        return {_run(facts) for facts in self.runs.values() if int(str(facts["stages"])) >= num_stages}
+
     def with_run(self, run: Run, table: pd.DataFrame, *, seconds: float, device: str) -> Results:
         """With the finished stages of a run in place of what was known of it; one without any changes nothing.
 

@@ -6,7 +6,7 @@ import dataclasses
 import gc
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from dashtheory.deep.paper.config import PaperConfig
 from dashtheory.deep.source import Source
 from dashtheory.deep.spec import parse_spec
 from dashtheory.deep.tuning import tune
-from dashtheory.parallel import Report
+from dashtheory.parallel import Lasting, Report
 from dashtheory.protocol import (
     Checkpoints,
     Scores,
@@ -74,6 +74,7 @@ def run_paper(
     deadline: float | None,
     folder: Path,
     report: Report,
+    num_stages: int | None = None,
 ) -> pd.DataFrame:
     """Run one rule on one seed's stream, from its last finished stage, until its end or the deadline.
 
@@ -81,7 +82,8 @@ def run_paper(
         config: the setting. run: which rule and seed. experiment: name for the table.
         device: "cpu" or a CUDA device. deadline: in seconds of `time.monotonic`, or None. A stage is given up at
             the deadline, and already after its first epoch if, judging by the stage before, it would end later.
-        folder: of its checkpoints. report: told of progress after every epoch.
+        folder: of its checkpoints. report: told of progress after every epoch, and of every stage.
+        num_stages: stop after so many stages; None: all.
     Returns: tidy table of the finished stages: all of them, or fewer if time ran out or the loss was no longer
         finite (then `attrs` has a `PROBLEM`: one rule that diverges must not end the others); it may have no row.
     Raises: ValueError as `dashtheory.protocol.run_stages`, or, naming a batch that fits, if memory runs out;
@@ -89,7 +91,8 @@ def run_paper(
     """
     problem = ""
     checkpoints = Checkpoints(folder, _identity(config, run, device))
-    watch = _Watch(config.num_chunks, deadline, report)
+    last = config.num_chunks if num_stages is None else min(num_stages, config.num_chunks)
+    watch = _Watch(last, deadline, report)
     with exact_or_fast(config.precision):
         try:
             watch.check()
@@ -105,7 +108,9 @@ def run_paper(
                     checkpoints=checkpoints,
                     measures=config.measures_of(source),
                     on_epoch=watch.on_epoch,
-                    on_problem=lambda problem: report(0.0, problem),
+                    on_problem=lambda problem: report(0.0, Lasting(problem)),
+                    on_stage=watch.on_stage,
+                    num_stages=last,
                 )
         except OutOfTime:
             report(watch.share, "out of time")
@@ -176,6 +181,15 @@ class _Watch:
         """Raise `OutOfTime` if there are not so many seconds left."""
         if self.deadline is not None and self.clock() + needed >= self.deadline:
             raise OutOfTime
+
+    def on_stage(self, stage: int, metrics: Mapping[str, float]) -> None:
+        """Called after every stage: a line for the log; the expected end is that of stages that grow evenly."""
+        done = stage * (stage + 1) / (self.num_stages * (self.num_stages + 1))
+        left = (self.clock() - self.began) / stage * sum(range(stage + 1, self.num_stages + 1))
+        until = time.strftime("%a %H:%M", time.localtime(time.time() + left))
+        test, steps = metrics["test_accuracy"], metrics["steps"]
+        text = f"stage {stage}/{self.num_stages}: test accuracy {100 * test:.1f}%, {steps:.0f} steps"
+        self.report(done, Lasting(text + (f", end about {until}" if stage < self.num_stages else "")))
 
     def on_epoch(self, stage: int, epoch: int, scores: Scores) -> None:
         """Called after every epoch."""
