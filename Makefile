@@ -36,7 +36,7 @@ draw:
 		echo "[$$n/$(words $(SCRIPTS))] $$script"; $(BIN)/python $$script $(OPTIONS); done
 
 notebooks: $(READY) ## execute the course's notebooks in place
-	@$(BIN)/python -m dashtheory.notebooks $(sort $(wildcard notebooks/*.ipynb))
+	@$(BIN)/python notebooks/execute.py $(sort $(wildcard notebooks/*.ipynb))
 
 lab: $(READY) ## open the course in JupyterLab
 	@$(BIN)/jupyter lab notebooks

@@ -9,7 +9,7 @@ the CPU:
     loader              DataLoader over single pictures, each converted and normalised by itself; loss.item() and
                         the number of right predictions read after every batch
     plain engine        `dashtheory.protocol.PlainEngine` on bytes, float32
-    fast, float32       `dashtheory.deep.fast`: channels last, fused optimizer, steps recorded on CUDA (there
+    fast, float32       `dashtheory.protocol`: channels last, fused optimizer, steps recorded on CUDA (there
                         float32 means TF32, for all contenders)
     fast, bfloat16      the same under autocast
     fast, not recorded  the same, every step launched from the host (CUDA alone)
@@ -37,12 +37,22 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.discrete import circumstances
 from benchmarks.script import write_record
-from dashtheory.deep.fast import PictureNetwork, describe_device, exact_or_fast, find_device, make_fast_engine
-from dashtheory.deep.models import build_model
-from dashtheory.deep.optimizers import make_optimizer
-from dashtheory.protocol import Engine, Epoch, Examples, PlainEngine, Scores, Work, cross_entropy
+from dashtheory.deep.models import PictureNetwork, build_model
+from dashtheory.evaluate import Scores, cross_entropy
+from dashtheory.protocol import (
+    Engine,
+    Epoch,
+    PlainEngine,
+    Work,
+    describe_device,
+    exact_or_fast,
+    find_device,
+    make_fast_engine,
+)
+from dashtheory.protocol.optimizers import make_optimizer
+from dashtheory.rules import Learner
 from dashtheory.seeds import torch_stream
-from dashtheory.shrink import Learner
+from dashtheory.stream import Examples
 
 MEAN, STD = (125.0, 123.0, 114.0), (63.0, 62.0, 67.0)
 STANDARD_SAMPLES = 18_000_000  # that a cold run of 50 stages on CIFAR-10 sees, about

@@ -24,10 +24,13 @@ from torch import Tensor, nn
 
 from benchmarks.discrete import circumstances
 from benchmarks.script import write_record
-from dashtheory.deep import CharTransformer, TransformerConfig, python_topics, text_stream
-from dashtheory.protocol import Examples, Scores, Stream, Task, TrainConfig, cross_entropy, cut, run_stages
+from dashtheory.deep.data import python_topics, text_stream
+from dashtheory.deep.models import CharTransformer, TransformerConfig
+from dashtheory.evaluate import Scores, cross_entropy
+from dashtheory.protocol import Task, TrainConfig, run_stages
+from dashtheory.rules import Between, Learner, Rule, RuleState, ShrinkReport, dash_, make_rule, shrink_grid
 from dashtheory.seeds import numpy_stream, torch_stream
-from dashtheory.shrink import Between, Learner, Rule, RuleState, ShrinkReport, dash_, make_rule, shrink_grid
+from dashtheory.stream import Examples, Stream, cut
 
 ALPHAS = (0.1, 0.3, 0.5, 0.7, 1.0)
 LAMS = (0.0, 0.05, 0.1, 0.3, 0.5)

@@ -6,7 +6,7 @@ One experiment at three levels of realism, and what the levels share:
     twolayer    two-layer networks whose noise can be read off exactly  (level 2)
     deep        networks and real data                                  (level 3)
     protocol    stream of chunks -> train to a criterion -> rule -> measure
-    shrink      the rules between stages: DASH, S&P
+    rules       what happens between stages: DASH, S&P, their controls
     measure     what is learned and what memorised, before and after a rule
     record      one tidy table with provenance for every level
     plot        one visual language
@@ -24,8 +24,8 @@ from types import ModuleType
 from dashtheory._version import __version__
 
 _SUBMODULES = (
-    *("deep", "discrete", "explore", "measure", "plot"),
-    *("protocol", "record", "shrink", "theory", "twolayer"),
+    *("deep", "discrete", "experiments", "explore", "measure", "paper", "plot"),
+    *("protocol", "record", "rules", "theory", "twolayer"),
 )
 __all__ = ["__version__", *_SUBMODULES]
 

@@ -15,7 +15,7 @@ import jupyter_server_mathjax
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_ext")]
 
-from dashtheory import __version__  # noqa: E402
+from dashtheory._version import __version__  # noqa: E402
 
 project = "dashtheory"
 author = "The dashtheory developers"

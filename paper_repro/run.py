@@ -1,8 +1,8 @@
-"""Run a preset of the paper's experiments; see `dashtheory.reproduce.program`."""
+"""Run a preset of the paper's experiments; see `dashtheory.paper.program`."""
 
 import sys
 
-from dashtheory.reproduce import run_main
+from dashtheory.paper import run_main
 
 if __name__ == "__main__":
     sys.exit(run_main())

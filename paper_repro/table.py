@@ -1,8 +1,8 @@
-"""Build RESULTS.md and its figures from the results; see `dashtheory.reproduce.report`."""
+"""Build RESULTS.md and its figures from the results; see `dashtheory.paper.report`."""
 
 import sys
 
-from dashtheory.reproduce import table_main
+from dashtheory.paper import table_main
 
 if __name__ == "__main__":
     sys.exit(table_main())

@@ -19,12 +19,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dashtheory.command import Script, main
+from dashtheory.command.script import Script, main
+from dashtheory.experiments.activation_regimes import RegimesConfig, run_exponent
+from dashtheory.experiments.two_layer_dynamics import RIDGE
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, draw_map, rule_style, say_seeds
 from dashtheory.record import paired_differences, split_settings
-from dashtheory.twolayer.dynamics import RIDGE
-from dashtheory.twolayer.regimes import RegimesConfig, run_exponent
 
 NAME = "activation_regimes"
 HEIGHTS = {"init": "scale of initial weights", "threshold": "loss that ends a stage (nats)"}

@@ -19,12 +19,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dashtheory.command import Script, main
+from dashtheory.command.script import Script, main
+from dashtheory.experiments.beyond_independence import BeyondConfig, run_kind
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, plain_log_ticks, rule_style, say_seeds, sort_rules
-from dashtheory.record import split_settings
-from dashtheory.theory import PREDICTED
-from dashtheory.theory.beyond import BeyondConfig, run_kind
+from dashtheory.record import PREDICTED, split_settings
 
 NAME = "beyond_independence"
 WORDS = {

@@ -18,11 +18,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dashtheory.command import Script, main
-from dashtheory.discrete.experiment import DiscreteConfig
+from dashtheory.command.script import Script, main
+from dashtheory.experiments.discrete_learning import DiscreteConfig, run_with_prediction
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, describe_band, draw_prediction, draw_stages
-from dashtheory.theory import PREDICTED, run_with_prediction
+from dashtheory.record import PREDICTED
 
 NAME = "discrete_learning"
 

@@ -21,11 +21,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dashtheory.command import Script, main
+from dashtheory.command.script import Script, main
+from dashtheory.experiments.forgetting_map import ForgettingMapConfig, run_forgetting_map
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, draw_contours, draw_map, pivot_map, plain_log_ticks, rule_style, say_seeds
-from dashtheory.theory import PREDICTED
-from dashtheory.theory.forgetting_map import ForgettingMapConfig, run_forgetting_map
+from dashtheory.record import PREDICTED
 
 NAME = "forgetting_map"
 PATHS = {

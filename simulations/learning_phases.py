@@ -21,10 +21,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dashtheory.command import Script, main
-from dashtheory.deep.comparison import describe_setting, folder_of
-from dashtheory.deep.phases import PhasesConfig, run_phases
+from dashtheory.command.script import Script, main
+from dashtheory.deep.presets import describe_setting, folder_of
 from dashtheory.deep.run import data_facts
+from dashtheory.experiments.learning_phases import PhasesConfig, run_phases
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, describe_band
 from dashtheory.record import split_settings

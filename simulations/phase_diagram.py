@@ -20,12 +20,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dashtheory.command import Script, main
+from dashtheory.command.script import Script, main
+from dashtheory.experiments.phase_diagram import MAPS, PhaseConfig, run_map
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, draw_contours, draw_map, pivot_map, say_seeds
-from dashtheory.record import split_settings
-from dashtheory.theory import PREDICTED
-from dashtheory.theory.phase import MAPS, PhaseConfig, run_map
+from dashtheory.record import PREDICTED, split_settings
 
 NAME = "phase_diagram"
 LEVELS = (2, 10, 20)

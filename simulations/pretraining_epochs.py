@@ -18,11 +18,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dashtheory.command import Script, main
-from dashtheory.deep.comparison import describe_setting, folder_of
-from dashtheory.deep.pretraining import PretrainingConfig, run_pretraining
+from dashtheory.command.script import Script, main
+from dashtheory.deep.presets import describe_setting, folder_of
 from dashtheory.deep.run import data_facts
 from dashtheory.deep.source import TEXT
+from dashtheory.experiments.pretraining_epochs import PretrainingConfig, run_pretraining
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, describe_band, rule_style, sort_rules
 from dashtheory.record import split_settings

@@ -23,9 +23,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dashtheory.command import Script, main
-from dashtheory.deep.comparison import ABLATION, AblationConfig, describe_setting, folder_of
+from dashtheory.command.script import Script, main
+from dashtheory.deep.presets import describe_setting, folder_of
 from dashtheory.deep.run import data_facts, rule_jobs
+from dashtheory.experiments.rule_ablation import ABLATION, AblationConfig
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, draw_differences, rule_style, say_seeds
 from dashtheory.record import PAIRED, paired_differences

@@ -18,8 +18,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dashtheory.command import Script, main
-from dashtheory.deep.geometry import GeometryConfig, run_geometry
+from dashtheory.command.script import Script, main
+from dashtheory.experiments.shrink_geometry import GeometryConfig, run_geometry
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, rule_style
 from dashtheory.record import split_settings

@@ -18,11 +18,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dashtheory.command import Script, main
+from dashtheory.command.script import Script, main
+from dashtheory.experiments.warm_creep import CreepConfig, run_creep
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, describe_band, draw_stages, rule_style
 from dashtheory.record import summarize
-from dashtheory.theory.creep import CreepConfig, run_creep
 
 NAME = "warm_creep"
 LOOKS = {

@@ -19,9 +19,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dashtheory.command import Script, main
-from dashtheory.deep.comparison import ImagesConfig, describe_setting, folder_of
+from dashtheory.command.script import Script, main
+from dashtheory.deep.presets import describe_setting, folder_of
 from dashtheory.deep.run import data_facts, rule_jobs
+from dashtheory.experiments.warm_start_images import ImagesConfig
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, describe_band, draw_differences, draw_stages, sort_rules
 from dashtheory.record import PAIRED, paired_differences

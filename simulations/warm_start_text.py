@@ -17,8 +17,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dashtheory.command import Script, main
-from dashtheory.deep.text_experiment import TextConfig, run_text, text_facts
+from dashtheory.command.script import Script, main
+from dashtheory.experiments.warm_start_text import TextConfig, run_text, text_facts
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, describe_band, draw_stages
 

@@ -1,6 +1,5 @@
-"""The house: which module may import which, and what an import costs."""
+"""The package as a whole: what an import costs, and that public names exist."""
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -10,57 +9,6 @@ import pytest
 import dashtheory
 
 PACKAGE = Path(dashtheory.__file__).parent
-LEVELS = {"discrete", "twolayer", "deep"}
-# What each part may import from the package, besides the shared modules of SHARED.
-SHARED = {"_check", "_version", "seeds"}
-ALLOWED = {
-    "record": set(),
-    "plot": {"record"},
-    "shrink": set(),
-    "protocol": {"record", "shrink"},
-    "measure": {"protocol", "shrink"},
-    "discrete": {"record", "parallel"},
-    "theory": {"discrete", "record", "parallel"},
-    "twolayer": {"measure", "shrink", "record", "parallel"},
-    "deep": {"protocol", "shrink", "record", "parallel"},
-    "reproduce": {"command", "deep", "parallel", "plot", "record"},
-    "notebooks": {"record"},
-    "explore": {
-        *("discrete", "theory", "twolayer", "deep"),
-        *("measure", "protocol", "shrink", "plot", "record", "parallel"),
-    },
-    "parallel": set(),
-    "command": {"parallel", "plot", "record"},
-    "cli": {"command", "deep", "parallel", "plot"},
-    "seeds": set(),
-    "_check": set(),
-    "_version": set(),
-    "__init__": set(),
-}
-
-
-def imported_parts(path: Path) -> set[str]:
-    """First names below `dashtheory` that a module imports."""
-    names = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-    return {name.split(".")[1] for name in names if name.startswith("dashtheory.")}
-
-
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_run_one_way(path: Path) -> None:
-    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    assert imported_parts(path) <= ALLOWED[part] | SHARED | {part}
-
-
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_levels_never_import_each_other_and_what_they_share_knows_none(path: Path) -> None:
-    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if part in LEVELS | {"measure", "shrink", "protocol", "record", "plot"}:
-        assert not imported_parts(path) & (LEVELS - {part})
 
 
 def loaded_by(statement: str) -> set[str]:

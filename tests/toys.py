@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dashtheory._check import real
-from dashtheory.command import Script
+from dashtheory.command.script import Script
 from dashtheory.parallel import Job, Report
 from dashtheory.record import make_table
 
@@ -86,7 +86,7 @@ TOY = Script(
 if __name__ == "__main__":
     import sys
 
-    from dashtheory.command import main
+    from dashtheory.command.script import main
     from tests.toys import TOY as IMPORTED  # workers find its functions in tests.toys, not in __main__
 
     sys.exit(main(IMPORTED))

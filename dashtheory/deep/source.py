@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from dashtheory._check import choice, fail
 from dashtheory.deep.data import ImageData, find_data, make_stream
+from dashtheory.deep.data.text import python_topics, text_stream
 from dashtheory.deep.models import MODELS, build_model
-from dashtheory.deep.text import python_topics, text_stream
-from dashtheory.deep.transformer import CharTransformer, TransformerConfig
-from dashtheory.protocol import Stream
+from dashtheory.deep.models.transformer import CharTransformer, TransformerConfig
+from dashtheory.stream import Stream
 
 TEXT, TRANSFORMER, PYTHON = "text", "transformer", "python:"
 _CONTEXT, _TEST_WINDOWS = 64, 400
@@ -79,7 +79,7 @@ def text(
 ) -> Source:
     """CPython's help texts: windows of `size` characters (64), of which `test_size` (400) are held out.
 
-    Errors as `dashtheory.deep.text.text_stream`.
+    Errors as `dashtheory.deep.data.text.text_stream`.
     """
     corpus = python_topics()
     stream = text_stream(
@@ -102,7 +102,7 @@ def text(
 def users(name: str, generator: np.random.Generator) -> Source:
     """The stream that the user's function makes from a numpy generator.
 
-    The function is called with the generator alone, and returns a `dashtheory.protocol.Stream` (see
+    The function is called with the generator alone, and returns a `dashtheory.stream.Stream` (see
     `stream_of_tensors` and `stream_of_dataset`).
 
     Raises: ValueError if it returns anything else, or as `find_function`.

@@ -1,13 +1,13 @@
 """Level 1: samples as sets of features, a learner that learns the frequent ones and memorises the rest."""
 
 from dashtheory.discrete.accuracy import expected_accuracy, fewer_than_tau, test_accuracy
-from dashtheory.discrete.batch import Batch, draw_data, simulate_batch
+from dashtheory.discrete.distribution import Mixture
 from dashtheory.discrete.forgetting import Forgetting
-from dashtheory.discrete.mixture import Mixture
 from dashtheory.discrete.packed import PackedFeatures, pack_features
 from dashtheory.discrete.sample import paper_probabilities, sample_features, sample_packed
 from dashtheory.discrete.setting import DiscreteSetting
 from dashtheory.discrete.simulate import RULES, Simulation, simulate
+from dashtheory.discrete.simulate_batch import Batch, draw_data, simulate_batch
 from dashtheory.discrete.trace import StageTrace, trace_stage
 
 __all__ = [

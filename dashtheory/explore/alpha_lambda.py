@@ -13,8 +13,8 @@ from torch import nn
 
 from dashtheory.explore.networks import ALPHAS, LAMS, NETWORKS, TrainedNetwork
 from dashtheory.explore.state import Slider, control
-from dashtheory.shrink import ShrinkReport, apply_factors_
-from dashtheory.shrink.ablations import Uniform
+from dashtheory.rules import ShrinkReport, apply_factors_
+from dashtheory.rules.controls import Uniform
 
 EDGES = np.linspace(-1, 1, 41)
 """Edges of the histogram of cosines."""

@@ -2,7 +2,7 @@
 
 The negative gradient of the newest chunk points along the first axis, that of an older chunk at an angle of its
 own; alpha mixes them into DASH's G. All vectors are rows of a linear layer, so that the rules of
-`dashtheory.shrink` themselves act on them.
+`dashtheory.rules` themselves act on them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from dashtheory._check import fail
 from dashtheory.explore.state import Slider, control
+from dashtheory.rules import Between, Learner, Rule, ShrinkReport, make_rule, smoothed_descent
 from dashtheory.seeds import torch_stream
-from dashtheory.shrink import Between, Learner, Rule, ShrinkReport, make_rule, smoothed_descent
 
 NUM_DRAWS = 200
 """Draws of S&P's noise that are shown."""
@@ -74,7 +74,7 @@ def act(rule: Rule, rows: Tensor, descents: Tensor, seed: int = 0) -> tuple[Tens
     """The rows (n, 2) of a linear layer after a rule, and its report.
 
     Args:
-        rule: of `dashtheory.shrink`. rows: weights. descents: (chunks, 2), negative gradient of each row, oldest
+        rule: of `dashtheory.rules`. rows: weights. descents: (chunks, 2), negative gradient of each row, oldest
             first. seed: of the noise.
     """
     model = _layer(rows)

@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from dashtheory._check import choice, integer
-from dashtheory.deep.comparison import ComparisonConfig
+from dashtheory.batchnorm import has_statistics, reestimated
+from dashtheory.deep.presets import ComparisonConfig
+from dashtheory.evaluate import cross_entropy, evaluate
 from dashtheory.measure import Span, norms
-from dashtheory.protocol import Examples, Stream, cross_entropy, evaluate, join, run_stages
-from dashtheory.protocol.measures import has_statistics, reestimated
-from dashtheory.shrink import ShrinkGrid, make_rule, shrink_grid, targets
+from dashtheory.protocol import run_stages
+from dashtheory.rules import ShrinkGrid, make_rule, shrink_grid, targets
+from dashtheory.stream import Examples, Stream, join
 from dashtheory.twolayer import PRESETS, StageState, TwoLayerConfig, of_replica, run
-from dashtheory.twolayer.run import Moment
+from dashtheory.twolayer.stages import Moment
 
 ALPHAS = tuple(round(0.02 * step, 2) for step in range(1, 51))
 LAMS = tuple(round(0.01 * step, 2) for step in range(101))

@@ -17,6 +17,7 @@ from dashtheory.measure.margins import (
     margins_by_frequency,
     noise_margin_share,
 )
+from dashtheory.measure.network import BINS
 from dashtheory.measure.norms import Norms, block_norms, norms, persistence
 from dashtheory.measure.recursions import (
     Frame,
@@ -41,6 +42,7 @@ from dashtheory.measure.spectrum import (
 )
 
 __all__ = [
+    "BINS",
     "CanaryGap",
     "Coefficients",
     "Decomposition",

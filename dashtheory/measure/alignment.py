@@ -10,7 +10,7 @@ the end the gradient is mostly that of the newest chunk and the few samples not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -18,11 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import fail, integer
+from dashtheory.evaluate import LossFunction, cross_entropy
 from dashtheory.measure.gap import canary_mask
-from dashtheory.protocol import Examples, cross_entropy, join
-from dashtheory.shrink import ShrinkReport, dash_factors
-
-LossFunction = Callable[[Tensor, Tensor], Tensor]
+from dashtheory.rules import ShrinkReport, dash_factors
+from dashtheory.stream import Examples, join
 
 
 def cosines(

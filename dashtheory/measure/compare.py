@@ -15,15 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import fail
+from dashtheory.batchnorm import has_statistics, reestimated
+from dashtheory.evaluate import LossFunction, cross_entropy, evaluate
 from dashtheory.measure.alignment import mean_cosines, sample_alignment
 from dashtheory.measure.gap import canary_gap, canary_mask
+from dashtheory.measure.network import gradient_norm, weight_norm
 from dashtheory.measure.spectrum import weight_spectra
-from dashtheory.protocol import Examples, cross_entropy, evaluate, join
-from dashtheory.protocol.measures import gradient_norm, has_statistics, reestimated, weight_norm
-from dashtheory.shrink import RULES, Between, Learner, Rule, ShrinkReport, read_rule, targets
-from dashtheory.shrink.rule import seeded_layers
+from dashtheory.rules import RULES, Between, Learner, Rule, ShrinkReport, read_rule, targets
+from dashtheory.rules.rule import seeded_layers
+from dashtheory.stream import Examples, join
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
 Chunk = Examples | tuple[Tensor, Tensor]
 AnyRule = str | Rule | Callable[[nn.Module], object]
 Numbers = dict[tuple[str, str], float]
@@ -52,7 +53,7 @@ def compare(
 
         compare(model, "dash", chunks)                              a rule by its name
         compare(model, "dash:lam=0.05:alpha=1", chunks)             with options
-        compare(model, make_rule("sp", shrink=0.5), chunks)         a rule of `dashtheory.shrink`
+        compare(model, make_rule("sp", shrink=0.5), chunks)         a rule of `dashtheory.rules`
         compare(model, lambda copy: prune_(copy, 0.2), chunks)      anything that changes a model in place
 
     Measures; formulas, ranges and what would fool them are where each is named:
@@ -77,7 +78,7 @@ def compare(
 
     Args:
         model: any module of logits (..., classes), on any device; unchanged.
-        rule: a name of `dashtheory.shrink.RULES`, with options as name:option=value, a `Rule`, or a callable that
+        rule: a name of `dashtheory.rules.RULES`, with options as name:option=value, a `Rule`, or a callable that
             changes a model in place (its return value is ignored, except for a `ShrinkReport`).
         data: the chunks that the model was trained on, oldest first: pairs (inputs, targets) or `Examples`; a
             single one may stand alone.

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import fail, integer, real
-from dashtheory.protocol import Examples, Scores, cross_entropy, evaluate, evaluating
+from dashtheory.evaluate import Scores, cross_entropy, evaluate, evaluating
+from dashtheory.stream import Examples
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import choice, fail, real
-from dashtheory.protocol import evaluating
-from dashtheory.shrink import targets
-from dashtheory.shrink.groups import by_group
+from dashtheory.evaluate import evaluating
+from dashtheory.rules import targets
+from dashtheory.rules.groups import by_group
 
 
 def singular_values(matrix: Tensor) -> Tensor:

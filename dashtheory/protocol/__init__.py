@@ -1,6 +1,14 @@
 """The warm-start protocol: a stream of chunks, training to a criterion, a rule between stages, measures."""
 
 from dashtheory.protocol.checkpoint import Checkpoint, Checkpoints
+from dashtheory.protocol.device import (
+    PRECISIONS,
+    describe_device,
+    exact_or_fast,
+    find_device,
+    fitting_batch,
+    memory_ran_out,
+)
 from dashtheory.protocol.engine import (
     Augmentation,
     Engine,
@@ -8,55 +16,41 @@ from dashtheory.protocol.engine import (
     MakeEngine,
     PlainEngine,
     Schedule,
-    Sums,
     Work,
     set_rates,
     take_step,
 )
-from dashtheory.protocol.measures import Measures
-from dashtheory.protocol.resume import run_resumable
-from dashtheory.protocol.run import StageResult, Task, between_stages, global_stream, run_stages
-from dashtheory.protocol.statistics import frozen_running_statistics
-from dashtheory.protocol.stream import Examples, Stream, cut, join
-from dashtheory.protocol.train import (
-    Scores,
-    TrainConfig,
-    Training,
-    cross_entropy,
-    evaluate,
-    evaluating,
-    num_right,
-    train,
-)
+from dashtheory.protocol.fast_engine import FastEngine, make_fast_engine
+from dashtheory.protocol.measures import Measures, PictureMeasures
+from dashtheory.protocol.stages import StageResult, Task, between_stages, global_stream, run_resumable, run_stages
+from dashtheory.protocol.train import TrainConfig, Training, train
 
 __all__ = [
+    "PRECISIONS",
     "Augmentation",
     "Checkpoint",
     "Checkpoints",
     "Engine",
     "Epoch",
-    "Examples",
+    "FastEngine",
     "MakeEngine",
     "Measures",
+    "PictureMeasures",
     "PlainEngine",
     "Schedule",
-    "Scores",
     "StageResult",
-    "Stream",
-    "Sums",
     "Task",
     "TrainConfig",
     "Training",
     "Work",
     "between_stages",
-    "cross_entropy",
-    "cut",
-    "evaluate",
-    "evaluating",
-    "frozen_running_statistics",
+    "describe_device",
+    "exact_or_fast",
+    "find_device",
+    "fitting_batch",
     "global_stream",
-    "join",
-    "num_right",
+    "make_fast_engine",
+    "memory_ran_out",
     "run_resumable",
     "run_stages",
     "set_rates",

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from dashtheory._check import fail, integer
 from dashtheory.record import replacing
-from dashtheory.shrink import Learner
+from dashtheory.rules import Learner
 
 FORMAT = "dashtheory checkpoint 1"
 _KEPT = 2

@@ -1,7 +1,7 @@
 """How an epoch is trained: what an engine is given, and the readable one.
 
 An engine takes the optimizer steps of an epoch. `PlainEngine` is the definition: take a batch, look at it, go
-back, step. `dashtheory.deep.fast` has one that does the same on an accelerator without the host in its way. Both
+back, step. `dashtheory.protocol` has one that does the same on an accelerator without the host in its way. Both
 see the same order, the same draws and the same step sizes, which are made outside, so that they can be compared to
 the bit.
 """
@@ -17,23 +17,10 @@ import torch
 from torch import Tensor
 
 from dashtheory._check import fail, integer, real
-from dashtheory.protocol.statistics import frozen_running_statistics
-from dashtheory.protocol.stream import Examples
-from dashtheory.shrink import Learner
-
-LossFunction = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Mean loss and accuracy, each target weighing the same.
-
-    Attributes:
-        loss: nats per target. accuracy: right predictions over targets.
-    """
-
-    loss: float
-    accuracy: float
+from dashtheory.batchnorm import frozen_running_statistics
+from dashtheory.evaluate import LossFunction, Scores, Sums
+from dashtheory.rules import Learner
+from dashtheory.stream import Examples
 
 
 class Augmentation(Protocol):
@@ -157,47 +144,6 @@ class PlainEngine:
             loss, logits = take_step(work, batch)
             sums.add(loss, logits, batch.targets)
         return sums.read(examples.targets.numel())
-
-
-class Sums:
-    """Loss and right predictions of an epoch, summed on the device.
-
-    Args: device: of the tensors that are summed.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        kind = torch.float32 if device.type == "mps" else torch.float64
-        self.loss = torch.zeros((), dtype=kind, device=device)
-        self.right = torch.zeros((), dtype=torch.int64, device=device)
-
-    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Add a batch. Args: loss: its mean. logits: (..., classes). targets: (...)."""
-        self.loss += loss * targets.numel()
-        self.right += num_right(logits, targets)
-
-    def clear(self) -> None:
-        """Begin an epoch."""
-        self.loss.zero_()
-        self.right.zero_()
-
-    def read(self, count: int) -> Scores:
-        """Means over `count` targets: the one place where the host waits for the device."""
-        loss, right = torch.stack([self.loss, self.right.to(self.loss.dtype)]).tolist()
-        return Scores(loss=loss / count, accuracy=right / count)
-
-
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy in nats over all targets.
-
-    Args:
-        logits: (..., classes). targets: int64 (...), the same leading axes.
-    """
-    return torch.nn.functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
-
-
-def num_right(logits: Tensor, targets: Tensor) -> Tensor:
-    """Number of targets whose logit is the largest; a scalar tensor, so that no device waits."""
-    return (logits.argmax(dim=-1) == targets).sum()
 
 
 def set_rates(optimizer: torch.optim.Optimizer, rates: Sequence[float] | None) -> None:

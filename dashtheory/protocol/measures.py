@@ -7,24 +7,16 @@ accuracy here comes in both forms where the network has such statistics.
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from dashtheory._check import integer
-from dashtheory.protocol.stream import Examples, join
-from dashtheory.protocol.train import Scores, cross_entropy, evaluate, evaluating
-from dashtheory.shrink import dash_factors, targets
-
-LossFunction = Callable[[Tensor, Tensor], Tensor]
-_BATCH = 1000
+from dashtheory._check import fail, integer
+from dashtheory.batchnorm import has_statistics, reestimated
+from dashtheory.evaluate import LossFunction, cross_entropy, evaluate
+from dashtheory.measure.network import alignment, cosine_histogram, gradient_norm, retention, weight_norm
+from dashtheory.stream import Examples, join
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,92 +96,71 @@ class Measures:
         return found
 
 
-def has_statistics(model: nn.Module) -> bool:
-    """Whether the model has batch normalisation with running statistics."""
-    return any(isinstance(part, _BatchNorm) and part.track_running_stats for part in model.modules())
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PictureMeasures(Measures):
+    """Further measures for pictures whose wrong labels are known.
 
+    Names in the table, besides those of `Measures`:
 
-def reestimated(model: nn.Module, inputs: Tensor, *, batch_size: int = _BATCH) -> nn.Module:
-    """A copy whose batch-norm statistics are the mean over batches of `inputs`, in evaluation mode.
+        canary_accuracy             pictures with a wrong label, of all chunks, that get that label, at the end of
+                                    a stage: memorised, for little else leads to a label drawn at random (a
+                                    guess at random among C classes does in 1/C of the cases)
+        canary_accuracy_at_start    the same for those of the old chunks, right after the rule: what is left
+        ..._reestimated             the same with batch-norm statistics re-estimated on the stage's data
+        cosine_before_00, ... _19   share of weights in groups whose cosine with descent on all data lies in the
+                                    bin, at the end of a stage
+        cosine_after_00, ... _19    the same on the same data right after the rule; in the rows of the next stage
 
-    Only batch normalisation is put into training mode: dropout stays off. Each batch weighs the same, as in
-    `torch.nn.BatchNorm` with momentum None; a last batch too small to have a variance is left out.
-
-    Args: model: unchanged. inputs: (n, ...), on its device. batch_size: examples per batch.
-    Returns: the copy.
+    Attributes:
+        noisy: per chunk a bool tensor (n,), True where the label is wrong; empty: no such measure.
+        histograms: cosines are counted after every so many stages; 0: never.
     """
-    again = copy.deepcopy(model)
-    again.eval()
-    norms = [part for part in again.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    with torch.no_grad(), _same_streams(model):
-        for batch in inputs.split(batch_size):
-            if len(batch) > 1 or len(inputs) == 1:
-                again(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        norm.eval()
-    return again
 
+    noisy: tuple[Tensor, ...] = ()
+    histograms: int = 0
 
-def retention(
-    model: nn.Module, old: Examples, inputs: Tensor, *, loss_fn: LossFunction = cross_entropy, suffix: str = ""
-) -> dict[str, float]:
-    """Training accuracy on old chunks: what a rule has left of them.
+    def at_start(
+        self, model: nn.Module, chunks: Sequence[Examples], loss_fn: LossFunction = cross_entropy
+    ) -> dict[str, float]:
+        """As `Measures.at_start`, and what is left of canaries, and cosines after the rule."""
+        found = super().at_start(model, chunks, loss_fn)
+        if len(chunks) == 1:
+            return found
+        old = chunks[:-1]
+        found |= self._canaries(model, old, join(chunks).inputs, loss_fn, "_at_start")
+        if self._counted(len(old)):
+            found |= cosine_histogram(model, join(old), "after", loss_fn=loss_fn)
+        return found
 
-    Args: model: unchanged. old: examples of earlier chunks. inputs: for re-estimating statistics. suffix: of the
-        names.
-    Returns: old_accuracy, and old_accuracy_reestimated if the model has batch-norm statistics.
-    """
-    found = {f"old_accuracy{suffix}": evaluate(model, old, loss_fn=loss_fn).accuracy}
-    if has_statistics(model):
-        again: Scores = evaluate(reestimated(model, inputs), old, loss_fn=loss_fn)
-        found[f"old_accuracy_reestimated{suffix}"] = again.accuracy
-    return found
+    def at_end(
+        self, model: nn.Module, chunks: Sequence[Examples], test: Examples, loss_fn: LossFunction = cross_entropy
+    ) -> dict[str, float]:
+        """As `Measures.at_end`, and canaries, and cosines before the next rule."""
+        found = super().at_end(model, chunks, test, loss_fn)
+        found |= self._canaries(model, chunks, join(chunks).inputs, loss_fn, "")
+        if self._counted(len(chunks)):
+            found |= cosine_histogram(model, join(chunks), "before", loss_fn=loss_fn)
+        return found
 
+    def _counted(self, stage: int) -> bool:
+        return bool(self.histograms) and stage % self.histograms == 0
 
-def gradient_norm(
-    model: nn.Module, examples: Examples, *, loss_fn: LossFunction = cross_entropy, batch_size: int = _BATCH
-) -> float:
-    """Norm of the gradient of the mean loss over `examples`, in evaluation mode, over all parameters.
-
-    Args: model: a copy is used. examples: on its device. loss_fn: mean loss.
-    """
-    again = copy.deepcopy(model)
-    for parameter in again.parameters():
-        parameter.grad = None
-    count = examples.targets.numel()
-    with evaluating(again), torch.enable_grad():
-        for start in range(0, len(examples), batch_size):
-            labels = examples.targets[start : start + batch_size]
-            loss = loss_fn(again(examples.inputs[start : start + batch_size]), labels)
-            (loss * (labels.numel() / count)).backward()
-    squares = [float(p.grad.double().square().sum()) for p in again.parameters() if p.grad is not None]
-    return math.sqrt(sum(squares))
-
-
-def weight_norm(model: nn.Module) -> float:
-    """Norm over all parameters that the rules shrink: convolution and linear weights and biases."""
-    return math.sqrt(sum(float(target.parameter.detach().double().square().sum()) for target in targets(model)))
-
-
-def alignment(model: nn.Module, examples: Examples, *, loss_fn: LossFunction = cross_entropy) -> float:
-    """Mean over groups of weights of their cosine with the negative gradient of the mean loss.
-
-    Groups as in `dashtheory.shrink.dash_`, each group weighing by its entries; evaluation mode, one batch.
-    """
-    with _same_streams(model):
-        report = dash_factors(model, [(examples.inputs, examples.targets)], loss_fn, alpha=1.0, lam=0.0)
-    entries = sum(layer.num_entries for layer in report)
-    return sum(float(layer.cosines.double().mean()) * layer.num_entries for layer in report) / entries
-
-
-def _same_streams(model: nn.Module) -> AbstractContextManager[Any]:
-    """Put torch's random streams back afterwards."""
-    cuda = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-    streams: AbstractContextManager[Any] = torch.random.fork_rng(devices=cuda)
-    return streams
+    def _canaries(
+        self, model: nn.Module, chunks: Sequence[Examples], inputs: Tensor, loss_fn: LossFunction, when: str
+    ) -> dict[str, float]:
+        if not self.noisy:
+            return {}
+        masks = [mask.to(inputs.device) for mask in self.noisy[: len(chunks)]]
+        if [len(mask) for mask in masks] != [len(chunk) for chunk in chunks]:
+            fail("noisy", "must have one entry per example of every chunk", "others", "Take those of the stream.")
+        canaries = [
+            chunk.take(mask.nonzero()[:, 0]) for chunk, mask in zip(chunks, masks, strict=True) if mask.any()
+        ]
+        if not canaries:
+            return {}
+        wrong, found = join(canaries), {}
+        found[f"canary_accuracy{when}"] = evaluate(model, wrong, loss_fn=loss_fn).accuracy
+        if has_statistics(model):
+            again = reestimated(model, inputs)
+            found[f"canary_accuracy{when}_reestimated"] = evaluate(again, wrong, loss_fn=loss_fn).accuracy
+        return found

@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dashtheory._check import choice, fail, integer, real
-from dashtheory.protocol.engine import (
-    Augmentation,
-    Epoch,
-    MakeEngine,
-    PlainEngine,
-    Schedule,
-    Scores,
-    Sums,
-    Work,
-    cross_entropy,
-    num_right,
-)
-from dashtheory.protocol.stream import Examples
-from dashtheory.shrink import Learner
-
-__all__ = ["Scores", "TrainConfig", "Training", "cross_entropy", "evaluate", "evaluating", "num_right", "train"]
+from dashtheory.evaluate import Scores, cross_entropy
+from dashtheory.protocol.engine import Augmentation, Epoch, MakeEngine, PlainEngine, Schedule, Work
+from dashtheory.rules import Learner
+from dashtheory.stream import Examples
 
 Criterion = Literal["loss", "accuracy", "epochs"]
 Status = Literal["converged", "epoch_cap", "all_epochs"]
@@ -163,44 +150,6 @@ def _prepared(
     base = [group.setdefault("initial_lr", group["lr"]) for group in groups]
     factors = schedule.factors(epoch, work.num_steps)
     return Epoch(order=order, draws=drawn, rates=[[factor * rate for rate in base] for factor in factors])
-
-
-@torch.no_grad()
-def evaluate(
-    model: nn.Module,
-    examples: Examples,
-    *,
-    loss_fn: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
-    batch_size: int = 1000,
-) -> Scores:
-    """Loss and accuracy in evaluation mode; each target weighs the same, the last short batch's too.
-
-    The model is left as it was: modes, statistics, gradients and random streams.
-
-    Args:
-        model: any model of logits (..., classes). examples: on its device. batch_size: of the evaluation.
-    """
-    with evaluating(model):
-        sums = Sums(examples.inputs.device)
-        for start in range(0, len(examples), batch_size):
-            labels = examples.targets[start : start + batch_size]
-            logits = model(examples.inputs[start : start + batch_size])
-            sums.add(loss_fn(logits, labels).to(sums.loss.dtype), logits, labels)
-    return sums.read(examples.targets.numel())
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put every submodule in evaluation mode, and each back in the mode it had; keep the random streams."""
-    modes = {module: module.training for module in model.modules()}
-    cuda = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
-    with torch.random.fork_rng(devices=cuda):
-        model.eval()
-        try:
-            yield
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
 
 
 def _reached(scores: Scores, config: TrainConfig) -> bool:

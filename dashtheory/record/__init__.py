@@ -4,24 +4,38 @@ from dashtheory.record.atomic import only_one, replacing, writable_folder, write
 from dashtheory.record.kept import KeptRuns
 from dashtheory.record.paired import PAIRED, paired_differences
 from dashtheory.record.provenance import code_fingerprint, machine, provenance, usable_cores, versions
-from dashtheory.record.setting import name_setting, split_settings
+from dashtheory.record.results import Results, Run, load_results, missing_runs
 from dashtheory.record.store import FORMAT, load_table, save_table
 from dashtheory.record.summary import BANDS, Band, summarize
-from dashtheory.record.table import COLUMNS, check_table, concatenate, make_table, stage_rows
+from dashtheory.record.table import (
+    COLUMNS,
+    PREDICTED,
+    check_table,
+    concatenate,
+    make_table,
+    name_setting,
+    split_settings,
+    stage_rows,
+)
 
 __all__ = [
     "BANDS",
     "COLUMNS",
     "FORMAT",
     "PAIRED",
+    "PREDICTED",
     "Band",
     "KeptRuns",
+    "Results",
+    "Run",
     "check_table",
     "code_fingerprint",
     "concatenate",
+    "load_results",
     "load_table",
     "machine",
     "make_table",
+    "missing_runs",
     "name_setting",
     "only_one",
     "paired_differences",

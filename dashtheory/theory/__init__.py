@@ -11,13 +11,11 @@ from dashtheory.theory.finite import (
 )
 from dashtheory.theory.greedy import Greedy, greedy_order, prefix_tails
 from dashtheory.theory.population import Population, population
-from dashtheory.theory.prediction import PREDICTED, predict_discrete, run_with_prediction
 from dashtheory.theory.stationary import Limits, StationaryRun, Universe, small_universes
 from dashtheory.theory.table import FeatureTable
 
 __all__ = [
     "CLAIMS",
-    "PREDICTED",
     "Claim",
     "FeatureTable",
     "Greedy",
@@ -33,10 +31,8 @@ __all__ = [
     "greedy_order",
     "learning_chances",
     "population",
-    "predict_discrete",
     "prefix_tails",
     "quiet_probability",
-    "run_with_prediction",
     "small_universes",
     "warm_chain",
     "warm_law",

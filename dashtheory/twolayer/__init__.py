@@ -1,9 +1,8 @@
 """Level 2: two-layer networks on signal + noise, stacked, whose memorised noise can be read off exactly."""
 
-from dashtheory.twolayer._alignment import StackReport
+from dashtheory.twolayer._dash import StackReport
 from dashtheory.twolayer._steps import Hyper
-from dashtheory.twolayer.books import Books
-from dashtheory.twolayer.ceiling import PENALTIES, RidgeCeiling, ridge_ceiling
+from dashtheory.twolayer.apply_rules import Between, apply_rules
 from dashtheory.twolayer.config import (
     CNN_A,
     CUB,
@@ -17,19 +16,11 @@ from dashtheory.twolayer.config import (
     TwoLayerConfig,
 )
 from dashtheory.twolayer.data import PatchData, SignalNoise, concatenate, draw, stack
-from dashtheory.twolayer.module import PatchNetwork, TwoLayerMLP
-from dashtheory.twolayer.network import Params, Samples, Stack, loss_of, make_stack, of_replica
-from dashtheory.twolayer.rules import (
-    RULES,
-    DashChannels,
-    Ideal,
-    Oracle,
-    Soft,
-    TwoLayerRule,
-    make_rule,
-    parse_rule,
-)
-from dashtheory.twolayer.run import (
+from dashtheory.twolayer.modules import PatchNetwork, TwoLayerMLP
+from dashtheory.twolayer.ridge import PENALTIES, RidgeCeiling, ridge_ceiling
+from dashtheory.twolayer.rules import RULES, DashChannels, Ideal, Oracle, Soft, TwoLayerRule, make_rule, parse_rule
+from dashtheory.twolayer.stack import Params, Samples, Stack, loss_of, make_stack, of_replica
+from dashtheory.twolayer.stages import (
     Moment,
     Observer,
     Replica,
@@ -40,7 +31,7 @@ from dashtheory.twolayer.run import (
     run,
     run_two_layer,
 )
-from dashtheory.twolayer.stage import Between, apply_rules
+from dashtheory.twolayer.state import Books
 from dashtheory.twolayer.train import Affine, Moments, StackTraining, train_stack
 
 __all__ = [

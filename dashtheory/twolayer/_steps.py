@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dashtheory.twolayer.network import Params, Samples, Stack, times
+from dashtheory.twolayer.stack import Params, Samples, Stack, times
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam, as torch.optim.Adam
 

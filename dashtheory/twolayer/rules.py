@@ -1,13 +1,13 @@
-"""The rules between stages at this level: those of `dashtheory.shrink`, and oracles that know what is noise.
+"""The rules between stages at this level: those of `dashtheory.rules`, and oracles that know what is noise.
 
     ideal           forgets the noise inside every neuron: W_noise <- its value at initialisation; all else kept
     soft            half-way to ideal: what was learned in W_noise times lam
     oracle          shrinks the half of the neurons whose learned weight has the smaller share of features
     dash_channels   DASH with one cosine per (neuron, channel of the input), features in few channels only
 
-A rule of `dashtheory.shrink` is the specification, by the same name, options and defaults; on a stack it is
-applied by `dashtheory.twolayer.stage`, and does what it does to each network alone. l2_init changes training and
-is not offered here; reset needs a second layer that is trained.
+A rule of `dashtheory.rules` is the specification, by the same name, options and defaults; on a stack it is
+applied by `dashtheory.twolayer.apply_rules`, and does what it does to each network alone. l2_init changes training
+and is not offered here; reset needs a second layer that is trained.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from dashtheory._check import choice, fail, integer, real
-from dashtheory.shrink import RULES as SHRINK_RULES
-from dashtheory.shrink import Rule, read_options, split_spec
-from dashtheory.shrink.dash import checked_alpha, checked_lam
+from dashtheory.rules import RULES as SHRINK_RULES
+from dashtheory.rules import Rule, read_options, split_spec
+from dashtheory.rules.dash import checked_alpha, checked_lam
 
 
 @dataclass(frozen=True, kw_only=True)

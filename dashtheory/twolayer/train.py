@@ -30,7 +30,7 @@ from torch import Tensor
 
 from dashtheory._check import choice, fail
 from dashtheory.twolayer._steps import Hyper, OnCoefficients, OnWeights, Start, Steps, WithAdam
-from dashtheory.twolayer.network import Loss, Params, Samples, Stack, loss_of
+from dashtheory.twolayer.stack import Loss, Params, Samples, Stack, loss_of
 
 METHODS = ("auto", "gram", "weights")
 """Ways to step: on coefficients of samples, on weights, or whichever takes fewer operations."""

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from dashtheory._check import fail, integer, numpy_generator, real
 from dashtheory.deep.data.draw import Ranks, draw_any, draw_balanced
 from dashtheory.deep.data.images import ImageData, ImageSet
-from dashtheory.protocol import Examples, Stream, cut
+from dashtheory.stream import Examples, Stream, cut
 
 _BLOCK = 4096  # pictures that are converted at once
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dashtheory._check import fail, integer, numpy_generator
-from dashtheory.protocol import Examples, Stream, cut
+from dashtheory.stream import Examples, Stream, cut
 
 
 def stream_of_tensors(

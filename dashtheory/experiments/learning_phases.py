@@ -1,0 +1,121 @@
+"""The phases of one training: first what many samples share is learned, then each wrong label is memorised.
+
+A network is trained for a fixed number of epochs on pictures of which a share has wrong labels. A sample with a
+wrong label can be fitted by memory alone, so its label shows when memorising happens; and whether the network
+still gives it its TRUE class shows what it knows of the features.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+import torch
+from torch import nn
+
+from dashtheory._check import fail, integer
+from dashtheory.batchnorm import has_statistics, reestimated
+from dashtheory.deep.presets import ComparisonConfig
+from dashtheory.deep.source import Source
+from dashtheory.evaluate import Scores, evaluate
+from dashtheory.measure.network import alignment
+from dashtheory.parallel import Report
+from dashtheory.protocol import global_stream, train
+from dashtheory.record import make_table, name_setting, stage_rows
+from dashtheory.seeds import torch_stream
+from dashtheory.stream import Examples, join
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhasesConfig(ComparisonConfig):
+    """One training from scratch on all chunks together.
+
+    Raises: ValueError as `ComparisonConfig`, or if there is no wrong label or no epoch.
+    """
+
+    rules: tuple[str, ...] = field(default=("cold",), metadata={"help": "cold: there is one training"})
+    label_noise: float = field(default=0.2, metadata={"help": "share of wrong training labels"})
+    max_epochs: int = field(default=40, metadata={"help": "epochs of the training; it does not end before"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        integer("max_epochs", self.max_epochs, minimum=1, fix="It counts epochs.")
+        if self.rules != ("cold",):
+            fail("rules", "must be cold", ",".join(self.rules), "There is one training, from scratch.")
+        if not 0 < self.label_noise < 1:
+            fail("label_noise", "must be in (0, 1)", str(self.label_noise), "Both kinds of labels are needed.")
+
+
+def run_phases(config: PhasesConfig, seed: int, experiment: str, report: Report) -> pd.DataFrame:
+    """Train once, and look at both kinds of samples before the first and after every epoch.
+
+    Batch norm is read with statistics re-estimated on the training data.
+
+    Args:
+        config: the setting. seed: root seed. experiment: name for the table. report: told of progress.
+    Returns: tidy table with one setting `experiment[epoch=e]` per epoch from 0: accuracy and loss of the right and
+        the wrong labels (right_accuracy, wrong_accuracy, right_loss, wrong_loss), how often a sample with a wrong
+        label gets its true class (true_class), test_accuracy, and the mean cosine of groups of weights with the
+        negative gradient of all, the right and the wrong labels' loss (alignment, right_alignment,
+        wrong_alignment).
+    Raises: ValueError as the protocol, or if the data do not say which labels are wrong.
+    """
+    source = config.source(seed)
+    parts = _parts(source, config.source(seed, label_noise=0.0))
+    task = config.task(source)
+    learner = task.fresh(torch_stream(seed, "init", 1))
+    found = [_measured(learner.model, parts)]
+
+    def on_epoch(epoch: int, scores: Scores) -> None:
+        found.append(_measured(learner.model, parts))
+        report(epoch / config.max_epochs, f"epoch {epoch}, accuracy {100 * scores.accuracy:.1f}%")
+
+    fixed = dataclasses.replace(config.training(), criterion="loss", threshold=0.0)
+    with global_stream(torch_stream(seed, "layers", 1), task.device):
+        train(learner, parts["all"], fixed, torch_stream(seed, "order", 1), on_epoch=on_epoch)
+    return make_table(
+        row
+        for epoch, metrics in enumerate(found)
+        for row in stage_rows(
+            level="deep",
+            experiment=name_setting(experiment, epoch=epoch),
+            rule="cold",
+            seed=seed,
+            stage=1,
+            metrics=metrics,
+        )
+    )
+
+
+def _parts(source: Source, clean: Source) -> Mapping[str, Examples]:
+    """All training examples, those with right and with wrong labels, the latter with their true ones; and test."""
+    if not source.noisy:
+        fail("data", "must be pictures whose wrong labels are known", "none", "Use digits or cifar10.")
+    together, true = join(source.stream.chunks), join(clean.stream.chunks)
+    wrong = torch.cat(list(source.noisy))
+    return {
+        "all": together,
+        "right": together.take((~wrong).nonzero()[:, 0]),
+        "wrong": together.take(wrong.nonzero()[:, 0]),
+        "true": true.take(wrong.nonzero()[:, 0]),
+        "test": source.stream.test,
+    }
+
+
+def _measured(model: nn.Module, parts: Mapping[str, Examples]) -> dict[str, float]:
+    """Scores and alignment of every part, of a copy of the model."""
+    again = reestimated(model, parts["all"].inputs) if has_statistics(model) else model
+    right, wrong = evaluate(again, parts["right"]), evaluate(again, parts["wrong"])
+    return {
+        "right_accuracy": right.accuracy,
+        "wrong_accuracy": wrong.accuracy,
+        "true_class": evaluate(again, parts["true"]).accuracy,
+        "test_accuracy": evaluate(again, parts["test"]).accuracy,
+        "right_loss": right.loss,
+        "wrong_loss": wrong.loss,
+        "alignment": alignment(again, parts["all"]),
+        "right_alignment": alignment(again, parts["right"]),
+        "wrong_alignment": alignment(again, parts["wrong"]),
+    }

@@ -1,0 +1,138 @@
+"""Pretrain for t epochs on half of the data, then train on all of it: when does warm-starting begin to hurt?
+
+One network is pretrained once; after each number of epochs asked for, a copy of it and of its optimizer goes
+through a rule and is trained on everything to the criterion. At t = 0 nothing was pretrained: that network is
+trained from scratch, from the very initialisation that all others started from, so that curves are paired.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import pandas as pd
+
+from dashtheory._check import fail, integer
+from dashtheory.deep.presets import ComparisonConfig
+from dashtheory.deep.source import TEXT
+from dashtheory.evaluate import Scores, evaluate
+from dashtheory.parallel import Report
+from dashtheory.protocol import Task, between_stages, global_stream, train
+from dashtheory.record import make_table, name_setting, stage_rows
+from dashtheory.rules import Learner, Rule
+from dashtheory.rules.spec import parse_rule
+from dashtheory.seeds import torch_stream
+from dashtheory.stream import Stream, join
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingConfig(ComparisonConfig):
+    """Two chunks, each half of the data, and the numbers of epochs after which pretraining is cut.
+
+    Raises: ValueError as `ComparisonConfig`, or if the epochs do not rise from 0.
+    """
+
+    data: str = field(default=TEXT, metadata={"help": "text, auto (cifar10 if at hand, else digits), ..."})
+    rules: tuple[str, ...] = field(default=("warm", "dash"), metadata={"help": "rules between the two trainings"})
+    num_chunks: int = field(default=2, metadata={"help": "2: the first is pretrained on, then both"})
+    epochs: tuple[int, ...] = field(
+        default=(0, 2, 5, 10, 20, 40, 80), metadata={"help": "of pretraining, rising from 0"}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for count in self.epochs:
+            integer("epochs", count, minimum=0, fix="They are counts of epochs.")
+        if list(self.epochs) != sorted(set(self.epochs)) or self.epochs[:1] != (0,):
+            fail("epochs", "must rise from 0", str(self.epochs), "0 is the network that was not pretrained.")
+        if self.num_chunks != 2:
+            fail("num_chunks", "must be 2", str(self.num_chunks), "The first half is pretrained on.")
+        for spec in self.rules:
+            parse_rule(spec)
+
+
+def run_pretraining(config: PretrainingConfig, seed: int, experiment: str, report: Report) -> pd.DataFrame:
+    """Pretrain one network, and finish a copy of it after each number of epochs, under every rule.
+
+    Args:
+        config: the setting. seed: root seed. experiment: name for the table. report: told of progress.
+    Returns: tidy table with one setting `experiment[epochs=t]` per number of epochs. Of the training on
+        everything: test_accuracy, test_loss, steps, converged; of pretraining: half_accuracy and half_loss (means
+        over its last epoch; none at t = 0) and half_test_accuracy. At t = 0 all rules have the numbers of the one
+        network that was not pretrained.
+    Raises: ValueError as the protocol.
+    """
+    source = config.source(seed)
+    task = config.task(source)
+    found: dict[tuple[int, str], dict[str, float]] = {}
+    for epochs, learner, metrics in _pretrained(source.stream, task, config, seed):
+        for rule in config.rules if epochs else config.rules[:1]:
+            report(len(found) / (len(config.epochs) * len(config.rules)), f"{epochs} epochs on half, then {rule}")
+            finished = _finished(
+                learner, parse_rule(rule if epochs else "warm"), source.stream, task, config, seed
+            )
+            found[epochs, rule] = {**finished, **metrics}
+    return make_table(
+        row
+        for rule in config.rules
+        for epochs in config.epochs
+        for row in stage_rows(
+            level="deep",
+            experiment=name_setting(experiment, epochs=epochs),
+            rule=rule,
+            seed=seed,
+            stage=2,
+            metrics=found[epochs, rule if epochs else config.rules[0]],
+        )
+    )
+
+
+def _pretrained(
+    stream: Stream, task: Task, config: PretrainingConfig, seed: int
+) -> Iterator[tuple[int, Learner, dict[str, float]]]:
+    """The network after each number of epochs on the first chunk, and its scores."""
+    learner = task.fresh(torch_stream(seed, "init", 1))
+    kept: dict[int, tuple[Learner, dict[str, float]]] = {0: (_copy(learner), {})}
+
+    def on_epoch(epoch: int, scores: Scores) -> None:
+        if epoch in config.epochs:
+            kept[epoch] = _copy(learner), {"half_accuracy": scores.accuracy, "half_loss": scores.loss}
+
+    if config.epochs[-1]:
+        whole = replace(config.training(), criterion="loss", threshold=0.0, max_epochs=config.epochs[-1])
+        with global_stream(torch_stream(seed, "layers", 1), task.device):
+            order = torch_stream(seed, "order", 1)
+            train(learner, stream.chunks[0], whole, order, loss_fn=task.loss_fn, on_epoch=on_epoch)
+    for epochs, (copied, metrics) in kept.items():
+        test = evaluate(copied.model, stream.test, loss_fn=task.loss_fn)
+        yield epochs, copied, {**metrics, "half_test_accuracy": test.accuracy}
+
+
+def _copy(learner: Learner) -> Learner:
+    """A copy of model and optimizer that belong together."""
+    return Learner(*copy.deepcopy((learner.model, learner.optimizer)))
+
+
+def _finished(
+    learner: Learner, rule: Rule, stream: Stream, task: Task, config: PretrainingConfig, seed: int
+) -> dict[str, float]:
+    """Scores of a copy of the learner after the rule and training on all chunks."""
+    state = rule.start(task.fresh(torch_stream(seed, "init", 1)))
+    mine, _ = rule.apply(_copy(learner), between_stages(stream.chunks, task, seed, 2, state))
+    with global_stream(torch_stream(seed, "layers", 2), task.device):
+        training = train(
+            mine,
+            join(stream.chunks),
+            config.training(),
+            torch_stream(seed, "order", 2),
+            loss_fn=task.loss_fn,
+            penalty=rule.penalty(mine.model, state),
+        )
+    scores = evaluate(mine.model, stream.test, loss_fn=task.loss_fn)
+    return {
+        "test_accuracy": scores.accuracy,
+        "test_loss": scores.loss,
+        "steps": float(training.steps),
+        "converged": float(training.status == "converged"),
+    }

@@ -1,0 +1,96 @@
+"""Measures of any network: norms of weights and gradients, what a rule has left, where weights point."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from dashtheory.batchnorm import BATCH_SIZE, has_statistics, reestimated, same_streams
+from dashtheory.evaluate import LossFunction, Scores, cross_entropy, evaluate, evaluating
+from dashtheory.rules import dash_factors, targets
+from dashtheory.stream import Examples
+
+
+def retention(
+    model: nn.Module, old: Examples, inputs: Tensor, *, loss_fn: LossFunction = cross_entropy, suffix: str = ""
+) -> dict[str, float]:
+    """Training accuracy on old chunks: what a rule has left of them.
+
+    Args: model: unchanged. old: examples of earlier chunks. inputs: for re-estimating statistics. suffix: of the
+        names.
+    Returns: old_accuracy, and old_accuracy_reestimated if the model has batch-norm statistics.
+    """
+    found = {f"old_accuracy{suffix}": evaluate(model, old, loss_fn=loss_fn).accuracy}
+    if has_statistics(model):
+        again: Scores = evaluate(reestimated(model, inputs), old, loss_fn=loss_fn)
+        found[f"old_accuracy_reestimated{suffix}"] = again.accuracy
+    return found
+
+
+def gradient_norm(
+    model: nn.Module,
+    examples: Examples,
+    *,
+    loss_fn: LossFunction = cross_entropy,
+    batch_size: int = BATCH_SIZE,
+) -> float:
+    """Norm of the gradient of the mean loss over `examples`, in evaluation mode, over all parameters.
+
+    Args: model: a copy is used. examples: on its device. loss_fn: mean loss.
+    """
+    again = copy.deepcopy(model)
+    for parameter in again.parameters():
+        parameter.grad = None
+    count = examples.targets.numel()
+    with evaluating(again), torch.enable_grad():
+        for start in range(0, len(examples), batch_size):
+            labels = examples.targets[start : start + batch_size]
+            loss = loss_fn(again(examples.inputs[start : start + batch_size]), labels)
+            (loss * (labels.numel() / count)).backward()
+    squares = [float(p.grad.double().square().sum()) for p in again.parameters() if p.grad is not None]
+    return math.sqrt(sum(squares))
+
+
+def weight_norm(model: nn.Module) -> float:
+    """Norm over all parameters that the rules shrink: convolution and linear weights and biases."""
+    return math.sqrt(sum(float(target.parameter.detach().double().square().sum()) for target in targets(model)))
+
+
+def alignment(model: nn.Module, examples: Examples, *, loss_fn: LossFunction = cross_entropy) -> float:
+    """Mean over groups of weights of their cosine with the negative gradient of the mean loss.
+
+    Groups as in `dashtheory.rules.dash_`, each group weighing by its entries; evaluation mode, one batch.
+    """
+    with same_streams(model):
+        report = dash_factors(model, [(examples.inputs, examples.targets)], loss_fn, alpha=1.0, lam=0.0)
+    entries = sum(layer.num_entries for layer in report)
+    return sum(float(layer.cosines.double().mean()) * layer.num_entries for layer in report) / entries
+
+
+BINS = 20
+"""Bins of the histograms of cosines, equally wide from -1 to 1."""
+
+
+def cosine_histogram(
+    model: nn.Module, examples: Examples, when: str, *, loss_fn: LossFunction = cross_entropy
+) -> dict[str, float]:
+    """Share of weights by the cosine of their group with the negative gradient of the mean loss.
+
+    A group without a gradient (behind units that never fire) has cosine 0. In evaluation mode, so that right after
+    a rule running statistics are those of the weights before it.
+
+    Args: model: unchanged; evaluation mode. examples: on its device. when: "before" or "after".
+    Returns: cosine_WHEN_00 to _19, shares that sum to 1; each group counts by its entries.
+    """
+    report = dash_factors(model, [(examples.inputs, examples.targets)], loss_fn, alpha=1.0, lam=0.0)
+    counts = torch.zeros(BINS, dtype=torch.float64)
+    for layer in report:
+        cosines = layer.cosines.flatten().double().cpu()
+        places = ((cosines + 1) / 2 * BINS).long().clamp(0, BINS - 1)
+        weight = layer.num_entries / max(cosines.numel(), 1)
+        counts += torch.bincount(places, minlength=BINS).double() * weight
+    shares = counts / counts.sum()
+    return {f"cosine_{when}_{place:02d}": float(share) for place, share in enumerate(shares)}

@@ -1,0 +1,98 @@
+"""Figures of a preset's results: accuracy, training time, what rules leave of old data, cosines or canaries."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dashtheory.measure import BINS
+from dashtheory.paper.published import Published
+from dashtheory.plot import add_heading, describe_band, draw_stages, rule_style, sort_rules
+
+_OLD = ("old_accuracy_reestimated_epoch0", "old_accuracy_epoch0")
+_CANARY = "canary_accuracy_at_start_reestimated"
+_COSINE = "cosine of weights with descent on old data"
+
+
+def draw_results(
+    table: pd.DataFrame, published: list[Published], *, title: str, setting: str, foot: str
+) -> Figure:
+    """Four panels by stage.
+
+    Args: table: tidy, of one setting. published: figures of others, drawn as rings. title, setting, foot: words.
+    """
+    figure, axes = plt.subplots(1, 4, figsize=(15.2, 4.5))
+    draw_stages(axes[0], table, "test_accuracy", scale=100, dodge=0)
+    axes[0].set(ylabel="test accuracy (%)", title="Generalisation")
+    _draw_published(axes[0], published)
+    draw_stages(axes[1], table, "steps")
+    axes[1].set(ylabel="optimizer steps of the stage", title="Training time")
+    _draw_old(axes[2], table)
+    _draw_memorised(axes[3], table)
+    figure.subplots_adjust(left=0.042, right=0.992, top=0.765, bottom=0.175, wspace=0.27)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="upper left",
+        bbox_to_anchor=(0.006, 0.885),
+        ncols=len(labels),
+        fontsize=8,
+        columnspacing=1.4,
+    )
+    rings = "; rings: one run of the authors each, original pixels" if published else ""
+    add_heading(figure, title, setting, describe_band(table, "sd") + rings + foot)
+    return figure
+
+
+def _draw_published(ax: Axes, published: list[Published]) -> None:
+    for one in published:
+        if one.metric == "test_accuracy" and one.stage:
+            look = rule_style(one.rule)
+            ax.plot(one.stage, 100 * one.value, "o", mfc="none", mec=look.color, markersize=9, zorder=5)
+
+
+def _draw_old(ax: Axes, table: pd.DataFrame) -> None:
+    """Accuracy on the old chunks right after the rule, batch-norm statistics re-estimated where there are any."""
+    metric = next((name for name in _OLD if name in set(table["metric"])), None)
+    if metric is None:
+        ax.text(0.5, 0.5, "not measured", ha="center", transform=ax.transAxes)
+    else:
+        draw_stages(ax, table, metric, scale=100)
+    how = ", re-estimated" if metric == _OLD[0] else ""
+    ax.set(ylabel=f"old training accuracy{how} (%)", title="What the rule leaves")
+
+
+def _draw_memorised(ax: Axes, table: pd.DataFrame) -> None:
+    """Canaries where there are any, else cosines of weights with descent."""
+    if _CANARY in set(table["metric"]):
+        draw_stages(ax, table, _CANARY, scale=100)
+        ax.set(ylabel="old wrong labels still predicted (%)", title="Memorised, after the rule")
+        return
+    names = {when: [f"cosine_{when}_{place:02d}" for place in range(BINS)] for when in ("before", "after")}
+    counted = sorted(set(table.loc[table["metric"] == names["after"][0], "stage"]))
+    if not counted:
+        ax.text(0.5, 0.5, "not measured", ha="center", transform=ax.transAxes)
+        ax.set(title="Alignment after the rule", xlabel=_COSINE, ylabel="share of weights (%)")
+        return
+    stage = counted[-1]
+    edges = np.linspace(-1, 1, BINS + 1)
+    for rule in sort_rules(list(table["rule"].unique())):
+        rows = table[(table["rule"] == rule) & (table["stage"] == stage)].groupby("metric")["value"].mean()
+        look = rule_style(rule)
+        if names["after"][0] in rows:
+            ax.stairs(100 * rows[names["after"]].to_numpy(), edges, color=look.color, linestyle=look.linestyle)
+    before = table[(table["rule"] == "warm") & (table["stage"] == stage - 1)].groupby("metric")["value"].mean()
+    if names["before"][0] in before:
+        shares = 100 * before[names["before"]].to_numpy()
+        ax.stairs(shares, edges, color="#bbbbbb", fill=True, alpha=0.5, label="warm, before")
+        ax.legend(fontsize=7.5)
+    ax.set(
+        yscale="log",
+        xlabel=_COSINE,
+        ylabel="share of weights (%, logarithmic)",
+        title=f"Alignment after the rule, stage {stage}",
+    )

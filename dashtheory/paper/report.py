@@ -1,0 +1,268 @@
+r"""Build RESULTS.md and its figures from the tables of results.
+
+    python paper_repro/table.py [--results paper_repro/results] [--out paper_repro]
+
+Every number is computed from a table in the folder of results; a setting without one, and a rule without a whole
+run, say "not run".
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dashtheory._check import fail
+from dashtheory.command.options import OneLineParser
+from dashtheory.command.script import guarded
+from dashtheory.paper.figure import draw_results
+from dashtheory.paper.precision import render_precision
+from dashtheory.paper.presets import preset, preset_names
+from dashtheory.paper.program import OUT
+from dashtheory.paper.published import PUBLISHED, Published
+from dashtheory.paper.summary import summarise
+from dashtheory.plot import rule_style, save_figure, style
+from dashtheory.record import Results, load_results, writable_folder, write_text
+
+NOT_RUN = "not run"
+KINDS = {"cuda": "GPU", "cpu": "CPU"}
+_HEAD = """# The paper's experiments
+
+Shin, Oh, Cho & Yun, *DASH: Warm-Starting Neural Network Training in Stationary Settings without Loss of
+Plasticity* (NeurIPS 2024, arXiv:2410.23495). This page is written by `python paper_repro/table.py` from the tables
+in `paper_repro/results/`; beside each lies how it was made (`.json`: setting, data hash, and for every run its
+machine, versions, code and time). What was not run says so.
+
+Accuracies are in per cent on the test set; steps are optimizer steps of a stage; *last* is the last stage, *mean*
+the mean over stages; mean ± sample standard deviation over n seeds. "Authors" are single runs of the authors on
+the original pixels, for orientation; "CIFAR-10 (JPEG)" is a re-encoding whose pixels differ a little, and is not
+to be mixed with them.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    return guarded(parser.prog, lambda: options.out, lambda: build(options.results, options.out))
+
+
+def build(results: Path, out: Path) -> None:
+    """Write OUT/RESULTS.md and OUT/figures/. Args: results: folder of tables, by kind of device."""
+    found = read_all(results)
+    writable_folder("--out", out)
+    for (kind, name), one in found.items():
+        with style():
+            figure = _figure(kind, one)
+            save_figure(figure, _made(out / "figures") / f"{kind}-{name}")
+            plt.close(figure)
+    write_text(out / "RESULTS.md", render(found))
+    print(f"wrote {out / 'RESULTS.md'} from {len(found)} tables")  # noqa: T201
+
+
+def read_all(folder: Path) -> dict[tuple[str, str], Results]:
+    """All results in a folder, by kind of device and name, GPU first.
+
+    Raises: ValueError if the folder is missing or a table damaged.
+    """
+    if not folder.is_dir():
+        fail("--results", "must be a folder of results", f"'{folder}'", "Run paper_repro/run.py first.")
+    return {
+        (kind, path.stem): load_results(path) for kind in KINDS for path in sorted((folder / kind).glob("*.csv"))
+    }
+
+
+def render(found: Mapping[tuple[str, str], Results]) -> str:
+    """The text of RESULTS.md. Args: found: results by kind of device and name."""
+    parts = [_HEAD, "\n## On a GPU\n\n", _gpu_tables(found)]
+    for (kind, name), one in found.items():
+        if kind == "cuda" and name not in preset_names():
+            parts.append(_section(kind, one))
+    cpu = [_section(kind, one) for (kind, _), one in found.items() if kind == "cpu"]
+    parts += ["\n## On a CPU\n\n", _CPU_WORDS if cpu else f"{NOT_RUN}\n", *cpu]
+    parts.append(render_precision(found))
+    return "".join(parts)
+
+
+_PARTS = "; runs that are not finished yet as far as they went"
+_CPU_WORDS = """What two cores do in minutes: presets cut down (`-cut`), which show that the path works and how the
+rules stand in a small setting. They say nothing about the full ones.
+"""
+
+
+def _gpu_tables(found: Mapping[tuple[str, str], Results]) -> str:
+    """A table for each preset that was run, then the list of those that were not."""
+    parts, missing = [], []
+    for name in preset_names():
+        one = found.get(("cuda", name))
+        if one is not None:
+            parts.append(_section("cuda", one))
+        elif not name.endswith("-cut") and not name.startswith("digits"):
+            missing.append(name)
+    if "cifar10-resnet18" in missing:
+        parts.append(_empty_section("cifar10-resnet18"))
+    if missing:
+        listed = "\n".join(f"| {name} | {NOT_RUN} |" for name in missing)
+        parts.append(f"\n### Presets that were not run\n\n| preset | |\n|---|---|\n{listed}\n")
+    return "".join(parts)
+
+
+_COLUMNS = (
+    "| rule | n | last accuracy | mean accuracy | last steps | mean steps | authors |\n"
+    "|---|---|---|---|---|---|---|\n"
+)
+
+
+def _empty_section(name: str) -> str:
+    rows = [_missing_row(name, rule) for rule in preset(name).rules]
+    return f"\n### {name}\n\n{_COLUMNS}" + "\n".join(rows) + "\n"
+
+
+def _section(kind: str, one: Results) -> str:
+    """Heading, machine, table and figure of one setting."""
+    assert one.table is not None
+    stages = int(str(one.config["num_chunks"]))
+    summary = summarise(one.table, stages)
+    rules = _rules(one)
+    rows = [_row(one.name, rule, summary) for rule in rules]
+    unfinished = [
+        f"{facts['rule']}, seed {facts['seed']}: {facts['stages']} of {stages} stages"
+        for facts in _unfinished(one)
+    ]
+    words = f"\nUnfinished: {'; '.join(unfinished)}.\n" if unfinished else ""
+    words += _capped(one.table)
+    picture = f"figures/{kind}-{one.name}.png"
+    alt = f"{data_name(one)}, {one.name}: test accuracy, steps, old accuracy and alignment by stage for each rule"
+    return (
+        f"\n### {one.name} on {data_name(one)} ({', '.join(machines(one))})\n\n{describe(one)}\n\n"
+        f"{_COLUMNS}" + "\n".join(rows) + f"\n{words}\n![{alt}]({picture})\n"
+    )
+
+
+def _unfinished(one: Results) -> list[Mapping[str, object]]:
+    return [facts for facts in one.runs.values() if not facts["complete"]]
+
+
+def _capped(table: pd.DataFrame) -> str:
+    """Words for the stages that ended at the cap of epochs; empty if there is none."""
+    rows = table[(table["metric"] == "converged") & (table["value"] == 0)]
+    stages = [
+        f"{rule}, seed {seed}, stage {stage}" for rule, seed, stage in rows[["rule", "seed", "stage"]].values
+    ]
+    return f"\nEnded at the cap of epochs: {'; '.join(stages)}.\n" if stages else ""
+
+
+def _rules(one: Results) -> list[str]:
+    """Rules of the preset, then others that were run."""
+    name = one.name.split("+", 1)[0]
+    usual = list(preset(name).rules)
+    run = [str(facts["rule"]) for facts in one.runs.values()]
+    return list(dict.fromkeys([*usual, *run]))
+
+
+def _missing_row(name: str, rule: str) -> str:
+    return f"| {rule_style(rule).label} | 0 |" + f" {NOT_RUN} |" * 4 + f" {_authors(name, rule)} |"
+
+
+def _row(name: str, rule: str, summary: pd.DataFrame) -> str:
+    if rule not in summary.index:
+        return _missing_row(name, rule)
+    values = {str(column): float(str(value)) for column, value in summary.loc[rule].items()}
+    accuracies = [
+        _number(100 * values[column], 100 * values[f"{column}_sd"], 1)
+        for column in ("last_accuracy", "mean_accuracy")
+    ]
+    steps = [_number(values[column], values[f"{column}_sd"], 0) for column in ("last_steps", "mean_steps")]
+    cells = [rule_style(rule).label, f"{values['n']:.0f}", *accuracies, *steps, _authors(name, rule)]
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(mean: float, spread: float, digits: int) -> str:
+    text = f"{mean:,.{digits}f}"
+    return text if pd.isna(spread) else f"{text} ± {spread:,.{digits}f}"
+
+
+def _authors(name: str, rule: str) -> str:
+    """What the authors' own runs gave, in words."""
+    parts = []
+    for one in PUBLISHED:
+        if (one.preset, one.rule) == (name, rule):
+            value = f"{100 * one.value:.1f}%" if one.metric == "test_accuracy" else f"{one.value:,.0f} steps"
+            parts.append(f"{value} ({'mean' if not one.stage else f'stage {one.stage}'})")
+    return ", ".join(parts) or "–"
+
+
+def data_name(one: Results) -> str:
+    """What the data are called, as recorded with the results."""
+    inner = one.data.get("data")
+    return str(inner.get("name", "")) if isinstance(inner, dict) else ""
+
+
+def machines(one: Results) -> list[str]:
+    """The machines of the runs, each once."""
+    names = []
+    for facts in one.runs.values():
+        machine = facts["machine"]
+        assert isinstance(machine, dict)
+        device = machine["device"]
+        names.append(f"{machine['processor']}, {machine['cores']} cores" if device == "cpu" else str(device))
+    return list(dict.fromkeys(names))
+
+
+def describe(one: Results) -> str:
+    """The setting in one line."""
+    c = one.config
+    options = c["model_options"]
+    assert isinstance(options, list)
+    noise = f"; {100 * float(str(c['label_noise'])):g}% wrong labels" if c["label_noise"] else ""
+    seconds = sum(float(str(facts["seconds"])) for facts in one.runs.values())
+    return (
+        f"{c['model']}{' (' + ', '.join(map(str, options)) + ')' if options else ''}, {c['num_chunks']} chunks of "
+        f"{c['chunk_size']:,} pictures, {c['optimizer']}, learning rate {c['learning_rate']:g}, batch "
+        f"{c['batch_size']}{_further(c)}, {_criterion(c)}, "
+        f"{c['precision']}{noise}; {seconds / 60:.0f} minutes of runs."
+    )
+
+
+def _further(config: Mapping[str, object]) -> str:
+    """What a stage has beyond the plainest one."""
+    decay = f", weight decay {config['weight_decay']:g}" if config["weight_decay"] else ""
+    schedule = ", step size scheduled" if config["milestones"] or config["warmup_epochs"] else ""
+    augmented = ", augmented" if config["pad"] or config["flip"] or config["rotation"] else ""
+    return decay + schedule + augmented
+
+
+def _criterion(config: Mapping[str, object]) -> str:
+    if config["criterion"] == "epochs":
+        return f"{config['max_epochs']} epochs a stage"
+    return f"{config['criterion']} {config['threshold']:g} (at most {config['max_epochs']} epochs)"
+
+
+def _figure(kind: str, one: Results) -> Figure:
+    assert one.table is not None
+    name, plus, _ = one.name.partition("+")
+    published: list[Published] = [p for p in PUBLISHED if p.preset == one.name]
+    return draw_results(
+        one.table,
+        published,
+        title=f"{data_name(one)}: {name}{', changed' if plus else ''}",
+        setting=describe(one),
+        foot=f"{_PARTS if _unfinished(one) else ''}; {', '.join(machines(one))}",
+    )
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _parser() -> argparse.ArgumentParser:
+    first = (__doc__ or "").split("\n", 1)[0]
+    parser = OneLineParser(prog="paper_repro/table.py", description=first, allow_abbrev=False)
+    parser.add_argument("--results", type=Path, default=OUT, help=f"folder of results (default: {OUT})")
+    parser.add_argument("--out", type=Path, default=OUT.parent, help=f"folder to write to (default: {OUT.parent})")
+    return parser

@@ -1,0 +1,266 @@
+"""The warm-start protocol: at stage j, apply the rule, train on chunks 1..j to a criterion, and measure.
+
+The same loop serves every network and every stream. All randomness comes from named streams of one root seed, so
+that within a seed every rule sees the same data, the same first initialisation and the same order of examples.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from dashtheory._check import fail
+from dashtheory.evaluate import Scores, cross_entropy, evaluate
+from dashtheory.protocol.checkpoint import Checkpoint, Checkpoints
+from dashtheory.protocol.engine import Augmentation, MakeEngine, PlainEngine, Schedule
+from dashtheory.protocol.measures import Measures
+from dashtheory.protocol.train import TrainConfig, Training, train
+from dashtheory.rules import Between, Learner, Rule, RuleState, ShrinkReport
+from dashtheory.seeds import torch_stream
+from dashtheory.stream import Examples, Stream, join
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is trained.
+
+    Attributes:
+        make_model: builds a model, its initialisation drawn from the generator given. (A factory that draws from
+            torch's global stream instead is as reproducible: that stream is seeded for the call and put back.)
+        make_optimizer: builds the optimizer of a model's parameters.
+        loss_fn: mean loss of (logits, targets).
+        device: where the model and the examples live.
+        make_engine: how epochs are trained (`dashtheory.protocol.engine`). schedule: of the step size within a
+            stage, or None. augmentation: of training inputs, or None; rules see the inputs as they are.
+    """
+
+    make_model: Callable[[torch.Generator], nn.Module]
+    make_optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+    loss_fn: Callable[[Tensor, Tensor], Tensor] = cross_entropy
+    device: str = "cpu"
+    make_engine: MakeEngine = PlainEngine
+    schedule: Schedule | None = None
+    augmentation: Augmentation | None = None
+
+    def fresh(self, generator: torch.Generator) -> Learner:
+        """Build a learner from an initialisation stream."""
+        with global_stream(generator, self.device):
+            model = self.make_model(generator).to(self.device)
+        return Learner(model, self.make_optimizer(model.parameters()))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StageResult:
+    """What a stage ended with.
+
+    Attributes:
+        stage: 1, 2, ..., J. training: status, steps, epochs, last epoch's means. test: scores on the test set.
+        shrink: report of the rule that came before the stage, if it gives one.
+        learner: the learner at the end of the stage; the next stage goes on with it, so do not change it.
+        state: what the rule remembers through the run (`Rule.start`).
+        measured: numbers of `Measures`, by name; empty without.
+    """
+
+    stage: int
+    training: Training
+    test: Scores
+    shrink: ShrinkReport | None
+    learner: Learner
+    state: RuleState = field(default_factory=dict)
+    measured: dict[str, float] = field(default_factory=dict)
+
+    def metrics(self) -> dict[str, float]:
+        """The stage's numbers, by the names used in the tidy table."""
+        found = {
+            "test_loss": self.test.loss,
+            "test_accuracy": self.test.accuracy,
+            "train_loss": self.training.last_epoch.loss,
+            "train_accuracy": self.training.last_epoch.accuracy,
+            "steps": float(self.training.steps),
+            "epochs": float(self.training.epochs),
+            "converged": float(self.training.status != "epoch_cap"),
+        }
+        if self.shrink is not None:
+            found["mean_scale"] = self.shrink.mean_scale
+            found["share_clamped"] = self.shrink.share_clamped
+        return found | self.measured
+
+
+def run_stages(
+    stream: Stream,
+    rule: Rule,
+    task: Task,
+    config: TrainConfig,
+    *,
+    seed: int,
+    on_epoch: Callable[[int, int, Scores], None] | None = None,
+    measures: Measures | None = None,
+    resume: Checkpoint | None = None,
+) -> Iterator[StageResult]:
+    """Run the protocol and yield each stage as it ends.
+
+    Args:
+        stream: chunks and test set.
+        rule: applied before every stage from the second on; its penalty, if any, holds in every stage.
+        task: model, optimizer, loss. config: batch size and criterion of every stage.
+        seed: root seed of the streams "init", "order", "layers" (dropout and the like), "augmentation" and
+            "perturbation", each with the stage as its index.
+        on_epoch: told the stage, the epochs done and their last scores; must not touch the run.
+        measures: what to measure beside the scores; taken on copies, so that the run stays the same to the bit.
+        resume: goes on after the stage of this checkpoint of the same run, as if it had never stopped.
+    Yields: one `StageResult` per chunk (that `resume` has not seen).
+    Raises: ValueError if a training loss, or the test loss after a stage, is NaN or infinite, or if a checkpoint
+        does not fit.
+    """
+    chunks = tuple(chunk.to(task.device) for chunk in stream.chunks)
+    test = stream.test.to(task.device)
+    learner = task.fresh(torch_stream(seed, "init", 1))
+    state = rule.start(learner)
+    if resume is not None:
+        resume.restore(learner)
+        state = {name: tensor.to(task.device) for name, tensor in resume.rule.items()}
+    for stage in range(1 if resume is None else resume.stage + 1, len(chunks) + 1):
+        report, seen = None, chunks[:stage]
+        started = time.perf_counter()
+        if stage > 1:
+            learner, report = rule.apply(learner, between_stages(seen, task, seed, stage, state))
+        rule_seconds = time.perf_counter() - started
+        measured = {} if measures is None else measures.at_start(learner.model, seen, task.loss_fn)
+        started = time.perf_counter()
+        with global_stream(torch_stream(seed, "layers", stage), task.device):
+            training = train(
+                learner,
+                join(seen),
+                config,
+                torch_stream(seed, "order", stage),
+                loss_fn=task.loss_fn,
+                on_epoch=_each_epoch(on_epoch, stage, learner, seen, task.loss_fn, measures, measured),
+                penalty=rule.penalty(learner.model, state),
+                make_engine=task.make_engine,
+                schedule=task.schedule,
+                augmentation=task.augmentation,
+                draws=torch_stream(seed, "augmentation", stage),
+            )
+        train_seconds = time.perf_counter() - started
+        scores = evaluate(learner.model, test, loss_fn=task.loss_fn)
+        if not math.isfinite(scores.loss):
+            fail(
+                "loss",
+                "must be finite on the test set",
+                f"{scores.loss} after stage {stage}",
+                "Train more slowly.",
+            )
+        if measures is not None:
+            measured |= measures.at_end(learner.model, seen, test, task.loss_fn)
+            if measures.seconds:
+                measured |= {"rule_seconds": rule_seconds, "train_seconds": train_seconds}
+        yield StageResult(
+            stage=stage,
+            training=training,
+            test=scores,
+            shrink=report,
+            learner=learner,
+            state=state,
+            measured=measured,
+        )
+
+
+def between_stages(chunks: tuple[Examples, ...], task: Task, seed: int, stage: int, state: RuleState) -> Between:
+    """What a rule may use before a stage of a run.
+
+    Args: chunks: of the stage, the newest last. task, seed: of the run. stage: that begins. state: of
+        `Rule.start`.
+    """
+    return Between(
+        chunks=lambda: ((chunk.inputs, chunk.targets) for chunk in chunks),
+        loss_fn=task.loss_fn,
+        fresh=lambda: task.fresh(torch_stream(seed, "init", stage)),
+        generator=torch_stream(seed, "perturbation", stage),
+        renew=lambda model: task.make_optimizer(model.parameters()),
+        state=state,
+    )
+
+
+@contextmanager
+def global_stream(generator: torch.Generator, device: str) -> Iterator[None]:
+    """Seed torch's global streams (the CPU's and `device`'s) from `generator` inside, and put them back after."""
+    cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator.clone_state())))
+        yield
+
+
+def _each_epoch(
+    on_epoch: Callable[[int, int, Scores], None] | None,
+    stage: int,
+    learner: Learner,
+    chunks: tuple[Examples, ...],
+    loss_fn: Callable[[Tensor, Tensor], Tensor],
+    measures: Measures | None,
+    measured: dict[str, float],
+) -> Callable[[int, Scores], None]:
+    """What happens after every epoch: followed measures go into `measured`, and the caller is told."""
+
+    def after(epoch: int, scores: Scores) -> None:
+        if measures is not None:
+            measured.update(measures.after_epoch(learner.model, chunks, epoch, loss_fn))
+        if on_epoch is not None:
+            on_epoch(stage, epoch, scores)
+
+    return after
+
+
+def run_resumable(
+    stream: Stream,
+    rule: Rule,
+    task: Task,
+    config: TrainConfig,
+    *,
+    seed: int,
+    checkpoints: Checkpoints | None = None,
+    measures: Measures | None = None,
+    on_epoch: Callable[[int, int, Scores], None] | None = None,
+    on_problem: Callable[[str], None] | None = None,
+    on_stage: Callable[[int, dict[str, float]], None] | None = None,
+    num_stages: int | None = None,
+) -> list[dict[str, float]]:
+    """Run the protocol to its end from its last whole checkpoint, and write one after every stage.
+
+    On a CPU the numbers are the same to the bit, however often the run was killed.
+
+    Args:
+        stream, rule, task, config, seed, measures, on_epoch: as in `run_stages`.
+        checkpoints: where stages are kept; None keeps nothing. One process at a time may use its folder.
+        on_problem: told of each damaged checkpoint that had to be passed over. on_stage: told each stage that this
+            call has finished (and kept), and its metrics.
+        num_stages: stop after so many stages of the stream, from 1; a later call goes on. None: all.
+    Returns: the metrics of the finished stages, in order, `num_stages` of them if so many were not there before.
+    Raises: ValueError as `run_stages`, or if a checkpoint is of another run; OSError if one cannot be written (the
+        stages before are intact).
+    """
+    resume, problems = (None, []) if checkpoints is None else checkpoints.latest()
+    if on_problem is not None:
+        for problem in problems:
+            on_problem(problem)
+    finished: list[dict[str, float]] = [] if resume is None else list(resume.finished)
+    wanted = len(stream.chunks) if num_stages is None else min(num_stages, len(stream.chunks))
+    if len(finished) >= wanted:
+        return finished
+    results = run_stages(
+        stream, rule, task, config, seed=seed, on_epoch=on_epoch, measures=measures, resume=resume
+    )
+    for result in results:
+        finished.append(result.metrics())
+        if checkpoints is not None:
+            checkpoints.save(result.stage, result.learner, finished, result.state)
+        if on_stage is not None:
+            on_stage(result.stage, finished[-1])
+        if result.stage >= wanted:
+            break
+    return finished

@@ -1,0 +1,92 @@
+"""A well-tuned network trained from scratch: the opponent that a repaired warm start deserves.
+
+Part of what shrinking gains over a cold start is regularisation, so a fair cold start has its weight decay (or its
+learning rate) chosen too; on training data alone, for the test set must not help.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from dashtheory._check import fail
+from dashtheory.evaluate import evaluate
+from dashtheory.protocol.stages import Task, global_stream
+from dashtheory.protocol.train import TrainConfig, train
+from dashtheory.seeds import torch_stream
+from dashtheory.stream import Examples, Stream, join
+
+HELD_OUT = 5
+"""One example in so many is held out."""
+
+
+def hold_out(stream: Stream) -> tuple[Examples, Examples]:
+    """All chunks together, without and with only the last fifth of each: (training, held-out) examples.
+
+    The chunks are taken to be in random order.
+
+    Raises: ValueError if a chunk has fewer than two examples.
+    """
+    train_parts, held_parts = [], []
+    for chunk in stream.chunks:
+        count = max(len(chunk) // HELD_OUT, 1)
+        if len(chunk) < 2:
+            fail("chunks", "must have two examples or more to hold one out", str(len(chunk)), "Use larger chunks.")
+        train_parts.append(Examples(chunk.inputs[:-count], chunk.targets[:-count]))
+        held_parts.append(Examples(chunk.inputs[-count:], chunk.targets[-count:]))
+    return join(train_parts), join(held_parts)
+
+
+def tune(
+    stream: Stream,
+    make_task: Callable[[float], Task],
+    config: TrainConfig,
+    candidates: Sequence[float],
+    *,
+    seed: int,
+    on_candidate: Callable[[float, float], None] | None = None,
+) -> float:
+    """The candidate that does best on a fifth of all chunks, trained from scratch on the other four.
+
+    Best is most often right. The test set is not looked at. All candidates share initialisation and order of
+    examples (the streams "tuning init" and "tuning order" of the seed), which are not those of the run.
+
+    Args:
+        stream: chunks in random order. make_task: model and optimizer for a candidate. config: of a stage.
+        candidates: values to choose from. seed: root seed. on_candidate: told each candidate and its accuracy.
+    Returns: the best; of equals the first. A candidate whose loss is not finite counts as never right.
+    Raises: ValueError if there is no candidate, or training fails for all of them.
+    """
+    if not candidates:
+        fail("candidates", "must hold at least one value", "none", "List some.")
+    examples, held_out = hold_out(stream)
+    scores = []
+    for candidate in candidates:
+        task = make_task(candidate)
+        learner = task.fresh(torch_stream(seed, "tuning init"))
+        order, layers = torch_stream(seed, "tuning order"), torch_stream(seed, "tuning layers")
+        try:
+            with global_stream(layers, task.device):
+                train(
+                    learner,
+                    examples.to(task.device),
+                    config,
+                    order,
+                    loss_fn=task.loss_fn,
+                    make_engine=task.make_engine,
+                    schedule=task.schedule,
+                    augmentation=task.augmentation,
+                    draws=torch_stream(seed, "tuning augmentation"),
+                )
+            found = evaluate(learner.model, held_out.to(task.device), loss_fn=task.loss_fn)
+            score = found.accuracy if math.isfinite(found.loss) else -1.0
+        except ValueError as error:
+            if "must stay finite" not in str(error):
+                raise
+            score = -1.0
+        scores.append(score)
+        if on_candidate is not None:
+            on_candidate(candidate, score)
+    if max(scores) < 0:
+        fail("candidates", "must hold one that trains", str(tuple(candidates)), "Try smaller values.")
+    return candidates[scores.index(max(scores))]

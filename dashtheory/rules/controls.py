@@ -1,0 +1,188 @@
+"""Controls and ablations: rules that tell what a shrinking rule owes to what.
+
+cold_shrunk   cold, from a shrunk initialisation: is it the weight norm?
+perturb       noise without shrinking: is it the noise?
+uniform       one factor for all, DASH's mean: is it the amount of shrinking?
+permuted      DASH's factors, each at a random group of its layer: is it the direction?
+threshold     the rule of the popular summary, which shrinks what is aligned: it is not DASH
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dashtheory._check import real
+from dashtheory.rules.dash import apply_factors_, checked_alpha, checked_lam, dash_factors
+from dashtheory.rules.groups import targets
+from dashtheory.rules.report import LayerReport, ShrinkReport
+from dashtheory.rules.rule import Between, InPlace, Learner, Rule, ablation, flag
+from dashtheory.rules.shrink_and_perturb import shrink_and_perturb_
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColdShrunk(Rule):
+    """Cold, with convolution and linear weights (not biases) of the fresh initialisation times a factor.
+
+    A control of this package for the part of S&P and DASH that is a smaller weight norm, so a larger effective
+    step. Stage 1 is that of every other rule. The default is near DASH's mean factor in a small ResNet.
+
+    Attributes:
+        factor: of the fresh weights, > 0.
+    """
+
+    factor: float = ablation(0.45)
+    name: ClassVar[str] = "cold_shrunk"
+
+    def __post_init__(self) -> None:
+        real("factor", self.factor, low=0, open_low=True, fix="It multiplies the fresh weights.")
+
+    def apply(self, learner: Learner, between: Between) -> tuple[Learner, None]:
+        """Return a fresh learner with shrunk weights."""
+        fresh = between.fresh()
+        with torch.no_grad():
+            for target in targets(fresh.model):
+                if target.kind != "vector":
+                    target.parameter.mul_(self.factor)
+        return fresh, None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perturb(InPlace):
+    """The noise of S&P alone: w <- w + N(0, perturb^2) on convolution and linear parameters.
+
+    Attributes:
+        perturb: standard deviation, >= 0; 0.01 as in the authors' S&P. optimizer: as `InPlace`.
+    """
+
+    perturb: float = 0.01
+    name: ClassVar[str] = "perturb"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        real("perturb", self.perturb, low=0, fix="It is the standard deviation of the noise.")
+
+    def change_(self, model: nn.Module, between: Between) -> None:
+        """Add noise: the same noise that S&P would add at this stage."""
+        shrink_and_perturb_(model, shrink=1, perturb=self.perturb, generator=between.generator)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FromDash(InPlace):
+    """A rule whose factors come from those of DASH at the same moment, by one pass over the chunks."""
+
+    alpha: float = 0.3
+    lam: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked_alpha(self.alpha)
+        checked_lam(self.lam)
+
+    def change_(self, model: nn.Module, between: Between) -> ShrinkReport:
+        """Take DASH's factors, make others of them, and shrink by these."""
+        dash = dash_factors(model, between.chunks(), between.loss_fn, alpha=self.alpha, lam=self.lam)
+        report = self.remade(dash, between.generator)
+        apply_factors_(model, report)
+        return report
+
+    @abstractmethod
+    def remade(self, dash: ShrinkReport, generator: torch.Generator) -> ShrinkReport:
+        """The report with this rule's factors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uniform(_FromDash):
+    """Every shrinkable entry times one factor, DASH's mean factor of that moment; cosines stay as they are.
+
+    Attributes:
+        alpha, lam: of the DASH whose mean is taken; 0.3 and 0.3 as published.
+        per_layer: each parameter by its own mean factor, instead of the mean over all entries.
+        optimizer: as `InPlace`.
+    """
+
+    per_layer: bool = ablation(False)
+    name: ClassVar[str] = "uniform"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        flag("per_layer", self.per_layer)
+
+    def remade(self, dash: ShrinkReport, generator: torch.Generator) -> ShrinkReport:
+        """The mean in place of each factor."""
+        overall = dash.mean_scale
+        return _with_scales(
+            dash, lambda layer: torch.full_like(layer.scales, layer.mean_scale if self.per_layer else overall)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permuted(_FromDash):
+    """DASH's factors, permuted over the groups of each parameter with the stage's perturbation stream.
+
+    As much shrinking as DASH in every layer, spread as widely, with no regard to direction.
+
+    Attributes:
+        alpha, lam: of the DASH whose factors are taken; 0.3 and 0.3 as published. optimizer: as `InPlace`.
+    """
+
+    name: ClassVar[str] = "permuted"
+
+    def remade(self, dash: ShrinkReport, generator: torch.Generator) -> ShrinkReport:
+        """The factors of each layer in random order."""
+
+        def shuffled(layer: LayerReport) -> Tensor:
+            order = torch.randperm(layer.scales.numel(), generator=generator, device=generator.device)
+            return layer.scales.flatten()[order.to(layer.scales.device)].reshape(layer.scales.shape)
+
+        return _with_scales(dash, shuffled)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold(InPlace):
+    """Shrink by `factor` the groups whose cosine with descent EXCEEDS `threshold`; leave the others. NOT DASH.
+
+    A one-page summary in circulation describes DASH like this. It is the other way round: DASH keeps what is
+    aligned with descent and shrinks the rest. Offered so that the difference can be seen. G is that of DASH.
+
+    Attributes:
+        threshold: cosine above which a group shrinks, in [-1, 1]. factor: what it keeps, in [0, 1].
+            Nothing is published for either; 0.3 and 0.3 are DASH's lam in both places.
+        alpha: weight of each newer chunk in G, in (0, 1]. optimizer: as `InPlace`.
+
+    In its report `lam` is the threshold: `share_clamped` is the share of entries left alone.
+    """
+
+    alpha: float = 0.3
+    threshold: float = ablation(0.3)
+    factor: float = ablation(0.3)
+    name: ClassVar[str] = "threshold"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked_alpha(self.alpha)
+        real("threshold", self.threshold, low=-1, high=1, fix="It is a cosine.")
+        real("factor", self.factor, low=0, high=1, fix="It is the factor kept.")
+
+    def change_(self, model: nn.Module, between: Between) -> ShrinkReport:
+        """Shrink what is aligned."""
+        dash = dash_factors(model, between.chunks(), between.loss_fn, alpha=self.alpha)
+
+        def scales(layer: LayerReport) -> Tensor:
+            ones = torch.ones_like(layer.scales)
+            return ones.masked_fill(layer.cosines > self.threshold, self.factor)
+
+        remade = _with_scales(dash, scales)
+        report = replace(remade, layers=tuple(replace(layer, lam=self.threshold) for layer in remade))
+        apply_factors_(model, report)
+        return report
+
+
+def _with_scales(report: ShrinkReport, scales: Callable[[LayerReport], Tensor]) -> ShrinkReport:
+    """The report with other factors."""
+    return replace(report, layers=tuple(replace(layer, scales=scales(layer)) for layer in report))

@@ -1,0 +1,399 @@
+"""DASH: shrink every group of weights by how well it points down the loss (Shin et al., NeurIPS 2024).
+
+Before stage j, on a copy of the model, one batch per chunk seen so far, oldest first:
+
+    G <- (1 - alpha) G + alpha (-grad of the mean loss),      G = 0 at first                          (1)
+    scale = clip(cos(G, w), lam, 1),    w <- scale w          for every group w of weights            (2)
+
+A group is one kernel of a convolution, one output row of a linear layer, or one whole bias vector
+(`dashtheory.rules.groups`). Weights that still help to lower the loss (features) keep their length; weights
+that no longer do (memorised noise) shrink by up to `lam`. Scaling cannot change what is *inside* a group.
+Source: Algorithm 1 of arXiv:2410.23495, read together with the authors' code, which takes the gradient in
+evaluation mode and without augmentation.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dashtheory._check import choice, fail, real
+from dashtheory.rules.groups import GRANULARITIES, Kind, Target, by_group, scale_groups_, targets, untouched
+from dashtheory.rules.report import LayerReport, ShrinkReport
+from dashtheory.rules.rule import Between, InPlace, LossFunction, ablation, flag, seeded_layers
+
+_MEND = "Look for an empty chunk or NaN in the data, or train with a lower learning rate."
+
+
+def dash_(
+    model: nn.Module,
+    batches: Iterable[tuple[object, object]],
+    loss_fn: LossFunction,
+    *,
+    alpha: float = 0.3,
+    lam: float = 0.3,
+    training: bool = False,
+    granularity: str = "authors",
+) -> ShrinkReport:
+    """Shrink the weights of `model` in place by their alignment with descent, equations (1) and (2).
+
+    Normalisation, embedding and recurrent layers (RNN, LSTM, GRU) and bare parameters are left alone, as in the
+    authors' code; the report lists them. Works on any `nn.Module`, device and memory format. Tensors of a batch
+    are moved to the device of the model's first parameter. Optimizer state is not touched: call this between
+    stages and train on. Forward hooks run on the copy. A `torch.compile`d or data-parallel wrapper has another
+    model inside: pass the module that it wraps. A kernel of one entry (1x1 convolution) has cosine -1, 0 or 1, so
+    it keeps its value or shrinks by `lam`, as in the authors' code.
+
+    Right after shrinking, the running statistics of batch normalisation no longer fit the weights: accuracy
+    reads as chance until they are re-estimated by a forward pass over the data in training mode.
+
+    Args:
+        model: changed in place, and only its convolution and linear parameters: buffers, train/eval mode,
+            `.grad` and the random streams stay as they are.
+        batches: (input, target) pairs, one per chunk seen so far, oldest first, each the whole chunk, without
+            augmentation. They are consumed once, before any weight moves.
+        loss_fn: `loss_fn(model(input), target)`, the mean loss, a scalar. Only what it takes from the output of
+            the copy counts: a penalty on the weights of `model` itself adds nothing to G.
+        alpha: weight of each newer chunk in G, in (0, 1]; 1 keeps the newest chunk alone.
+        lam: smallest factor, in [0, 1]; 1 leaves the model unchanged.
+        training: take the gradient in training mode (batch statistics, dropout) instead of evaluation mode.
+        granularity: how the entries of weights share factors: "authors", or as `dashtheory.rules.groups` says.
+    Returns: a `ShrinkReport` with cosines, factors and the share clamped, per parameter.
+    Raises: ValueError, before any weight is touched, if an argument is out of range, there is no batch, no layer
+        to shrink, a weight, loss or gradient is not finite, or no gradient reaches the copy. A group whose
+        weights or G are all zero has cosine 0, so factor `lam`; so has a layer that the loss does not use.
+    """
+    report = dash_factors(
+        model, batches, loss_fn, alpha=alpha, lam=lam, training=training, granularity=granularity
+    )
+    apply_factors_(model, report)
+    return report
+
+
+def dash_factors(
+    model: nn.Module,
+    batches: Iterable[tuple[object, object]],
+    loss_fn: LossFunction,
+    *,
+    alpha: float = 0.3,
+    lam: float = 0.3,
+    training: bool = False,
+    granularity: str = "authors",
+) -> ShrinkReport:
+    """The report of `dash_`, with no weight changed; arguments and errors are the same."""
+    lam = checked_lam(lam)
+    granularity = choice("granularity", granularity, GRANULARITIES)
+    descent, num_batches = smoothed_descent(model, batches, loss_fn, alpha=alpha, training=training)
+    with torch.inference_mode(False):
+        layers = tuple(
+            Alignment.of(target, Directions.of(target), descent[target.name]).report(lam)
+            for target in targets(model, granularity)
+        )
+    return ShrinkReport(
+        layers=layers, untouched=untouched(model), num_batches=num_batches, granularity=granularity
+    )
+
+
+def apply_factors_(model: nn.Module, report: ShrinkReport) -> None:
+    """Multiply every group of weights of `model`, in place, by its factor in `report`.
+
+    Args:
+        model: the model that the report is about, or another one of its architecture.
+        report: of `dash_factors`, say.
+    Raises: ValueError, before any weight is touched, if the report is about other parameters.
+    """
+    shrinkable = targets(model, report.granularity)
+    ours = {target.name: target.group_shape for target in shrinkable}
+    theirs = {layer.name: layer.scales.shape for layer in report}
+    for name in [*ours, *theirs]:
+        if ours.get(name) != theirs.get(name):
+            fail(
+                "report",
+                f"must be about the parameters of this model ({name}: {_shape(ours.get(name))})",
+                _shape(theirs.get(name)),
+                "Use it with a model of the architecture that it came from.",
+            )
+    for target in shrinkable:
+        scale_groups_(target, report[target.name].scales.to(target.parameter.device))
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "none" if shape is None else f"groups {tuple(shape)}"
+
+
+def checked_lam(lam: object) -> float:
+    """Return `lam` if it is a smallest factor."""
+    return real("lam", lam, low=0, high=1, fix="It is the smallest factor kept; the paper uses 0.3 or 0.05.")
+
+
+def checked_alpha(alpha: object) -> float:
+    """Return `alpha` if it is a weight of the newer chunk."""
+    return real("alpha", alpha, low=0, high=1, open_low=True, fix="The paper uses 0.3; 1 means newest only.")
+
+
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """Groups of one tensor, each divided by its largest entry, and their lengths after that.
+
+    Attributes:
+        rows: (groups, entries per group), float32 or wider. lengths: (groups,), 0 or >= 1.
+    """
+
+    rows: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of(cls, target: Target, values: Tensor | None = None) -> Directions:
+        """Of the parameter of `target`, or of `values` grouped like it."""
+        weight = target.parameter.detach()
+        return cls.among(weight if values is None else values, _wide(weight.dtype), target.kind, target.groups)
+
+    @classmethod
+    def among(cls, values: Tensor, dtype: torch.dtype, kind: Kind, groups: int) -> Directions:
+        """Of the groups of `values`."""
+        rows = _largest_entry_one(by_group(values.to(dtype), kind, groups))
+        return cls(rows, rows.norm(dim=1))
+
+    def cosines(self, other: Directions) -> Tensor:
+        """Cosine of each group with that of `other`; a group that is zero in either has cosine 0."""
+        lengths = self.lengths * other.lengths
+        found: Tensor = ((self.rows * other.rows).sum(dim=1) / lengths.clamp_min(0.5)).clamp(-1, 1)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """Cosines of the groups of one parameter; a smallest factor makes a `LayerReport` of it."""
+
+    name: str
+    kind: Kind
+    cosines: Tensor
+    num_entries: int
+
+    @classmethod
+    def of(cls, target: Target, weight: Directions, descent: Tensor) -> Alignment:
+        """Between the parameter of `target`, whose directions are `weight`, and `descent`."""
+        cosines = weight.cosines(Directions.of(target, descent)).reshape(target.group_shape)
+        return cls(target.name, target.kind, cosines, target.parameter.numel())
+
+    def report(self, lam: float) -> LayerReport:
+        """Equation (2), without changing the parameter."""
+        return LayerReport(
+            name=self.name,
+            kind=self.kind,
+            cosines=self.cosines,
+            scales=self.cosines.clamp(lam, 1),
+            num_entries=self.num_entries,
+            lam=lam,
+        )
+
+
+def smoothed_descent(
+    model: nn.Module,
+    batches: Iterable[tuple[object, object]],
+    loss_fn: LossFunction,
+    *,
+    alpha: float,
+    training: bool = False,
+) -> tuple[Mapping[str, Tensor], int]:
+    """G of equation (1) for every parameter that rules shrink, taken on a copy of the model.
+
+    Args: as `dash_`.
+    Returns: {name of the parameter: G, its shape, float32 or wider}, and the number of batches.
+    Raises: ValueError as `dash_`. Random draws of the model (dropout in training mode) start from the current
+        state of the global stream, which is put back.
+    """
+    (descent,), num_batches = smoothed_descents(model, batches, loss_fn, alphas=[alpha], training=training)
+    return descent, num_batches
+
+
+def smoothed_descents(
+    model: nn.Module,
+    batches: Iterable[tuple[object, object]],
+    loss_fn: LossFunction,
+    *,
+    alphas: Sequence[float],
+    training: bool = False,
+) -> tuple[list[Mapping[str, Tensor]], int]:
+    """What `smoothed_descent` gives for each of `alphas`, from one pass over the batches.
+
+    Each batch's gradient goes into a running G per alpha, so that memory grows with the alphas, not the batches.
+    """
+    if not isinstance(model, nn.Module):
+        fail("model", "must be a torch.nn.Module", type(model).__name__, "Pass the network itself.")
+    if not isinstance(batches, Iterable):
+        fail("batches", "must yield (input, target) pairs", type(batches).__name__, "Pass a list of chunks.")
+    alphas = [checked_alpha(alpha) for alpha in alphas]
+    for target in targets(model):  # before the copy: a model that cannot be copied may be refused with a reason
+        if not bool(target.parameter.isfinite().all()):
+            fail("model", "must have finite weights", f"NaN or infinity in {target.name}", "Restore a checkpoint.")
+    num_batches, reached = 0, False
+    with torch.inference_mode(False), torch.enable_grad():
+        replica = copy.deepcopy(model).train(training)
+        shrinkable = targets(replica)
+        descents = [_zeros(shrinkable) for _ in alphas]
+        cuda = sorted({p.device.index for p in replica.parameters() if p.device.type == "cuda"})
+        with torch.random.fork_rng(devices=cuda), _recurrent_backward(replica):
+            for batch in batches:
+                gradients = _loss_gradients(replica, shrinkable, batch, loss_fn, num_batches)
+                reached |= any(gradient is not None for gradient in gradients)
+                for descent, alpha in zip(descents, alphas, strict=True):
+                    _smooth_(descent, shrinkable, gradients, alpha)
+                del gradients  # before the next batch, so that its memory serves again
+                num_batches += 1
+    if not num_batches:
+        fail("batches", "must yield one (input, target) per chunk", "none", "Give the chunks seen so far.")
+    if not reached:
+        fail(
+            "model",
+            "must compute its output with its own layers",
+            "a loss that no copied weight changes",
+            "A forward method or a loss that refers to the original model bypasses the copy.",
+        )
+    return [*descents], num_batches
+
+
+def _zeros(shrinkable: list[Target]) -> dict[str, Tensor]:
+    return {
+        target.name: torch.zeros_like(target.parameter, dtype=_wide(target.parameter.dtype), requires_grad=False)
+        for target in shrinkable
+    }
+
+
+def _smooth_(
+    descent: Mapping[str, Tensor], shrinkable: list[Target], gradients: tuple[Tensor | None, ...], alpha: float
+) -> None:
+    """Equation (1) for one batch, in place."""
+    for target, gradient in zip(shrinkable, gradients, strict=True):
+        smoothed = descent[target.name].mul_(1 - alpha)
+        if gradient is not None:
+            smoothed.sub_(gradient.to(smoothed.dtype), alpha=alpha)
+
+
+def group_cosines(weight: Tensor, descent: Tensor, kind: Kind, groups: int = 1) -> Tensor:
+    """Cosine between `weight` and `descent` in each group, flat, float32 or wider.
+
+    Each group is first divided by its largest entry, so that no square under- or overflows and the result
+    does not depend on the scale of either tensor. A group that is zero in either has cosine 0.
+
+    Args:
+        weight, descent: tensors of one shape. kind: how entries group. groups: of a transposed convolution.
+    Returns: (groups,) tensor in [-1, 1].
+    """
+    left, right = (Directions.among(values, _wide(weight.dtype), kind, groups) for values in (weight, descent))
+    return left.cosines(right)
+
+
+def _largest_entry_one(groups: Tensor) -> Tensor:
+    """Divide each row by its largest absolute entry; a zero row stays zero, any other has length >= 1."""
+    if not groups.numel():
+        return groups
+    largest = groups.abs().amax(dim=1, keepdim=True)
+    return groups / torch.where(largest == 0, torch.ones_like(largest), largest)
+
+
+def _recurrent_backward(model: nn.Module) -> AbstractContextManager[None]:
+    """Let recurrent layers go backward in evaluation mode on a GPU, where cuDNN refuses to."""
+    if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        return torch.backends.cudnn.flags(enabled=False)
+    return nullcontext()
+
+
+def _ready(part: object, device: torch.device) -> object:
+    """A tensor on `device` that autograd may use; anything else as it is."""
+    if not isinstance(part, Tensor):
+        return part
+    moved = part.to(device)
+    return moved.clone() if moved.is_inference() else moved
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _loss_gradients(
+    model: nn.Module,
+    shrinkable: list[Target],
+    batch: object,
+    loss_fn: LossFunction,
+    index: int,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of the batch's loss (None for a parameter that it does not use), checked to be finite."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        fail(
+            "batches",
+            "must yield (input, target) pairs",
+            f"{type(batch).__name__} at batch {index}",
+            "Wrap each chunk as a pair.",
+        )
+    device = next(model.parameters()).device
+    inputs, labels = (_ready(part, device) for part in batch)
+    loss = loss_fn(model(inputs), labels)
+    if not isinstance(loss, Tensor) or loss.ndim != 0 or not loss.requires_grad:
+        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        got = "a detached tensor" if got == "shape ()" else got
+        fail("loss_fn", "must return a differentiable scalar", f"{got} at batch {index}", "Take the mean loss.")
+    parameters = [target.parameter for target in shrinkable]
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for target, gradient in zip(shrinkable, gradients, strict=True):
+        if gradient is not None and not bool(gradient.isfinite().all()):
+            fail(
+                "batches",
+                "must give finite gradients",
+                f"a non-finite gradient of {target.name} at batch {index} (loss {loss.item():g})",
+                "No weight was changed. " + _MEND,
+            )
+    if not bool(loss.isfinite()):
+        fail("loss", "must be finite", f"{loss.item():g} at batch {index}", "No weight was changed. " + _MEND)
+    return gradients
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dash(InPlace):
+    """DASH: shrink by alignment with the smoothed negative gradient (arXiv:2410.23495, authors' code).
+
+    Attributes:
+        alpha: weight of each newer chunk, in (0, 1]; published 0.3.
+        lam: smallest factor, in [0, 1]; published 0.3 and 0.05.
+        granularity: which entries share a factor: "authors" (kernel, row, whole bias), "row", "filter", "tensor"
+            (see `dashtheory.rules.groups`).
+        training: take the gradient in training mode; layers that draw do so from the stage's perturbation stream.
+        newest_only: take the newest chunk's gradient alone. It is alpha = 1 at the price of one chunk.
+        optimizer: as `InPlace`.
+    """
+
+    alpha: float = 0.3
+    lam: float = 0.3
+    granularity: str = ablation("authors")
+    training: bool = ablation(False)
+    newest_only: bool = ablation(False)
+    name: ClassVar[str] = "dash"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked_alpha(self.alpha)
+        checked_lam(self.lam)
+        choice("granularity", self.granularity, GRANULARITIES)
+        flag("training", self.training)
+        flag("newest_only", self.newest_only)
+
+    def change_(self, model: nn.Module, between: Between) -> ShrinkReport:
+        """Shrink after one pass over the chunks."""
+        chunks = deque(between.chunks(), maxlen=1) if self.newest_only else between.chunks()
+        with seeded_layers(model, between.generator) if self.training else nullcontext():
+            return dash_(
+                model,
+                chunks,
+                between.loss_fn,
+                alpha=1 if self.newest_only else self.alpha,
+                lam=self.lam,
+                training=self.training,
+                granularity=self.granularity,
+            )

@@ -1,0 +1,132 @@
+"""What a rule between stages is, and what it may use."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dashtheory._check import choice, fail
+from dashtheory.rules.report import ShrinkReport
+
+LossFunction = Callable[..., Tensor]
+"""`loss_fn(model(input), target)`: a scalar tensor, the mean loss of the batch."""
+
+OPTIMIZERS = ("kept", "renewed")
+"""What can happen to the optimizer when a rule changes the weights: its state stays, or it starts anew."""
+
+RuleState = Mapping[str, Tensor]
+"""What a rule remembers through a run: named tensors, so that a checkpoint can hold it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Learner:
+    """A model and the optimizer that trains it."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+
+
+def _no_renewal(model: nn.Module) -> torch.optim.Optimizer:
+    fail(
+        "renew",
+        "must be given to Between when the rule renews the optimizer",
+        "none",
+        "Pass renew=lambda model: make_optimizer(model.parameters()).",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Between:
+    """What a rule may use before a stage.
+
+    Attributes:
+        chunks: one (input, target) batch per chunk seen so far, oldest first; made anew at each call.
+        loss_fn: `loss_fn(model(input), target)`, the mean loss.
+        fresh: makes a new learner from the stage's own initialisation stream.
+        generator: the stage's perturbation stream.
+        renew: makes a new optimizer for a model; needed by rules that renew it.
+        state: what `Rule.start` of this run gave.
+    """
+
+    chunks: Callable[[], Iterable[tuple[object, object]]]
+    loss_fn: LossFunction
+    fresh: Callable[[], Learner]
+    generator: torch.Generator
+    renew: Callable[[nn.Module], torch.optim.Optimizer] = _no_renewal
+    state: RuleState = field(default_factory=dict)
+
+
+class Rule(ABC):
+    """What happens to the learner between two stages, and for a few rules while it trains."""
+
+    name: ClassVar[str]
+
+    def start(self, learner: Learner) -> RuleState:
+        """What the rule has to remember of the learner before its first stage; nothing for most."""
+        return {}
+
+    @abstractmethod
+    def apply(self, learner: Learner, between: Between) -> tuple[Learner, ShrinkReport | None]:
+        """Return the learner that starts the next stage (changed in place or new), and a report if any."""
+
+    def penalty(self, model: nn.Module, state: RuleState) -> Callable[[], Tensor] | None:
+        """What is added to the loss of every training step of `model`: a function to call, or None.
+
+        Asked for once per stage, the first included. `state` is what `start` gave.
+        """
+        return None
+
+
+def ablation(default: Any) -> Any:
+    """A rule's option that experiments do not set unless they ask for it by name (`rule_options`)."""
+    return field(default=default, metadata={"ablation": True})
+
+
+def flag(argument: str, value: object) -> None:
+    """Refuse anything but True and False."""
+    if not isinstance(value, bool):
+        fail(argument, "must be True or False", repr(value), "It switches something on.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InPlace(Rule):
+    """A rule that changes the weights of the model that it is given.
+
+    Attributes:
+        optimizer: "kept" (its state stays, as in the authors' code) or "renewed" (a new one for the same model).
+    """
+
+    optimizer: str = ablation("kept")
+
+    def __post_init__(self) -> None:
+        choice("optimizer", self.optimizer, OPTIMIZERS)
+
+    @abstractmethod
+    def change_(self, model: nn.Module, between: Between) -> ShrinkReport | None:
+        """Change the model in place; return a report if there is one."""
+
+    def apply(self, learner: Learner, between: Between) -> tuple[Learner, ShrinkReport | None]:
+        """Change the model in place, then keep or renew the optimizer."""
+        report = self.change_(learner.model, between)
+        if self.optimizer == "kept":
+            return learner, report
+        return Learner(learner.model, between.renew(learner.model)), report
+
+
+@contextmanager
+def seeded_layers(model: nn.Module, generator: torch.Generator) -> Iterator[None]:
+    """Seed torch's global streams, from which dropout draws, by `generator` inside, and put them back after."""
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    cuda = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices=cuda):
+        torch.default_generator.manual_seed(seed)
+        for index in cuda:
+            with torch.cuda.device(index):
+                torch.cuda.manual_seed(seed)
+        yield

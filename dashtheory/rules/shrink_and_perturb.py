@@ -1,0 +1,149 @@
+"""Shrink and perturb (S&P), in the two forms that the literature calls by this name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from dashtheory._check import fail, real
+from dashtheory.rules.groups import targets
+from dashtheory.rules.rule import Between, InPlace, ablation
+
+
+@torch.no_grad()
+def shrink_and_perturb_(
+    model: nn.Module,
+    *,
+    shrink: float = 0.3,
+    perturb: float = 0.01,
+    generator: torch.Generator | None = None,
+    fresh: nn.Module | None = None,
+) -> None:
+    """Shrink all weights by one factor and add noise, in place.
+
+    Without `fresh`, the form that the authors of DASH compare with (arXiv:2410.23495, authors' code):
+
+        w <- shrink w + N(0, perturb^2)        convolution and linear weights and biases; all else kept
+
+    With `fresh`, the form of Ash & Adams (NeurIPS 2020, arXiv:1910.08475, authors' code):
+
+        w <- shrink w + perturb w_fresh        every trainable parameter; all buffers (running batch-norm
+                                               statistics) become those of `fresh`
+
+    Other papers name the amount *removed*: FIRE and Hare & Tortoise write (1 - c) w + c w_0 with the run's own
+    initial weights w_0. That is `shrink=1 - c, perturb=c, fresh=initial_model`; their c = 0.8 is shrink = 0.2.
+    In "loss of plasticity" work S&P may mean weight decay plus noise at every step; that is not this function.
+    Right after it, running batch-norm statistics no longer fit the weights (see `dash_`).
+
+    Args:
+        model: changed in place. Frozen parameters are left alone, shared ones are changed once.
+        shrink: factor kept, in [0, 1].
+        perturb: standard deviation of the noise, or the factor of the fresh weights; >= 0.
+        generator: source of the noise, drawn in model order on the generator's device, so that a CPU generator
+            gives the same noise on every device. Required without `fresh`, refused with it.
+        fresh: a model of the same architecture; not modified.
+    Raises: ValueError, before any weight is touched, if an argument is out of range or `fresh` does not match.
+    """
+    shrink = real("shrink", shrink, low=0, high=1, fix="It is the factor kept, not the amount removed.")
+    perturb = real("perturb", perturb, low=0, fix="It is the scale of the noise.")
+    if (generator is None) == (fresh is None):
+        fail(
+            "generator",
+            "must be given exactly when `fresh` is not",
+            f"generator={generator is not None}, fresh={fresh is not None}",
+            "Pass generator= for Gaussian noise, fresh= for Ash & Adams' form.",
+        )
+    if fresh is not None:
+        _mix_with_fresh_(model, fresh, shrink, perturb)
+        return
+    assert generator is not None
+    for target in targets(model):
+        value = target.parameter
+        noise = torch.randn(value.shape, generator=generator, device=generator.device, dtype=torch.float32)
+        value.mul_(shrink).add_(noise.to(value.device, value.dtype), alpha=perturb)
+
+
+def _mix_with_fresh_(model: nn.Module, fresh: nn.Module, shrink: float, perturb: float) -> None:
+    _check_fresh(model, fresh)
+    new = dict(fresh.named_parameters())
+    for name, value in model.named_parameters():
+        if value.requires_grad:
+            value.mul_(shrink).add_(new[name].to(value.device, value.dtype), alpha=perturb)
+    statistics = dict(fresh.named_buffers())
+    for name, buffer in model.named_buffers():
+        buffer.copy_(statistics[name])
+
+
+def _check_fresh(model: nn.Module, fresh: nn.Module) -> None:
+    """Refuse a `fresh` that has other parameters or buffers than `model`, or shares one with it."""
+    ours, theirs = _tensors(model), _tensors(fresh)
+    for name in [*ours, *(name for name in theirs if name not in ours)]:
+        here, there = ours.get(name), theirs.get(name)
+        if here is None or there is None or here.shape != there.shape:
+            fail(
+                "fresh",
+                f"must have the architecture of `model` ({name}: {_shape(here)})",
+                f"{_shape(there)}",
+                "Build it with the factory that built the model.",
+            )
+        if any(there is ours_too for ours_too in ours.values()):
+            fail("fresh", "must share no tensor with `model`", f"a shared {name}", "Build a new model.")
+
+
+def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _shape(value: torch.Tensor | None) -> str:
+    return "none" if value is None else str(tuple(value.shape))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShrinkPerturb(InPlace):
+    """S&P: w <- shrink w + N(0, perturb^2) on convolution and linear parameters (arXiv:2410.23495, authors' code).
+
+    Attributes:
+        shrink: factor kept, in [0, 1]; published 0.3. perturb: standard deviation of the noise, >= 0; 0.01.
+        optimizer: as `InPlace`.
+    """
+
+    shrink: float = 0.3
+    perturb: float = 0.01
+    name: ClassVar[str] = "sp"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        real("shrink", self.shrink, low=0, high=1, fix="It is the factor kept, not the amount removed.")
+        real("perturb", self.perturb, low=0, fix="It is the standard deviation of the noise.")
+
+    def change_(self, model: nn.Module, between: Between) -> None:
+        """Shrink and perturb."""
+        shrink_and_perturb_(model, shrink=self.shrink, perturb=self.perturb, generator=between.generator)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShrinkFresh(InPlace):
+    """S&P of Ash & Adams (NeurIPS 2020, arXiv:1910.08475): w <- shrink w + perturb w_fresh, on all parameters.
+
+    w_fresh is a fresh initialisation of the stage's own stream; buffers (running batch-norm statistics) become
+    those of it. The paper sweeps both numbers and fixes no default: these are this package's, and not tuned.
+
+    Attributes:
+        shrink: factor kept, in [0, 1]. perturb: factor of the fresh weights, >= 0. optimizer: as `InPlace`.
+    """
+
+    shrink: float = ablation(0.4)
+    perturb: float = ablation(0.1)
+    name: ClassVar[str] = "sp_ash_adams"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        real("shrink", self.shrink, low=0, high=1, fix="It is the factor kept, not the amount removed.")
+        real("perturb", self.perturb, low=0, fix="It is the factor of the fresh weights.")
+
+    def change_(self, model: nn.Module, between: Between) -> None:
+        """Mix with a fresh model."""
+        shrink_and_perturb_(model, shrink=self.shrink, perturb=self.perturb, fresh=between.fresh().model)

@@ -1,0 +1,30 @@
+"""Warm: train on, with the optimizer kept or renewed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dashtheory.rules.rule import Between, Learner, Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warm(Rule):
+    """Train on from the weights and the optimizer state of the stage before."""
+
+    name: ClassVar[str] = "warm"
+
+    def apply(self, learner: Learner, between: Between) -> tuple[Learner, None]:
+        """Return the learner as it is."""
+        return learner, None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmRenewed(Rule):
+    """Train on from the weights with a new optimizer: warm with its momentum reset (arXiv:2410.23495)."""
+
+    name: ClassVar[str] = "warm_rm"
+
+    def apply(self, learner: Learner, between: Between) -> tuple[Learner, None]:
+        """Return the same model with a new optimizer."""
+        return Learner(learner.model, between.renew(learner.model)), None

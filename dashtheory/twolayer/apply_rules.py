@@ -1,0 +1,194 @@
+"""What happens to a stack between two stages: every replica by its own rule, all seeds at once.
+
+A rule on a stack does to each network what the rule of `dashtheory.rules` does to its module, with the same
+random streams, and keeps the books of `dashtheory.twolayer.state`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dashtheory._check import fail
+from dashtheory.rules import (
+    Cold,
+    ColdShrunk,
+    InPlace,
+    Permuted,
+    Perturb,
+    Reset,
+    ShrinkFresh,
+    ShrinkPerturb,
+    WarmRenewed,
+)
+from dashtheory.seeds import torch_stream
+from dashtheory.twolayer._dash import Guided, StackReport, descents, guided_factors
+from dashtheory.twolayer.rules import RULES, DashChannels, Ideal, Oracle, Soft, TwoLayerRule
+from dashtheory.twolayer.stack import HIDDEN, OUTPUT, MLPStack, Params, Samples, Stack
+from dashtheory.twolayer.state import Books
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Between:
+    """What the rules of a stack may use before a stage.
+
+    Attributes:
+        stack: the kind of network. samples: of all chunks so far, the new one included, (S, n, ...),
+            chunks of equal size in order.
+        chunk_size: samples per chunk. seeds: root seeds, S of them. stage: the stage that begins.
+    """
+
+    stack: Stack
+    samples: Samples
+    chunk_size: int
+    seeds: tuple[int, ...]
+    stage: int
+
+    def fresh(self, like: Params) -> Params:
+        """Initial parameters of the stage's own streams, (S, ...), in the kind of numbers of `like`."""
+        return fresh_params(self.stack, self.seeds, self.stage, like[HIDDEN])
+
+    def generators(self) -> list[torch.Generator]:
+        """The stage's perturbation streams, one per seed; anew at each call, so that rules share their draws."""
+        return [torch_stream(seed, "perturbation", self.stage) for seed in self.seeds]
+
+
+def fresh_params(stack: Stack, seeds: Sequence[int], stage: int, like: Tensor) -> Params:
+    """Initial parameters of the streams "init" of a stage, (S, ...), kind of number and device as `like`."""
+    drawn = [stack.draw(torch_stream(seed, "init", stage)) for seed in seeds]
+    return {name: torch.stack([one[name] for one in drawn]).to(like) for name in drawn[0]}
+
+
+def apply_rules(
+    rules: Sequence[TwoLayerRule], books: Books, between: Between
+) -> tuple[Books, dict[int, StackReport]]:
+    """Apply to every replica its rule.
+
+    Args: rules: one per replica. books: unchanged. between: what rules may use.
+    Returns: the books after it, and the reports of the rules that shrink by alignment, by replica.
+    Raises: ValueError if a rule does not fit the network.
+    """
+    after = books.copy()
+    guided = {place: rule for place, rule in enumerate(rules) if isinstance(rule, Guided)}
+    chosen = {name: value[:, list(guided)] for name, value in books.params.items()}
+    found = descents(list(guided.values()), chosen, between.stack, between.samples, between.chunk_size)
+    reports = {}
+    for (place, rule), descent in zip(guided.items(), found, strict=True):
+        weights = {name: value[:, place] for name, value in books.params.items()}
+        factors, reports[place] = guided_factors(
+            rule, weights, descent, between.stack, between.generators() if isinstance(rule, Permuted) else []
+        )
+        _scale_(after, place, factors)
+    for place, any_rule in enumerate(rules):
+        if place not in reports:
+            _apply_(any_rule, after, place, between)
+    renewed = [place for place, any_rule in enumerate(rules) if _renews(any_rule)]
+    return (after.renewed(renewed) if renewed else after), reports
+
+
+def check_rule(rule: TwoLayerRule, stack: Stack) -> None:
+    """Refuse a rule that cannot be applied to a stack of this network."""
+    if type(rule) not in RULES.values():
+        known = ", ".join(RULES)
+        fail("rules", f"must be among {known}", type(rule).__name__, "Use run_stages with the readable module.")
+    if isinstance(rule, Reset) and (not isinstance(stack, MLPStack) or rule.layer not in ("", "output")):
+        fix = "The patch network's second layer is fixed."
+        fail("rules", "may reset the output of an MLP alone", rule.name, fix)
+    if isinstance(rule, DashChannels) and rule.num_channels > stack.data.noise_dim:
+        most = f"must be at most noise_dim = {stack.data.noise_dim}"
+        fail("num_channels", most, str(rule.num_channels), "A channel has noise.")
+
+
+def _renews(rule: TwoLayerRule) -> bool:
+    """Whether the optimizer starts anew."""
+    if isinstance(rule, InPlace):
+        return rule.optimizer == "renewed"
+    return isinstance(rule, Cold | ColdShrunk | WarmRenewed)
+
+
+def _apply_(rule: TwoLayerRule, books: Books, place: int, between: Between) -> None:
+    """A rule that needs no gradient, in place."""
+    if isinstance(rule, Cold | ColdShrunk):
+        _restart_(books, place, between, rule.factor if isinstance(rule, ColdShrunk) else 1.0)
+    elif isinstance(rule, ShrinkPerturb | Perturb):
+        shrink = rule.shrink if isinstance(rule, ShrinkPerturb) else 1.0
+        _scale_(books, place, _same(books.params, shrink))
+        _add_(books, place, _noise(books.params, place, rule.perturb, between))
+    elif isinstance(rule, ShrinkFresh):
+        _scale_(books, place, _same(books.params, rule.shrink))
+        fresh = between.fresh(books.params)
+        _add_(books, place, {name: rule.perturb * value for name, value in fresh.items()})
+    elif isinstance(rule, Reset):
+        fresh = between.fresh(books.params)
+        books.params[OUTPUT][:, place] = books.origin[OUTPUT][:, place] = fresh[OUTPUT]
+    elif isinstance(rule, Ideal | Soft):
+        _forget_noise_(books, place, rule.lam if isinstance(rule, Soft) else 0.0, between.stack.data.num_axes)
+    elif isinstance(rule, Oracle):
+        shares = _feature_shares(books.learned()[:, place], between.stack.data.num_axes)
+        best = shares.argsort(dim=1, descending=True)[:, : shares.shape[1] // 2]
+        factors = torch.full_like(shares, rule.rest).scatter_(1, best, rule.top)
+        _scale_(books, place, {HIDDEN: factors.unsqueeze(-1)})
+
+
+def _restart_(books: Books, place: int, between: Between, factor: float) -> None:
+    """Fresh weights times a factor; biases start at 0."""
+    for name, value in between.fresh(books.params).items():
+        for params in (books.params, books.initial, books.origin):
+            params[name][:, place] = factor * value
+    if books.rho is not None:
+        books.rho[:, place] = 0
+
+
+def _scale_(books: Books, place: int, factors: Mapping[str, Tensor]) -> None:
+    """Multiply parameters by factors that broadcast to (S, ...)."""
+    for name, factor in factors.items():
+        for params in (books.params, books.origin):
+            params[name][:, place] *= factor.to(params[name])
+    rows = factors[HIDDEN]
+    if books.rho is not None:
+        if rows.ndim == 3:  # different factors inside a row leave the span of the samples
+            low, high = rows.amin(dim=2, keepdim=True), rows.amax(dim=2, keepdim=True)
+            rows = torch.where(low == high, low, torch.nan)
+        books.rho[:, place] *= rows.to(books.rho)
+
+
+def _same(params: Params, factor: float) -> Params:
+    """One factor for all parameters."""
+    return dict.fromkeys(params, torch.tensor(factor, dtype=torch.float64))
+
+
+def _add_(books: Books, place: int, values: Params) -> None:
+    """Add (S, ...) to the parameters, as part of their origin."""
+    for name, value in values.items():
+        books.params[name][:, place] += value
+        books.origin[name][:, place] += value
+
+
+def _noise(params: Params, place: int, scale: float, between: Between) -> Params:
+    """Gaussian noise as `dashtheory.rules.shrink_and_perturb_` draws it, in float32 and in model order."""
+    drawn = [
+        {name: torch.randn(value.shape[2:], generator=one, dtype=torch.float32) for name, value in params.items()}
+        for one in between.generators()
+    ]
+    return {name: scale * torch.stack([one[name] for one in drawn]).to(params[name]) for name in params}
+
+
+def _forget_noise_(books: Books, place: int, lam: float, num_axes: int) -> None:
+    start = books.initial[HIDDEN][:, place, :, num_axes:]
+    for params in (books.params, books.origin):
+        noise = params[HIDDEN][:, place, :, num_axes:]
+        params[HIDDEN][:, place, :, num_axes:] = start + lam * (noise - start)
+    if books.rho is not None:
+        books.rho[:, place] *= lam
+        if lam == 0:
+            books.rho[:, place] = 0  # NaN, too
+
+
+def _feature_shares(learned: Tensor, num_axes: int) -> Tensor:
+    """|features|^2 / |all|^2 of each neuron of (S, rows, axes); 0 for a neuron that has learned nothing."""
+    squares = learned.double().square()
+    whole = squares.sum(dim=-1)
+    return squares[..., :num_axes].sum(dim=-1) / torch.where(whole == 0, torch.ones_like(whole), whole)

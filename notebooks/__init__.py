@@ -1,0 +1,1 @@
+"""The course, and what executes it."""
