@@ -71,9 +71,9 @@ def text(work: Work) -> Setting:
     stream = text_stream(
         corpus,
         context=64,
-        chunk_windows=work.windows,
+        chunk_size=work.windows,
         num_chunks=work.num_chunks,
-        test_windows=40,
+        num_test=40,
         generator=numpy_stream(0, "data"),
     )
     task = Task(

@@ -8,6 +8,7 @@ rules compared within a seed share their data, initialisation and order of batch
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,3 +45,11 @@ def torch_stream(seed: int, name: str, *index: int) -> torch.Generator:
 
     state = _sequence(seed, name, index).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state) & (2**63 - 1))
+
+
+def torch_streams(seed: int, *index: int, prefix: str = "") -> Callable[[str], torch.Generator]:
+    """What makes the streams of a seed and index by name, as `torch_stream` does.
+
+    Args: seed, index: as `torch_stream`. prefix: of all names.
+    """
+    return lambda name: torch_stream(seed, prefix + name, *index)

@@ -67,6 +67,10 @@ class Stream:
         if not self.chunks:
             fail("chunks", "must hold at least one chunk", "none", "A stream without data trains nothing.")
 
+    def to(self, device: torch.device | str) -> Stream:
+        """The same stream on a device."""
+        return Stream(tuple(chunk.to(device) for chunk in self.chunks), self.test.to(device))
+
 
 def cut(examples: Examples, num_chunks: int) -> tuple[Examples, ...]:
     """Cut `examples` into `num_chunks` equal chunks, in order; what is left over is an error.

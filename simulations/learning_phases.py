@@ -93,10 +93,10 @@ def draw(table: pd.DataFrame, config: PhasesConfig) -> Figure:
     axes[1].set_ylim(bottom=0)
     axes[2].axhline(0, color="#444444", linewidth=0.8)
     figure.subplots_adjust(left=0.055, right=0.988, top=0.79, bottom=0.185, wspace=0.25)
-    first = "First the features, then the noise" if config.data == "digits" else "Phases of a training"
-    claim = f"{first}: {config.data_name}"
-    ours = config == PhasesConfig(data=config.data, data_name=config.data_name)
-    title = claim if ours else f"Phases of a training, a setting of your own: {config.data_name}"
+    first = "First the features, then the noise" if config.data.name == "digits" else "Phases of a training"
+    claim = f"{first}: {config.data.title}"
+    ours = config == PhasesConfig.of(data=config.data.name, data_name=config.data.title)
+    title = claim if ours else f"Phases of a training, a setting of your own: {config.data.title}"
     foot = (
         describe_band(table, "sd") + f"; grey line: epoch {turn}, where wrongly labelled samples get "
         "their true class most often; re-estimated batch norm"
@@ -117,7 +117,7 @@ SCRIPT = Script(
     summary="Accuracy on right and wrong labels, loss, and alignment of weights with descent, by epoch.",
     config=PhasesConfig,
     num_seeds=5,
-    quick={"num_chunks": 1, "chunk_size": 200, "test_size": 200, "max_epochs": 15},
+    quick={"num_chunks": 1, "chunk_size": 200, "num_test": 200, "max_epochs": 15},
     quick_seeds=1,
     plan=plan,
     draw=draw,

@@ -19,9 +19,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dashtheory.command.script import Script, main
+from dashtheory.deep.config import TEXT
 from dashtheory.deep.presets import describe_setting, folder_of
 from dashtheory.deep.run import data_facts
-from dashtheory.deep.source import TEXT
 from dashtheory.experiments.pretraining_epochs import PretrainingConfig, run_pretraining
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, describe_band, rule_style, sort_rules
@@ -60,22 +60,22 @@ def draw(table: pd.DataFrame, config: PretrainingConfig) -> Figure:
         ax.set(xlabel="epochs of pretraining on half (0: none)", ylabel=label, title=title)
     axes[1].set_ylim(bottom=0)
     axes[0].legend(loc="best")
-    if config.criterion == "loss":
-        axes[2].axhline(config.threshold, color="#444444", linewidth=1, linestyle=":")
+    if config.training.criterion == "loss":
+        axes[2].axhline(config.training.threshold, color="#444444", linewidth=1, linestyle=":")
         axes[2].annotate(
             "training on everything stops here",
-            (0.02, config.threshold),
+            (0.02, config.training.threshold),
             xycoords=("axes fraction", "data"),
             xytext=(0, 3),
             textcoords="offset points",
             fontsize=8.5,
         )
     figure.subplots_adjust(left=0.055, right=0.988, top=0.79, bottom=0.185, wspace=0.27)
-    claim = f"Pretraining hurts once it memorises: {config.data_name}"
+    claim = f"Pretraining hurts once it memorises: {config.data.title}"
     title = (
         claim
-        if config == PretrainingConfig()
-        else f"Pretraining on half, a setting of your own: {config.data_name}"
+        if config == PretrainingConfig.of()
+        else f"Pretraining on half, a setting of your own: {config.data.title}"
     )
     add_heading(figure, title, _setting(config), describe_band(table, "sd", bars=True))
     return figure
@@ -106,7 +106,7 @@ SCRIPT = Script(
     num_seeds=3,
     quick={
         "chunk_size": 24,
-        "test_size": 40,
+        "num_test": 40,
         "epochs": (0, 2, 10),
         "model_options": ("width=16",),
         "threshold": 2.0,

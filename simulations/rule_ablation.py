@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -34,9 +35,9 @@ from dashtheory.record import PAIRED, paired_differences
 NAME = "rule_ablation"
 
 
-def plan(config: AblationConfig, seeds: Sequence[int]) -> list[Job]:
+def plan(config: AblationConfig, seeds: Sequence[int], **limits: Any) -> list[Job]:
     """One job per seed and rule; the rules of a seed share data, first initialisation and order."""
-    return rule_jobs(config, seeds, NAME)
+    return rule_jobs(config, seeds, NAME, **limits)
 
 
 def draw(table: pd.DataFrame, config: AblationConfig) -> Figure:
@@ -56,11 +57,11 @@ def draw(table: pd.DataFrame, config: AblationConfig) -> Figure:
         f"; lines: 95% {PAIRED}, each rule by itself" if seeds > 1 else ""
     )
     if len(_share_capped(table)):
-        foot += f"; capped: stages that ended after {config.max_epochs} epochs"
-    ours = dataclasses.replace(config, rules=ABLATION) == AblationConfig(
-        data=config.data, data_name=config.data_name
+        foot += f"; capped: stages that ended after {config.training.max_epochs} epochs"
+    ours = dataclasses.replace(config, rules=ABLATION) == AblationConfig.of(
+        data=config.data.name, data_name=config.data.title
     )
-    title = f"Rules between stages and their controls: {config.data_name}"
+    title = f"Rules between stages and their controls: {config.data.title}"
     add_heading(figure, title + ("" if ours else ", a setting of your own"), describe_setting(config), foot)
     return figure
 
@@ -92,9 +93,10 @@ SCRIPT = Script(
     summary="Every rule and its controls: paired differences to cold and to DASH, with intervals.",
     config=AblationConfig,
     num_seeds=5,
-    quick={"num_chunks": 2, "chunk_size": 120, "test_size": 200, "max_epochs": 20},
+    quick={"num_chunks": 2, "chunk_size": 120, "num_test": 200, "max_epochs": 20},
     quick_seeds=2,
     plan=plan,
+    staged=True,
     draw=draw,
     facts_of=data_facts,
     out_of=folder_of,

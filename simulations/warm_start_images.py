@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -30,9 +31,9 @@ from dashtheory.record import PAIRED, paired_differences
 NAME = "warm_start_images"
 
 
-def plan(config: ImagesConfig, seeds: Sequence[int]) -> list[Job]:
+def plan(config: ImagesConfig, seeds: Sequence[int], **limits: Any) -> list[Job]:
     """One job per seed and rule; the rules of a seed share data, first initialisation and order."""
-    return rule_jobs(config, seeds, NAME)
+    return rule_jobs(config, seeds, NAME, **limits)
 
 
 def draw(table: pd.DataFrame, config: ImagesConfig) -> Figure:
@@ -61,8 +62,8 @@ def draw(table: pd.DataFrame, config: ImagesConfig) -> Figure:
         axes[2].set_visible(False)
     for ax, (left, width) in zip(axes, ((0.055, 0.28), (0.392, 0.275), (0.825, 0.155)), strict=True):
         ax.set_position((left, 0.185, width, 0.605))
-    ours = config == ImagesConfig(data=config.data, data_name=config.data_name)
-    title = f"Warm-starting on {config.data_name}" + ("" if ours else ", a setting of your own")
+    ours = config == ImagesConfig.of(data=config.data.name, data_name=config.data.title)
+    title = f"Warm-starting on {config.data.title}" + ("" if ours else ", a setting of your own")
     add_heading(figure, title, describe_setting(config), foot + capped(table))
     return figure
 
@@ -79,9 +80,10 @@ SCRIPT = Script(
     summary="Warm-starting on real pictures: accuracy and steps by stage, and paired differences to cold.",
     config=ImagesConfig,
     num_seeds=5,
-    quick={"num_chunks": 2, "chunk_size": 120, "test_size": 200, "max_epochs": 20},
+    quick={"num_chunks": 2, "chunk_size": 120, "num_test": 200, "max_epochs": 20},
     quick_seeds=2,
     plan=plan,
+    staged=True,
     draw=draw,
     facts_of=data_facts,
     out_of=folder_of,

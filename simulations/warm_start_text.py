@@ -5,38 +5,33 @@ transformer rises with every chunk while that of one trained from scratch falls;
 each stage (S&P, DASH) repairs it. Data: CPython's `pydoc_data.topics`, which differ between Python versions (the
 table's provenance holds their hash); nothing is downloaded.
 
-    python simulations/warm_start_text.py [--quick] [--rules cold,warm,sp,dash] [--lam 0.3] ...
+    python simulations/warm_start_text.py [--quick] [--rules cold,warm,sp,dash:lam=0.05] [--stages 2] ...
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from dashtheory.command.script import Script, main
-from dashtheory.experiments.warm_start_text import TextConfig, run_text, text_facts
+from dashtheory.deep.run import data_facts, rule_jobs
+from dashtheory.experiments.warm_start_text import TextConfig
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, describe_band, draw_stages
+from dashtheory.rules import Dash, ShrinkPerturb
+from dashtheory.rules.spec import parse_spec
 
 NAME = "warm_start_text"
 
 
-def plan(config: TextConfig, seeds: Sequence[int]) -> list[Job]:
+def plan(config: TextConfig, seeds: Sequence[int], **limits: Any) -> list[Job]:
     """One job per rule and seed; the rules of a seed share data, first initialisation and order."""
-    return [
-        Job(
-            name=f"{rule}-seed{seed}",
-            function=run_text,
-            resumable=True,
-            arguments={"config": config, "rule": rule, "seed": seed, "experiment": NAME},
-        )
-        for seed in seeds
-        for rule in config.rules
-    ]
+    return rule_jobs(config, seeds, NAME, **limits)
 
 
 def draw(table: pd.DataFrame, config: TextConfig) -> Figure:
@@ -52,28 +47,32 @@ def draw(table: pd.DataFrame, config: TextConfig) -> Figure:
         ax.set(ylabel=label, title=title)
     axes[2].set_ylim(bottom=0)
     axes[1].legend(loc="upper left")
-    characters = config.chunk_windows * config.context
-    linear = f", linear weights with sd {config.linear_std:g}" if config.linear_std else ""
+    network, characters = config.model.values(), config.data.chunk_size * config.data.size
+    linear = f", linear weights with sd {network['linear_std']:g}" if network.get("linear_std") else ""
     setting = (
-        f"character transformer (width {config.width}, {config.num_layers} layers, embeddings started with sd "
-        f"{config.embedding_std:g}{linear}) on Python's help texts; "
-        f"every stage adds {characters:,} characters and trains to a loss of {config.threshold:g} nat"
+        f"character transformer (width {network['width']}, {network['num_layers']} layers, embeddings started "
+        f"with sd {network['embedding_std']:g}{linear}) on Python's help texts; "
+        f"every stage adds {characters:,} characters and trains to a loss of {config.training.threshold:g} nat"
     )
-    options = {
-        "sp": f"S&P keeps {config.shrink:g} of each weight and adds noise of sd {config.perturb:g}",
-        "dash": f"DASH: α = {config.alpha:g}, λ = {config.lam:g}",
-    }
     foot = "; ".join(
         [
             describe_band(table, "range", bars=True) + _unconverged(table),
-            *(text for rule, text in options.items() if rule in config.rules),
+            *(text for rule in config.rules if (text := _options(rule))),
         ]
     )
     claim = "On real text, warm-starting wastes new data; shrinking the weights repairs it"
-    title = claim if config == TextConfig() else "Warm start on real text, a setting of your own"
+    title = claim if config == TextConfig.of() else "Warm start on real text, a setting of your own"
     figure.subplots_adjust(left=0.058, right=0.988, top=0.79, bottom=0.185, wspace=0.26)
     add_heading(figure, title, setting, foot)
     return figure
+
+
+def _options(text: str) -> str:
+    """What S&P and DASH do to a weight, in words; empty for other rules."""
+    rule = parse_spec(text).rule
+    if isinstance(rule, ShrinkPerturb):
+        return f"S&P keeps {rule.shrink:g} of each weight and adds noise of sd {rule.perturb:g}"
+    return f"DASH: α = {rule.alpha:g}, λ = {rule.lam:g}" if isinstance(rule, Dash) else ""
 
 
 def _unconverged(table: pd.DataFrame) -> str:
@@ -86,11 +85,18 @@ SCRIPT = Script(
     summary="Warm start on real text: test loss, next-character accuracy and steps by stage, for each rule.",
     config=TextConfig,
     num_seeds=3,
-    quick={"num_chunks": 3, "chunk_windows": 24, "test_windows": 100, "width": 32, "threshold": 1.8},
+    quick={
+        "num_chunks": 3,
+        "chunk_size": 24,
+        "num_test": 100,
+        "model_options": ("width=32", "num_layers=2", "num_heads=4", "embedding_std=0.02", "linear_std=0.0"),
+        "threshold": 1.8,
+    },
     quick_seeds=1,
     plan=plan,
     draw=draw,
-    facts=text_facts,
+    staged=True,
+    facts_of=data_facts,
 )
 
 if __name__ == "__main__":

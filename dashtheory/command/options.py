@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import re
 import typing
-from collections.abc import Callable, Collection
-from typing import Any, NoReturn
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NoReturn, TypeVar
+
+from dashtheory._check import fail, integer, real
+from dashtheory._nested import build, flat, values_of
+
+Config = TypeVar("Config")
 
 
 def add_options(group: argparse._ArgumentGroup, config: type[Any], leave: Collection[str] = ()) -> None:
-    """Make every field of a configuration an option, whose value is None if it is not given.
+    """Make every value of a configuration an option, whose value is None if it is not given.
 
-    Args: group: that takes them. config: frozen dataclass. leave: fields that get no option.
+    Args: group: that takes them. config: frozen dataclass, in parts or not (`dashtheory._nested`). leave: values
+        that get no option.
     """
-    kinds = typing.get_type_hints(config)
-    for field in dataclasses.fields(config):
-        if field.name not in leave:
-            text = f"{field.metadata.get('help', '')} (default: {_shown(field.default)})"
-            option = "--" + field.name.replace("_", "-")
-            group.add_argument(option, dest=field.name, type=_reader(kinds[field.name]), help=text, metavar="X")
+    usual = flat(make_config(config, {}))
+    for one in values_of(config):
+        if one.name not in leave:
+            text = f"{one.field.metadata.get('help', '')} (default: {shown(usual[one.name])})".replace("%", "%%")
+            option = "--" + one.name.replace("_", "-")
+            group.add_argument(option, dest=one.name, type=_reader(one.kind), help=text, metavar="X")
 
 
 def given_options(options: argparse.Namespace, config: type[Any]) -> dict[str, object]:
-    """Values of the options that were given, by field. Args: as made by `add_options` for `config`."""
-    values = {field.name: getattr(options, field.name, None) for field in dataclasses.fields(config)}
+    """Values of the options that were given, by name. Args: as made by `add_options` for `config`."""
+    values = {one.name: getattr(options, one.name, None) for one in values_of(config)}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def make_config(kind: type[Config], values: Mapping[str, object]) -> Config:
+    """A configuration from values by name, and its own defaults for the others.
+
+    Args: kind: a dataclass; its `of`, if it has one, knows defaults that depend on other values.
+    Raises: ValueError as the configuration.
+    """
+    of = getattr(kind, "of", None)
+    return typing.cast(Config, of(**values)) if of is not None else build(kind, values)
 
 
 def _reader(kind: Any) -> Callable[[str], object]:
@@ -47,7 +63,8 @@ def _yes_or_no(text: str) -> bool:
     return text == "yes"
 
 
-def _shown(default: object) -> str:
+def shown(default: object) -> str:
+    """A default as one would write it as an option."""
     if isinstance(default, bool):
         return "yes" if default else "no"
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
@@ -59,3 +76,50 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with the line and status 2."""
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Options --stages and --budget of what runs stage by stage."""
+    parser.add_argument("--stages", type=int, help="stop each run after so many stages; a later call goes on")
+    parser.add_argument("--budget", help="time for this call, as 9m; default: until all is done")
+
+
+def stages_wanted(wanted: int | None, num_chunks: int) -> int | None:
+    """The first so many stages of a stream; None: all.
+
+    Raises: ValueError if there are not so many.
+    """
+    if wanted is None:
+        return None
+    integer("--stages", wanted, minimum=1, fix="It is the number of stages to run of each stream.")
+    if wanted > num_chunks:
+        fail("--stages", f"must be at most {num_chunks}, the chunks of the stream", str(wanted), "Leave it out.")
+    return wanted
+
+
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+RESERVE = 5.0
+"""Seconds of a budget that are kept for the end of the call."""
+
+
+def read_duration(text: str) -> float:
+    """Seconds of "90", "90s", "9m" or "1.5h", less those kept for the end.
+
+    Raises: ValueError if it is none of these, or not longer than the seconds kept for the end.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([smh]?)", text.strip())
+    if not match:
+        fail("--budget", "must be a number with s, m or h", repr(text), "Say 9m, for instance.")
+    seconds = float(match[1]) * _UNITS[match[2]]
+    return real("--budget", seconds, low=RESERVE, open_low=True, fix="In seconds; say 9m, for instance.") - RESERVE
+
+
+def setting_name(name: str, changed: Mapping[str, object]) -> str:
+    """A name followed by what was changed but the rules, fit for a file name."""
+    parts = [f"{field}={_word(value)}" for field, value in sorted(changed.items()) if field != "rules"]
+    return "+".join([name, *parts])
+
+
+def _word(value: object) -> str:
+    text = "_".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return re.sub(r"[^\w=-]", "_", text)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -36,9 +37,9 @@ _PANELS = (
 )
 
 
-def plan(config: RunConfig, seeds: Sequence[int]) -> list[Job]:
+def plan(config: RunConfig, seeds: Sequence[int], **limits: Any) -> list[Job]:
     """One job per seed and rule."""
-    return rule_jobs(config, seeds, NAME)
+    return rule_jobs(config, seeds, NAME, **limits)
 
 
 def draw(table: pd.DataFrame, config: RunConfig) -> Figure:
@@ -55,7 +56,11 @@ def draw(table: pd.DataFrame, config: RunConfig) -> Figure:
         f"Rules between stages: {describe_data(config)}",
         describe_setting(config),
         describe_band(table, "sd", bars=True)
-        + (f"; {len(capped)} stages ended at the cap of {config.max_epochs} epochs" if len(capped) else ""),
+        + (
+            f"; {len(capped)} stages ended at the cap of {config.training.max_epochs} epochs"
+            if len(capped)
+            else ""
+        ),
     )
     return figure
 
@@ -65,9 +70,10 @@ SCRIPT = Script(
     summary="Compare rules between stages on a stream of pictures, text or your own data.",
     config=RunConfig,
     num_seeds=3,
-    quick={"num_chunks": 2, "chunk_size": 100, "test_size": 200, "max_epochs": 20},
+    quick={"num_chunks": 2, "chunk_size": 100, "num_test": 200, "max_epochs": 20},
     quick_seeds=1,
     plan=plan,
+    staged=True,
     draw=draw,
     facts_of=data_facts,
     out=Path("runs"),

@@ -9,15 +9,12 @@ status 2; an interrupt in status 130.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import hashlib
-import inspect
+import contextlib
 import shutil
 import signal
 import sys
 import threading
 import time
-import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,19 +27,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dashtheory._check import fail, integer
-from dashtheory.command.options import OneLineParser, _shown, add_options, given_options
-from dashtheory.parallel import Job, interrupts_held, run_jobs
-from dashtheory.plot import save_figure, style
-from dashtheory.record import (
-    KeptRuns,
-    concatenate,
-    load_table,
-    only_one,
-    provenance,
-    save_table,
-    usable_cores,
-    writable_folder,
+from dashtheory._nested import restore
+from dashtheory.command.grow import grow, others, reused
+from dashtheory.command.options import (
+    OneLineParser,
+    add_limits,
+    add_options,
+    given_options,
+    make_config,
+    read_duration,
+    shown,
+    stages_wanted,
 )
+from dashtheory.parallel import Job
+from dashtheory.plot import save_figure, style
+from dashtheory.record import Results, load_table, only_one, provenance, usable_cores, writable_folder
+from dashtheory.record.provenance import plain_config
 
 Config = TypeVar("Config")
 
@@ -54,7 +54,8 @@ class Script(Generic[Config]):
     Attributes:
         name: of the experiment and its files. summary: one line for --help.
         config: frozen dataclass; each field is an option, with `metadata={"help": ...}`.
-        num_seeds: root seeds 0, 1, ... of the figure.
+        num_seeds: root seeds 0, 1, ... of the figure. staged: whether the plan takes `num_stages` and `deadline`,
+            as that of `dashtheory.deep.run.rule_jobs` does; then --stages and --budget are options.
         quick: fields changed by --quick; quick_seeds: number of seeds then.
         plan: independent runs for a configuration and seeds.
         draw: the figure, from the saved table alone and the configuration.
@@ -67,9 +68,10 @@ class Script(Generic[Config]):
     summary: str
     config: type[Config]
     num_seeds: int
+    staged: bool = False
     quick: Mapping[str, object]
     quick_seeds: int
-    plan: Callable[[Config, Sequence[int]], list[Job]]
+    plan: Callable[..., list[Job]]
     draw: Callable[[pd.DataFrame, Config], Figure]
     facts: Callable[[], dict[str, object]] = dict
     facts_of: Callable[[Config], dict[str, object]] | None = None
@@ -145,9 +147,8 @@ def _run(script: Script[Any], options: argparse.Namespace) -> None:
         return
     writable_folder("--out", options.out)
     with only_one(path.parent / ".partial" / f"{script.name}.lock", "--out"):
-        kept = _compute(script, config, seeds, options, path)
+        _compute(script, config, seeds, options, path)
         _draw(script, config, path)
-        kept.forget()
 
 
 def _draw(script: Script[Any], config: Any, path: Path) -> None:
@@ -161,44 +162,47 @@ def _draw(script: Script[Any], config: Any, path: Path) -> None:
     print(f"wrote {names}")  # noqa: T201
 
 
-def _compute(
-    script: Script[Any], config: Any, seeds: list[int], options: argparse.Namespace, path: Path
-) -> KeptRuns:
-    """Run what has not been kept by an earlier call, and save the table with its provenance."""
+def _compute(script: Script[Any], config: Any, seeds: list[int], options: argparse.Namespace, path: Path) -> None:
+    """Run what neither the saved table nor a call that was stopped holds, and save the table."""
     started = time.perf_counter()
     facts = script.facts() if script.facts_of is None else script.facts_of(config)
-    source = Path(inspect.getsourcefile(script.plan) or "").read_bytes()
-    identity = {"config": config, "facts": facts, "script": hashlib.sha256(source).hexdigest()}
-    jobs = script.plan(config, seeds)
-    kept = KeptRuns(path.parent / ".partial" / script.name, identity)
+    jobs = script.plan(config, seeds, **_limits(script, config, options, time.monotonic()))
+    partial = path.parent / ".partial" / script.name
     if options.fresh:
-        kept.forget()
-    found = {job.name: run for job in jobs if (run := kept.find(job.name)) is not None}
-    checkpoints = kept.folder / "checkpoints"
-    missing = [_with_folder(job, checkpoints) for job in jobs if job.name not in found]
-    if missing:
-        for done in run_jobs(missing, num_workers=options.jobs, total=len(jobs)):
-            with interrupts_held():
-                kept.keep(done.name, done.table, done.seconds)
-                shutil.rmtree(checkpoints / done.name, ignore_errors=True)
-            found[done.name] = done.table, done.seconds
+        shutil.rmtree(partial, ignore_errors=True)
+    kept = partial / "runs.csv"
+    empty = Results(name=script.name, config=plain_config(config), data=facts)
+    more = others(empty, jobs, [kept, path])
+    results, _ = grow(
+        jobs,
+        reused(empty, jobs, [kept] if options.fresh or options.recompute else [kept, path]),
+        num_workers=options.jobs,
+        folder=partial,
+        save=lambda results: more.joined(results).save(kept),
+    )
     made = provenance(
         experiment=script.name,
         config=config,
         seeds=seeds,
         wall_seconds=time.perf_counter() - started,
-        runs={name: seconds for name, (_, seconds) in found.items()},
         data=facts,
     )
-    save_table(concatenate(found[job.name][0] for job in jobs), path, {"quick": options.quick, **made})
-    return kept
+    results.only([job.name for job in jobs]).save(path, {"quick": options.quick, **made})
+    kept.unlink(missing_ok=True)
+    kept.with_suffix(".json").unlink(missing_ok=True)
+    more.save(kept)  # further seeds and rules of earlier calls are not lost
+    for folder in (partial, partial.parent):
+        with contextlib.suppress(OSError):  # not empty
+            folder.rmdir()
 
 
-def _with_folder(job: Job, checkpoints: Path) -> Job:
-    """The job, told where its checkpoints go if it keeps any."""
-    if not job.resumable:
-        return job
-    return dataclasses.replace(job, arguments={**job.arguments, "folder": checkpoints / job.name})
+def _limits(script: Script[Any], config: Any, options: argparse.Namespace, now: float) -> dict[str, object]:
+    """What --stages and --budget say to the plan of a script that takes them."""
+    if not script.staged:
+        return {}
+    num_stages = stages_wanted(options.stages, config.data.num_chunks)
+    deadline = None if options.budget is None else now + read_duration(options.budget)
+    return {"num_stages": num_stages, "deadline": deadline}
 
 
 def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[Any, list[int]]:
@@ -206,7 +210,7 @@ def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[An
     given = given_options(options, script.config)
     if options.redraw and (given or options.seeds is not None or options.quick):
         fail("--redraw", "must come without --quick, --seeds and options of the experiment", "some", "Drop them.")
-    config = script.config(**{**(script.quick if options.quick else {}), **given})
+    config = make_config(script.config, {**(script.quick if options.quick else {}), **given})
     if options.out is None:
         usual_out = script.out if script.out_of is None else script.out_of(config)
         options.out = Path("build/quick") if options.quick else usual_out
@@ -222,28 +226,19 @@ def _saved_configuration(script: Script[Any], path: Path) -> Any:
     if not path.exists():
         fail("--redraw", f"must find a table of {script.name}", f"no '{path}'", "Run without --redraw first.")
     _, facts = load_table(path)
-    saved, kinds = facts.get("config"), typing.get_type_hints(script.config)
+    saved = facts.get("config")
     if facts.get("experiment") != script.name or not isinstance(saved, dict):
         fail("--redraw", f"must find a table of {script.name}", f"'{path}'", "Run without --redraw first.")
-    if set(saved) != {field.name for field in dataclasses.fields(script.config)}:
-        fail("--redraw", "must find this version's configuration", f"other fields in '{path}'", "Run it again.")
     try:
-        return script.config(**{name: _restored(value, kinds[name]) for name, value in saved.items()})
+        return restore(script.config, saved)
     except (TypeError, ValueError) as error:
-        fail("--redraw", "must find a valid configuration", f"'{path}' ({error})", "Run it again.")
-
-
-def _restored(value: Any, kind: Any) -> Any:
-    """A value of a field from what JSON held: lists were tuples, and infinity was text."""
-    if isinstance(value, list):
-        return tuple(value)
-    return float(value) if kind is float and isinstance(value, str) else value
+        fail("--redraw", "must find this version's configuration", f"'{path}' ({error})", "Run it again.")
 
 
 def _parser(script: Script[Any]) -> argparse.ArgumentParser:
     prog = script.program or f"{script.name}.py"
     parser = OneLineParser(prog=prog, description=script.summary, allow_abbrev=False)
-    toy = ", ".join(f"{name} {_shown(value)}" for name, value in script.quick.items())
+    toy = ", ".join(f"{name} {shown(value)}" for name, value in script.quick.items())
     parser.add_argument(
         "--out",
         type=_folder,
@@ -251,9 +246,14 @@ def _parser(script: Script[Any]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--seeds", type=int, help=f"number of seeds: 0, 1, ... (default: {script.num_seeds})")
     parser.add_argument("--jobs", type=int, default=usable_cores(), help="processes (default: all cores)")
+    if script.staged:
+        add_limits(parser)
     parser.add_argument("--quick", action="store_true", help=f"toy size: {toy}")
     parser.add_argument("--redraw", action="store_true", help="draw again from the saved table; compute nothing")
-    parser.add_argument("--fresh", action="store_true", help="forget the runs kept by a call that was stopped")
+    parser.add_argument(
+        "--recompute", action="store_true", help="run again what the saved table holds; a stopped call goes on"
+    )
+    parser.add_argument("--fresh", action="store_true", help="the same, and forget the runs of a stopped call")
     add_options(parser.add_argument_group("experiment"), script.config)
     return parser
 

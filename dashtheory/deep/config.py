@@ -1,64 +1,119 @@
-"""The configuration of deep experiments: data, network, optimizer, criterion, measures."""
+"""The configuration of deep experiments: data, model, training, device, measures.
+
+One configuration serves `dashtheory run`, the figures on real data and the paper's presets. It imports neither
+torch nor any library of numbers, so that a command line can show its options and refuse a wrong one at once.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 from dashtheory._check import choice, fail, integer, real
-from dashtheory.deep.models import MODELS
-from dashtheory.deep.source import (
-    PYTHON,
-    TEXT,
-    TRANSFORMER,
-    Source,
-    make_network,
-    model_options,
-    pictures,
-    text,
-    users,
-)
-from dashtheory.protocol import Measures, Task, TrainConfig
-from dashtheory.protocol.optimizers import OPTIMIZERS, make_optimizer
-from dashtheory.protocol.tuning import HELD_OUT
-from dashtheory.rules import RULES, read_options
-from dashtheory.rules.spec import parse_spec
-from dashtheory.seeds import numpy_stream
+from dashtheory._nested import build, flat
+from dashtheory.protocol.settings import HELD_OUT, PRECISIONS, Measures, Schedule, TrainConfig
+from dashtheory.rules.spec import RULES, parse_spec, read_options
+
+TEXT, TRANSFORMER, PYTHON = "text", "transformer", "python:"
+MODEL_NAMES = ("mlp", "convnet", "narrow_resnet", "resnet18", "vgg16")
+OPTIMIZER_NAMES = ("sgd", "adam", "adamw", "sam")
+ENGINES = ("plain", "fast")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """Data, network, optimizer and criterion; the default is small enough for a minute on a CPU.
+class DataConfig:
+    """A stream of chunks from one distribution.
 
     Raises: ValueError if a value is out of range.
     """
 
-    data: str = field(
+    name: str = field(
         default="digits",
         metadata={
+            "as": "data",
             "help": "digits, text, cifar10, folder:PATH, cifar10:, cifar100:, svhn:, fashion_mnist:, "
-            "tiny_imagenet:ROOT, python:FILE.py:FUNCTION"
+            "tiny_imagenet:ROOT, python:FILE.py:FUNCTION",
         },
     )
-    model: str = field(
-        default="narrow_resnet",
-        metadata={"help": f"one of {', '.join(MODELS)}, transformer (text), python:FILE.py:FUNCTION"},
-    )
-    model_options: tuple[str, ...] = field(default=(), metadata={"help": "of the model, as width=8,blocks=1"})
-    rules: tuple[str, ...] = field(
-        default=("cold", "warm", "sp", "dash"),
-        metadata={"help": "rules between stages, with options as dash:lam=0.05 or cold:weight_decay=tuned"},
+    title: str = field(
+        default="", metadata={"as": "data_name", "help": "in titles of figures (default: as the data are known)"}
     )
     num_chunks: int = field(default=5, metadata={"help": "J, chunks and stages"})
     chunk_size: int = field(default=200, metadata={"help": "pictures, or windows of text, per chunk"})
-    test_size: int = field(default=0, metadata={"help": "test pictures or windows; 0: all (text: 400)"})
+    num_test: int = field(default=0, metadata={"help": "test pictures or windows; 0: all (text: 400)"})
     size: int = field(
         default=0,
         metadata={"help": "height and width to shrink to (0: as they are), or characters per window (0: 64)"},
     )
     balanced: bool = field(default=False, metadata={"help": "every class equally often in every chunk: yes or no"})
     label_noise: float = field(default=0.0, metadata={"help": "share of wrong training labels"})
-    optimizer: str = field(default="sgd", metadata={"help": f"one of {', '.join(OPTIMIZERS)}"})
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_chunks", 1), ("chunk_size", 1), ("num_test", 0), ("size", 0)):
+            integer(name, getattr(self, name), minimum=least, fix="It counts things.")
+        real("label_noise", self.label_noise, low=0, high=1, fix="It is a share of the labels.")
+        if self.name == TEXT and (self.label_noise or self.balanced):
+            fail("label_noise and balanced", "must be off for text", "on", "They are for pictures.")
+
+    @property
+    def pictures(self) -> bool:
+        """Whether these are pictures."""
+        return self.name != TEXT and not self.name.startswith(PYTHON)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A network by name.
+
+    Raises: ValueError if there is no such network or option.
+    """
+
+    name: str = field(
+        default="narrow_resnet",
+        metadata={
+            "as": "model",
+            "help": f"one of {', '.join(MODEL_NAMES)}, {TRANSFORMER} (text), python:FILE.py:FUNCTION",
+        },
+    )
+    options: tuple[str, ...] = field(
+        default=(), metadata={"as": "model_options", "help": "of the model, as width=8,blocks=1"}
+    )
+
+    def __post_init__(self) -> None:
+        if not self.name.startswith(PYTHON):
+            choice("model", self.name, (*MODEL_NAMES, TRANSFORMER))
+        if self.options:
+            self.values()
+
+    def values(self) -> dict[str, Any]:
+        """Options by name.
+
+        Raises: ValueError if the network has no such option.
+        """
+        values = read_options(f"model {self.name}", self.options)
+        if not values or self.name.startswith(PYTHON):
+            return values
+        from dashtheory.deep.source import model_options  # the networks, and torch with them
+
+        known = model_options(self.name) or {}
+        for name in values:
+            if name not in known:
+                rule = f"of model {self.name} must be among {sorted(known) or 'none'}"
+                fail("model_options", rule, repr(name), "Drop it.")
+            if isinstance(known[name], tuple) and not isinstance(values[name], tuple):
+                values[name] = (values[name],)
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(TrainConfig):
+    """How a stage is trained: optimizer, step sizes, augmentation, and when it ends.
+
+    Raises: ValueError if a value is out of range.
+    """
+
+    optimizer: str = field(default="sgd", metadata={"help": f"one of {', '.join(OPTIMIZER_NAMES)}"})
     learning_rate: float = field(default=0.01, metadata={"help": "step size"})
     momentum: float = field(default=0.9, metadata={"help": "of sgd and sam"})
     weight_decay: float = field(default=0.0, metadata={"help": "on all parameters"})
@@ -70,114 +125,147 @@ class RunConfig:
     )
     rho: float = field(default=0.1, metadata={"help": "radius of sam"})
     batch_size: int = field(default=64, metadata={"help": "examples per step; a smaller last batch is kept"})
-    criterion: str = field(default="accuracy", metadata={"help": "what ends a stage: loss, accuracy, epochs"})
-    threshold: float = field(default=0.999, metadata={"help": "of the epoch's mean"})
     max_epochs: int = field(default=200, metadata={"help": "epochs after which a stage ends unconverged"})
-    retention: int = field(default=0, metadata={"help": "epochs over which old accuracy is followed; -1: not"})
-    alignment: int = field(default=-1, metadata={"help": "epochs over which weight-descent cosines are followed"})
-    gradients: bool = field(default=False, metadata={"help": "gradient norms on old, new and all data: yes or no"})
-    seconds: bool = field(
-        default=False,
-        metadata={"help": "wall time of each stage (the table then differs in every run): yes or no"},
-    )
+    milestones: tuple[int, ...] = field(default=(), metadata={"help": "epochs after which the step size falls"})
+    decay: float = field(default=0.2, metadata={"help": "factor of each fall"})
+    warmup_epochs: int = field(default=0, metadata={"help": "epochs over which the step size first rises"})
+    pad: int = field(default=0, metadata={"help": "pixels of the border that crops are taken from; 0: no crops"})
+    flip: bool = field(default=False, metadata={"help": "mirror half of the training pictures: yes or no"})
+    rotation: float = field(default=0.0, metadata={"help": "largest angle of rotation, in degrees"})
 
     def __post_init__(self) -> None:
-        choice("optimizer", self.optimizer, OPTIMIZERS)
-        for name, least in (("num_chunks", 1), ("chunk_size", 1), ("test_size", 0), ("size", 0)):
-            integer(name, getattr(self, name), minimum=least, fix="It counts things.")
-        real("label_noise", self.label_noise, low=0, high=1, fix="It is a share of the labels.")
-        if not self.rules or len(set(self.rules)) < len(self.rules):
-            fail("rules", "must name at least one, each once", str(self.rules), f"Choose from {', '.join(RULES)}.")
-        self._check_candidates()
-        self.options()
-        self._check_kind()
-        self.training()
-        self.measures()
-        self._check_last_batch()
+        super().__post_init__()
+        choice("optimizer", self.optimizer, OPTIMIZER_NAMES)
+        real("learning_rate", self.learning_rate, low=0, open_low=True, fix="It is a step size.")
+        real("momentum", self.momentum, low=0, high=1, fix="The paper uses 0.9.")
+        for name in ("weight_decay", "rho"):
+            real(name, getattr(self, name), low=0, fix="The paper uses 0 in its standard setting.")
+        for decay in self.decays:
+            real("decays", decay, low=0, fix="Each is a weight decay.")
+        for rate in self.rates:
+            real("rates", rate, low=0, open_low=True, fix="Each is a step size.")
+        self.schedule()
+        integer("pad", self.pad, minimum=0, fix="It counts pixels; 0 does not crop.")
+        real("rotation", self.rotation, low=0, high=180, fix="It is an angle in degrees.")
 
-    def options(self) -> dict[str, Any]:
-        """Options of the model, by name."""
-        known = model_options(self.model)
-        values = read_options(f"model {self.model}", self.model_options)
-        for name in values:
-            if known is not None and name not in known:
-                rule = f"of model {self.model} must be among {sorted(known) or 'none'}"
-                fail("model_options", rule, repr(name), "Drop it.")
-            if known is not None and isinstance(known[name], tuple) and not isinstance(values[name], tuple):
-                values[name] = (values[name],)
-        return values
+    def schedule(self) -> Schedule | None:
+        """Of the step size within a stage; None if it stays."""
+        found = Schedule(milestones=self.milestones, decay=self.decay, warmup_epochs=self.warmup_epochs)
+        return found if self.milestones or self.warmup_epochs else None
 
-    def training(self) -> TrainConfig:
-        """How a stage is trained."""
-        return TrainConfig(
-            batch_size=self.batch_size,
-            criterion=self.criterion,
-            threshold=self.threshold,
-            max_epochs=self.max_epochs,
-        )
-
-    def measures(self) -> Measures:
-        """What is measured beside the scores."""
-        return Measures(
-            retention=self.retention, alignment=self.alignment, gradients=self.gradients, seconds=self.seconds
-        )
+    @property
+    def augmented(self) -> bool:
+        """Whether training inputs are changed at random."""
+        return bool(self.pad or self.flip or self.rotation)
 
     def optimizer_options(self, **training: float) -> dict[str, Any]:
         """Options of the optimizer. Args: training: in place of the configuration's."""
         names = ("learning_rate", "momentum", "weight_decay", "rho")
         return {**{name: getattr(self, name) for name in names}, **training}
 
-    def task(self, source: Source, **training: float) -> Task:
-        """What is trained. Args: training: optimizer options in place of the configuration's."""
-        options = self.options()
-        optimizer = self.optimizer_options(**training)
-        return Task(
-            make_model=lambda generator: make_network(self.model, source, generator, options),
-            make_optimizer=lambda parameters: make_optimizer(self.optimizer, parameters, **optimizer),
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceConfig:
+    """Where and how exactly it is computed.
+
+    Raises: ValueError if a value is out of range.
+    """
+
+    name: str = field(
+        default="cpu", metadata={"as": "device", "help": "auto (CUDA where there is one), cpu, cuda or cuda:N"}
+    )
+    precision: str = field(default="float32", metadata={"help": f"one of {', '.join(PRECISIONS)}"})
+    channels_last: bool = field(default=False, metadata={"help": "memory layout of pictures: yes or no"})
+    engine: str = field(
+        default="plain",
+        metadata={"help": "plain: step by step; fast: recorded on CUDA, and one kernel for the optimizer"},
+    )
+
+    def __post_init__(self) -> None:
+        choice("device", self.name.partition(":")[0], ("auto", "cpu", "cuda"))
+        choice("precision", self.precision, PRECISIONS)
+        choice("engine", self.engine, ENGINES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A deep experiment; the default is small enough for a minute on a CPU.
+
+    Raises: ValueError if a value is out of range, or two of them do not fit.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    measures: Measures = field(default_factory=Measures)
+    rules: tuple[str, ...] = field(
+        default=("cold", "warm", "sp", "dash"),
+        metadata={"help": "rules between stages, with options as dash:lam=0.05 or cold:weight_decay=tuned"},
+    )
+
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """Values by name that differ from the defaults of the parts (`of`)."""
+
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """A configuration from values by name, of whatever part: `RunConfig.of(data="digits", chunk_size=100)`.
+
+        Raises: ValueError as the configuration, or if there is no such value.
+        """
+        return build(cls, {**cls.defaults_for(values), **values})
+
+    @classmethod
+    def defaults_for(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What `of` takes where nothing is said. Args: values: that were said."""
+        return cls.defaults
+
+    def with_values(self, **values: Any) -> Self:
+        """The same with some values changed, by name. Raises: ValueError as `of`."""
+        return build(type(self), {**flat(self), **values})
+
+    def alone(self, rule: str) -> RunConfig:
+        """What a run of one rule depends on: the same setting without the other rules and the title."""
+        return RunConfig(
+            data=replace(self.data, title=""),
+            model=self.model,
+            training=self.training,
+            device=self.device,
+            measures=self.measures,
+            rules=(rule,),
         )
 
-    def source(self, seed: int, *, label_noise: float | None = None) -> Source:
-        """The seed's stream, drawn from its stream "data".
+    def __post_init__(self) -> None:
+        if not self.rules or len(set(self.rules)) < len(self.rules):
+            fail("rules", "must name at least one, each once", str(self.rules), f"Choose from {', '.join(RULES)}.")
+        self._check_tuned()
+        self._check_kind()
+        self._check_last_batch()
 
-        Args: seed: root seed. label_noise: in place of the configuration's; all else stays as it is.
-        """
-        generator = numpy_stream(seed, "data")
-        if self.data.startswith(PYTHON):
-            return users(self.data, generator)
-        sizes: dict[str, Any] = {
-            "num_chunks": self.num_chunks,
-            "chunk_size": self.chunk_size,
-            "test_size": self.test_size or None,
-            "size": self.size or None,
-        }
-        if self.data == TEXT:
-            return text(**sizes, generator=generator)
-        noise = self.label_noise if label_noise is None else label_noise
-        return pictures(self.data, **sizes, balanced=self.balanced, label_noise=noise, generator=generator)
-
-    def _check_candidates(self) -> None:
-        for decay in self.decays:
-            real("decays", decay, low=0, fix="Each is a weight decay.")
-        for rate in self.rates:
-            real("rates", rate, low=0, open_low=True, fix="Each is a step size.")
-        grids = {"weight_decay": self.decays, "learning_rate": self.rates}
+    def _check_tuned(self) -> None:
+        grids = {"weight_decay": self.training.decays, "learning_rate": self.training.rates}
         for spec in self.rules:
             tuned = parse_spec(spec).tuned
             if tuned and not grids[tuned]:
                 fail("decays and rates", f"must offer a {tuned}", "none", "List some.")
 
     def _check_kind(self) -> None:
-        if (self.data == TEXT) != (self.model == TRANSFORMER) and not self.model.startswith(PYTHON):
-            got = f"{self.model} for {self.data}"
-            fail("model", "must fit the data", got, "The transformer reads text, and text needs it.")
-        if self.data == TEXT and (self.label_noise or self.balanced):
-            fail("label_noise and balanced", "must be off for text", "on", "They are for pictures.")
+        data, model = self.data.name, self.model.name
+        if (data == TEXT) != (model == TRANSFORMER) and not model.startswith(PYTHON):
+            fail(
+                "model",
+                "must fit the data",
+                f"{model} for {data}",
+                "The transformer reads text, and text needs it.",
+            )
+        if self.training.augmented and not self.data.pictures:
+            fail("pad, flip and rotation", "must be off for anything but pictures", data, "Leave them out.")
 
     def _check_last_batch(self) -> None:
-        sizes = [stage * self.chunk_size for stage in range(1, self.num_chunks + 1)]
+        data, batch = self.data, self.training.batch_size
+        sizes = [stage * data.chunk_size for stage in range(1, data.num_chunks + 1)]
         if any(parse_spec(spec).tuned for spec in self.rules):
-            sizes.append(self.num_chunks * (self.chunk_size - max(self.chunk_size // HELD_OUT, 1)))
-        ones = any(size > 1 and size % self.batch_size == 1 for size in sizes) and self.batch_size > 1
-        if ones and self.data != TEXT and not self.data.startswith(PYTHON):
-            got = f"{self.batch_size} with chunks of {self.chunk_size}"
+            sizes.append(data.num_chunks * (data.chunk_size - max(data.chunk_size // HELD_OUT, 1)))
+        if data.pictures and batch > 1 and any(size > 1 and size % batch == 1 for size in sizes):
+            got = f"{batch} with chunks of {data.chunk_size}"
             fail("batch_size", "must leave no last batch of one picture (batch norm)", got, "Change either.")

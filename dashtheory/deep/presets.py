@@ -13,16 +13,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
-from dashtheory.deep.config import RunConfig
+from dashtheory._nested import build
+from dashtheory.deep.config import TEXT, RunConfig
 from dashtheory.deep.data import cifar10_available, cifar10_name
-from dashtheory.deep.source import TEXT
 
 AUTO = "auto"
-UNSET = -1
 _PICTURES = {
     "model": "narrow_resnet",
     "num_chunks": 5,
@@ -34,11 +33,11 @@ _PICTURES = {
     "max_epochs": 100,
     "decays": (0.0, 0.001, 0.003, 0.01, 0.03),
 }
-PRESETS: Mapping[str, Mapping[str, Any]] = {
+DATA_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "cifar10": {
         **_PICTURES,
         "chunk_size": 400,
-        "test_size": 5000,
+        "num_test": 5000,
         "size": 8,
         "label_noise": 0.0,
     },
@@ -46,7 +45,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         **_PICTURES,
         "model": "mlp",
         "chunk_size": 280,
-        "test_size": 0,
+        "num_test": 0,
         "size": 0,
         "label_noise": 0.2,
         "learning_rate": 0.02,
@@ -56,7 +55,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "model": "transformer",
         "num_chunks": 4,
         "chunk_size": 128,
-        "test_size": 400,
+        "num_test": 400,
         "size": 64,
         "label_noise": 0.0,
         "optimizer": "adam",
@@ -71,55 +70,36 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 """Fields of `RunConfig` by data; any other data take those of cifar10 but for the sizes of pictures."""
 
 
-def _unset(default: Any = UNSET) -> Any:
-    return field(default=default, metadata={"help": "as fits the data if not given"})
-
-
 @dataclass(frozen=True, kw_only=True)
 class ComparisonConfig(RunConfig):
-    """A `RunConfig` whose defaults are those of its data's preset; what is given by name stands.
+    """A `RunConfig` whose `of` takes the preset of its data where nothing is said.
 
     Raises: ValueError as `RunConfig`.
     """
 
-    data: str = field(
-        default=AUTO, metadata={"help": "auto (cifar10 if at hand, else digits), text, or as dashtheory run"}
-    )
-    data_name: str = field(default="", metadata={"help": "of the data in titles (default: as the data are known)"})
-    model: str = _unset("")
-    num_chunks: int = _unset()
-    chunk_size: int = _unset()
-    test_size: int = _unset()
-    size: int = _unset()
-    label_noise: float = _unset()
-    optimizer: str = _unset("")
-    learning_rate: float = _unset()
-    decays: tuple[float, ...] = _unset(())
-    batch_size: int = _unset()
-    criterion: str = _unset("")
-    threshold: float = _unset()
-    max_epochs: int = _unset()
+    defaults: ClassVar[Mapping[str, Any]] = {"data": AUTO}
 
-    def __post_init__(self) -> None:
-        fill_in(self)
-        super().__post_init__()
+    @classmethod
+    def defaults_for(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The data's preset, then what this experiment changes; "auto" becomes the data it stands for."""
+        data = {**cls.defaults, **values}["data"]
+        if data == AUTO:
+            data = "cifar10" if cifar10_available() else "digits"
+        kind = str(data).partition(":")[0]
+        preset = DATA_PRESETS.get(kind, {**DATA_PRESETS["cifar10"], "size": 0})
+        return {**preset, **{name: value for name, value in cls.defaults.items() if name != "data"}, "data": data}
 
-
-def fill_in(config: ComparisonConfig) -> None:
-    """Give fields that were left unset the values of the data's preset; "auto" becomes the data it stands for."""
-    if config.data == AUTO:
-        object.__setattr__(config, "data", "cifar10" if cifar10_available() else "digits")
-    kind = config.data.partition(":")[0]
-    for name, value in PRESETS.get(kind, {**PRESETS["cifar10"], "size": 0}).items():
-        if getattr(config, name) in (UNSET, "", ()):
-            object.__setattr__(config, name, value)
-    if not config.data_name:
-        object.__setattr__(config, "data_name", describe_data(config))
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """As `RunConfig.of`; "auto" data are those that are at hand, and their name is in the configuration."""
+        found = cls.defaults_for(values)
+        config = build(cls, {**found, **values, "data": found["data"]})
+        return config if config.data.title else config.with_values(data_name=describe_data(config))
 
 
 def describe_data(config: RunConfig) -> str:
     """Words for the data of a configuration, for titles: their name, size and label noise."""
-    kind, colon, _ = config.data.partition(":")
+    kind, colon, _ = config.data.name.partition(":")
     names = {
         "cifar10": cifar10_name() if cifar10_available() and not colon else "CIFAR-10",
         "cifar100": "CIFAR-100",
@@ -130,10 +110,10 @@ def describe_data(config: RunConfig) -> str:
         "text": "Python's help texts",
     }
     words = names.get(kind, kind)
-    if config.size and config.data != TEXT:
-        words += f" at {config.size} x {config.size} pixels"
-    if config.label_noise:
-        words += f" with {100 * config.label_noise:g}% wrong training labels"
+    if config.data.size and config.data.name != TEXT:
+        words += f" at {config.data.size} x {config.data.size} pixels"
+    if config.data.label_noise:
+        words += f" with {100 * config.data.label_noise:g}% wrong training labels"
     return words
 
 
@@ -142,21 +122,22 @@ def describe_setting(config: RunConfig, *, stages: bool = True) -> str:
 
     Args: config: the setting. stages: whether stages and their criterion belong to it.
     """
-    what = "windows of text" if config.data == TEXT else "pictures"
+    what = "windows of text" if config.data.name == TEXT else "pictures"
     model = {"narrow_resnet": "narrow ResNet", "transformer": "character transformer", "mlp": "MLP"}.get(
-        config.model, config.model
+        config.model.name, config.model.name
     )
-    training = f"{config.optimizer}, learning rate {config.learning_rate:g}, batch {config.batch_size}"
+    data, how = config.data, config.training
+    training = f"{how.optimizer}, learning rate {how.learning_rate:g}, batch {how.batch_size}"
     if not stages:
-        return f"{model}; {config.num_chunks * config.chunk_size:,} {what}; {training}, {config.max_epochs} epochs"
-    unit = " nat" if config.criterion == "loss" else ""
+        return f"{model}; {data.num_chunks * data.chunk_size:,} {what}; {training}, {how.max_epochs} epochs"
+    unit = " nat" if how.criterion == "loss" else ""
     return (
-        f"{model}; {config.num_chunks} chunks of {config.chunk_size:,} {what}; {training}; "
-        f"every stage trains to {config.criterion} {config.threshold:g}{unit}"
+        f"{model}; {data.num_chunks} chunks of {data.chunk_size:,} {what}; {training}; "
+        f"every stage trains to {how.criterion} {how.threshold:g}{unit}"
     )
 
 
 def folder_of(config: RunConfig, embedded: str = "digits") -> Path:
     """Where results belong: figures/ for the data that come with the package, a folder in it for others."""
-    kind = config.data.partition(":")[0]
+    kind = config.data.name.partition(":")[0]
     return Path("figures") if kind == embedded else Path("figures") / kind

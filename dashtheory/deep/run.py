@@ -1,110 +1,268 @@
-"""One rule on one stream: the experiment behind `dashtheory run` and the figures on real data."""
+"""The runner of deep experiments: one rule on one seed's stream, on a device, within a budget, stage by stage.
+
+Every finished stage is in a checkpoint, so that a run that was stopped, by a kill or by the end of its budget,
+goes on after its last finished stage.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import torch
 
+from dashtheory._check import fail
 from dashtheory.deep.config import RunConfig
 from dashtheory.deep.source import Source
+from dashtheory.deep.task import data_facts, make_source, make_task
 from dashtheory.evaluate import Scores
-from dashtheory.parallel import Job, Report
-from dashtheory.protocol import Checkpoints, run_resumable
+from dashtheory.parallel import Job, Lasting, Report
+from dashtheory.protocol import (
+    Checkpoints,
+    Task,
+    Work,
+    describe_device,
+    exact_or_fast,
+    find_device,
+    fitting_batch,
+    memory_ran_out,
+    run_resumable,
+    take_step,
+)
 from dashtheory.protocol.tuning import tune
-from dashtheory.record import make_table, stage_rows
-from dashtheory.rules.spec import RuleSpec, parse_rule, parse_spec
+from dashtheory.record import PROBLEM, run_name, stage_rows
+from dashtheory.record.table import COLUMNS
+from dashtheory.rules.spec import RuleSpec, parse_spec
+from dashtheory.seeds import torch_stream
 
-__all__ = ["RunConfig", "data_facts", "parse_rule", "rule_jobs", "run_rule"]
+__all__ = ["OutOfTime", "data_facts", "rule_jobs", "run_rule"]
+
+LEVEL = "deep"
+_DIVERGED = ("loss must stay finite", "loss must be finite")
+
+
+class OutOfTime(Exception):  # noqa: N818
+    """The budget is used up; finished stages are kept."""
 
 
 def run_rule(
-    config: RunConfig, rule: str, seed: int, experiment: str, report: Report, folder: Path | None = None
+    config: RunConfig,
+    rule: str,
+    seed: int,
+    experiment: str,
+    report: Report,
+    folder: Path | None = None,
+    *,
+    num_stages: int | None = None,
+    deadline: float | None = None,
 ) -> pd.DataFrame:
-    """Run one rule on one seed's stream.
+    """Run one rule on one seed's stream, from its last finished stage, until its end or the deadline.
 
     Args:
-        config: the setting. rule: as in `RunConfig.rules`. seed: root seed. experiment: name for the table.
-        report: told of progress after every epoch. folder: of checkpoints, from which a killed run goes on.
-    Returns: tidy table with the metrics of `dashtheory.protocol.StageResult.metrics`, by stage; and the chosen
-        value where the rule's training was tuned.
+        config: the setting; its `rules` do not matter. rule: as in `RunConfig.rules`. seed: root seed. experiment:
+            name for the table. report: told of progress after every epoch, and of every stage.
+        folder: of its checkpoints; None keeps none. num_stages: stop after so many stages of the stream.
+        deadline: in seconds of `time.monotonic`, or None. A stage is given up at the deadline, and already after
+            its first epoch if, judging by the stage before, it would end later.
+    Returns: tidy table of the finished stages, with the metrics of `dashtheory.protocol.StageResult.metrics` and
+        the chosen value where the rule's training was tuned; fewer stages, or none, if time ran out or the loss
+        was no longer finite (then `attrs` has a `PROBLEM`: one rule that diverges must not end the others).
+    Raises: ValueError as `dashtheory.protocol.run_stages`, or, naming a batch that fits, if memory runs out;
+        OSError if a checkpoint cannot be written (finished stages are intact).
     """
-    source, spec = config.source(seed), parse_spec(rule)
-    chosen = _tuned(config, spec, source, seed, report)
-    num_chunks = len(source.stream.chunks)
-
-    def on_epoch(stage: int, epoch: int, scores: Scores) -> None:
-        part = min(epoch / 30, 0.95)  # later stages are longer in proportion to their data
-        share = (stage * (stage - 1) + 2 * stage * part) / (num_chunks * (num_chunks + 1))
-        reached = (
-            f"loss {scores.loss:.2f}" if config.criterion == "loss" else f"accuracy {100 * scores.accuracy:.1f}%"
-        )
-        report(share, f"stage {stage}/{num_chunks}, epoch {epoch}, {reached}")
-
-    finished = run_resumable(
-        source.stream,
-        spec.rule,
-        config.task(source, **spec.training, **chosen),
-        config.training(),
-        seed=seed,
-        checkpoints=None
-        if folder is None
-        else Checkpoints(folder, {"config": config, "rule": rule, "seed": seed}),
-        measures=config.measures(),
-        on_epoch=on_epoch,
-        on_problem=lambda problem: report(0.0, problem),
-    )
+    device, spec, problem = find_device(config.device.name), parse_spec(rule), ""
+    identity = {"config": config.alone(rule), "seed": seed, "device": describe_device(device)}
+    checkpoints = None if folder is None else Checkpoints(folder, identity)
+    watch = Watch(config, num_stages, deadline, report)
+    finished: list[dict[str, float]] = []
+    chosen: dict[str, float] = {}
+    with exact_or_fast(config.device.precision):
+        try:
+            watch.check()
+            source = make_source(config, seed)
+            with _memory_named(config, source, device):
+                chosen = _tuned(config, spec, source, seed, device, watch)
+                run_resumable(
+                    source.stream,
+                    spec.rule,
+                    make_task(config, source, device=device, **spec.training, **chosen),
+                    config.training,
+                    seed=seed,
+                    checkpoints=checkpoints,
+                    measures=config.measures,
+                    noisy=source.noisy,
+                    on_epoch=watch.on_epoch,
+                    on_problem=lambda text: report(0.0, Lasting(text)),
+                    on_stage=watch.on_stage,
+                    finished=finished,
+                    num_stages=num_stages,
+                )
+        except OutOfTime:
+            report(watch.share, "out of time")
+        except ValueError as error:
+            if not str(error).startswith(_DIVERGED):
+                raise
+            problem = " ".join(str(error).split())
+    if checkpoints is not None and not finished:  # stopped before it began
+        found, _ = checkpoints.latest()
+        finished = [] if found is None else list(found.finished)
     extra = {f"chosen_{name}": value for name, value in chosen.items()}
-    return make_table(
+    table = stages_table([{**metrics, **extra} for metrics in finished], rule, seed, experiment)
+    if problem:
+        table.attrs[PROBLEM] = problem
+    return table
+
+
+def stages_table(finished: Sequence[Mapping[str, float]], rule: str, seed: int, experiment: str) -> pd.DataFrame:
+    """Tidy table of the metrics of stages 1, 2, ...; it may have no row."""
+    rows = [
         row
         for stage, metrics in enumerate(finished, 1)
         for row in stage_rows(
-            level="deep",
-            experiment=experiment,
-            rule=rule,
-            seed=seed,
-            stage=stage,
-            metrics={**metrics, **extra},
+            level=LEVEL, experiment=experiment, rule=rule, seed=seed, stage=stage, metrics=metrics
         )
-    )
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def rule_jobs(config: RunConfig, seeds: Sequence[int], experiment: str) -> list[Job]:
+def rule_jobs(
+    config: RunConfig, seeds: Sequence[int], experiment: str, *, num_stages: int | None = None, **arguments: object
+) -> list[Job]:
     """One resumable job per seed and rule; the rules of a seed share data, first initialisation and order.
 
     Args: config: the setting. seeds: root seeds. experiment: name for the tables.
+        num_stages: stages that are wanted; None: all. arguments: more of `run_rule`.
     """
     return [
         Job(
-            name=f"{rule.replace(':', '-')}-seed{seed}",
+            name=run_name(rule, seed),
             function=run_rule,
-            arguments={"config": config, "rule": rule, "seed": seed, "experiment": experiment},
+            arguments={
+                "config": config.alone(rule),
+                "rule": rule,
+                "seed": seed,
+                "experiment": experiment,
+                "num_stages": num_stages,
+                **arguments,
+            },
             resumable=True,
+            num_stages=num_stages,
+            whole=config.data.num_chunks,
         )
         for seed in seeds
         for rule in config.rules
     ]
 
 
-def data_facts(config: RunConfig) -> dict[str, object]:
-    """What to record about the data: source, counts, hash, and how the first seed's stream was made."""
-    return dict(config.source(0).facts)
-
-
-def _tuned(config: RunConfig, spec: RuleSpec, source: Source, seed: int, report: Report) -> Mapping[str, float]:
-    """The tuned training option and its value; {} if the spec has none."""
+def _tuned(
+    config: RunConfig, spec: RuleSpec, source: Source, seed: int, device: str, watch: Watch
+) -> dict[str, float]:
+    """The tuned training option and its value; {} if the rule has none."""
     if not spec.tuned:
         return {}
-    candidates = config.decays if spec.tuned == "weight_decay" else config.rates
+
+    def on_candidate(candidate: float, score: float) -> None:
+        watch.report(0.0, f"{spec.tuned} {candidate:g}: held-out accuracy {100 * score:.1f}%")
+        watch.check()
+
     value = tune(
         source.stream,
-        lambda candidate: config.task(source, **{**spec.training, spec.tuned: candidate}),
-        config.training(),
-        candidates,
+        lambda candidate: make_task(config, source, device=device, **{**spec.training, spec.tuned: candidate}),
+        config.training,
+        config.training.decays if spec.tuned == "weight_decay" else config.training.rates,
         seed=seed,
-        on_candidate=lambda candidate, score: report(
-            0.0, f"{spec.tuned} {candidate:g}: held-out accuracy {100 * score:.1f}%"
-        ),
+        on_candidate=on_candidate,
     )
     return {spec.tuned: value}
+
+
+class Watch:
+    """Tells of progress, and stops a run when its time is used up, or when the next stage would not fit.
+
+    Args: config: of the run. num_stages: that are wanted; None: all. deadline: as in `run_rule`. report: told
+        after every epoch. clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        num_stages: int | None,
+        deadline: float | None,
+        report: Report,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.num_stages = min(num_stages or config.data.num_chunks, config.data.num_chunks)
+        self.criterion, self.deadline, self.report, self.clock = config.training.criterion, deadline, report, clock
+        self.stage, self.began, self.last, self.share = 0, clock(), 0.0, 0.0
+
+    def check(self, needed: float = 0.0) -> None:
+        """Raise `OutOfTime` if there are not so many seconds left."""
+        if self.deadline is not None and self.clock() + needed >= self.deadline:
+            raise OutOfTime
+
+    def on_stage(self, stage: int, metrics: Mapping[str, float]) -> None:
+        """Called after every stage: a line for the log; the expected end is that of stages that grow evenly."""
+        left = (self.clock() - self.began) / stage * sum(range(stage + 1, self.num_stages + 1))
+        until = time.strftime("%a %H:%M", time.localtime(time.time() + left))
+        test, steps = metrics["test_accuracy"], metrics["steps"]
+        text = f"stage {stage}/{self.num_stages}: test accuracy {100 * test:.1f}%, {steps:.0f} steps"
+        self.report(self._share(stage, 1.0), Lasting(text + f", end about {until}" * (stage < self.num_stages)))
+
+    def on_epoch(self, stage: int, epoch: int, scores: Scores) -> None:
+        """Called after every epoch."""
+        if stage != self.stage:
+            now = self.clock()
+            whole = self.stage > 0 and stage == self.stage + 1
+            self.last = (now - self.began) * stage / (stage - 1) if whole else 0.0
+            self.stage, self.began = stage, now
+            self.check(self.last)
+        self.share = self._share(stage, min(epoch / 30, 0.95))
+        reached = f"accuracy {100 * scores.accuracy:.1f}%"
+        if self.criterion == "loss":
+            reached = f"loss {scores.loss:.2f}"
+        self.report(self.share, f"stage {stage}/{self.num_stages}, epoch {epoch}, {reached}")
+        self.check()
+
+    def _share(self, stage: int, part: float) -> float:
+        """What is done of a run, if `part` of a stage is: stages are as long as their data."""
+        return (stage * (stage - 1) + 2 * stage * part) / (self.num_stages * (self.num_stages + 1))
+
+
+@contextmanager
+def _memory_named(config: RunConfig, source: Source, device: str) -> Iterator[None]:
+    """Turn an error of memory into a line that names a batch that fits."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not memory_ran_out(error):
+            raise
+        traceback.clear_frames(error.__traceback__)  # they hold the tensors that filled the memory
+        error.__traceback__ = None
+    else:
+        return
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    fits = fitting_batch(
+        lambda size: _try_step(config, source, device, size), 2 * config.training.batch_size, least=2
+    )
+    got = f"batches of {config.training.batch_size} on {describe_device(device)}"
+    if fits >= config.training.batch_size:
+        fix = "A step fits: choose smaller chunks (--chunk-size), or run fewer --jobs."
+    else:
+        fix = f"Say --batch-size {fits}." if fits else "Not even two pictures fit: choose a smaller model."
+    fail("memory", "must hold a step and a rule's pass", got, fix + " Finished stages are kept.")
+
+
+def _try_step(config: RunConfig, source: Source, device: str, size: int) -> None:
+    """One training step on `size` pictures with a new network."""
+    task: Task = make_task(config, source, device=device)
+    learner = task.fresh(torch_stream(0, "init", 1))
+    first = source.stream.chunks[0]
+    batch = first.take(torch.arange(size) % len(first)).to(device)
+    take_step(Work(learner=learner, examples=batch, batch_size=size, loss_fn=task.loss_fn), batch)

@@ -21,13 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import choice, fail
+from dashtheory.deep.config import PYTHON, TRANSFORMER
 from dashtheory.deep.data import ImageData, find_data, make_stream
 from dashtheory.deep.data.text import python_topics, text_stream
 from dashtheory.deep.models import MODELS, build_model
 from dashtheory.deep.models.transformer import CharTransformer, TransformerConfig
 from dashtheory.stream import Stream
 
-TEXT, TRANSFORMER, PYTHON = "text", "transformer", "python:"
 _CONTEXT, _TEST_WINDOWS = 64, 400
 _TRANSFORMER_OPTIONS: dict[str, object] = {
     name: getattr(TransformerConfig(), name)
@@ -75,19 +75,19 @@ def pictures(
 
 
 def text(
-    *, num_chunks: int, chunk_size: int, test_size: int | None, size: int | None, generator: np.random.Generator
+    *, num_chunks: int, chunk_size: int, num_test: int | None, context: int | None, generator: np.random.Generator
 ) -> Source:
-    """CPython's help texts: windows of `size` characters (64), of which `test_size` (400) are held out.
+    """CPython's help texts: windows of `context` characters (64), of which `num_test` (400) are held out.
 
     Errors as `dashtheory.deep.data.text.text_stream`.
     """
     corpus = python_topics()
     stream = text_stream(
         corpus,
-        context=size or _CONTEXT,
-        chunk_windows=chunk_size,
+        context=context or _CONTEXT,
+        chunk_size=chunk_size,
         num_chunks=num_chunks,
-        test_windows=test_size or _TEST_WINDOWS,
+        num_test=num_test or _TEST_WINDOWS,
         generator=generator,
     )
     facts = {

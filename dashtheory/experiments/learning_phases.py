@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import pandas as pd
 import torch
 from torch import nn
 
-from dashtheory._check import fail, integer
+from dashtheory._check import fail
 from dashtheory.batchnorm import has_statistics, reestimated
 from dashtheory.deep.presets import ComparisonConfig
 from dashtheory.deep.source import Source
+from dashtheory.deep.task import make_source, make_task
 from dashtheory.evaluate import Scores, evaluate
 from dashtheory.measure.network import alignment
 from dashtheory.parallel import Report
-from dashtheory.protocol import global_stream, train
+from dashtheory.protocol import find_device, train_stage
 from dashtheory.record import make_table, name_setting, stage_rows
-from dashtheory.seeds import torch_stream
+from dashtheory.seeds import torch_stream, torch_streams
 from dashtheory.stream import Examples, join
 
 
@@ -35,17 +37,21 @@ class PhasesConfig(ComparisonConfig):
     Raises: ValueError as `ComparisonConfig`, or if there is no wrong label or no epoch.
     """
 
-    rules: tuple[str, ...] = field(default=("cold",), metadata={"help": "cold: there is one training"})
-    label_noise: float = field(default=0.2, metadata={"help": "share of wrong training labels"})
-    max_epochs: int = field(default=40, metadata={"help": "epochs of the training; it does not end before"})
+    defaults: ClassVar[Mapping[str, Any]] = {
+        **ComparisonConfig.defaults,
+        "rules": ("cold",),
+        "label_noise": 0.2,
+        "max_epochs": 40,
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        integer("max_epochs", self.max_epochs, minimum=1, fix="It counts epochs.")
         if self.rules != ("cold",):
             fail("rules", "must be cold", ",".join(self.rules), "There is one training, from scratch.")
-        if not 0 < self.label_noise < 1:
-            fail("label_noise", "must be in (0, 1)", str(self.label_noise), "Both kinds of labels are needed.")
+        if not 0 < self.data.label_noise < 1:
+            fail(
+                "label_noise", "must be in (0, 1)", str(self.data.label_noise), "Both kinds of labels are needed."
+            )
 
 
 def run_phases(config: PhasesConfig, seed: int, experiment: str, report: Report) -> pd.DataFrame:
@@ -62,19 +68,20 @@ def run_phases(config: PhasesConfig, seed: int, experiment: str, report: Report)
         wrong_alignment).
     Raises: ValueError as the protocol, or if the data do not say which labels are wrong.
     """
-    source = config.source(seed)
-    parts = _parts(source, config.source(seed, label_noise=0.0))
-    task = config.task(source)
+    device = find_device(config.device.name)
+    source = make_source(config, seed)
+    found_parts = _parts(source, make_source(config, seed, label_noise=0.0))
+    parts = {name: part.to(device) for name, part in found_parts.items()}
+    task = make_task(config, source, device=device)
     learner = task.fresh(torch_stream(seed, "init", 1))
     found = [_measured(learner.model, parts)]
 
     def on_epoch(epoch: int, scores: Scores) -> None:
         found.append(_measured(learner.model, parts))
-        report(epoch / config.max_epochs, f"epoch {epoch}, accuracy {100 * scores.accuracy:.1f}%")
+        report(epoch / config.training.max_epochs, f"epoch {epoch}, accuracy {100 * scores.accuracy:.1f}%")
 
-    fixed = dataclasses.replace(config.training(), criterion="loss", threshold=0.0)
-    with global_stream(torch_stream(seed, "layers", 1), task.device):
-        train(learner, parts["all"], fixed, torch_stream(seed, "order", 1), on_epoch=on_epoch)
+    fixed = dataclasses.replace(config.training, criterion="loss", threshold=0.0)
+    train_stage(learner, parts["all"], task, fixed, torch_streams(seed, 1), on_epoch=on_epoch)
     return make_table(
         row
         for epoch, metrics in enumerate(found)

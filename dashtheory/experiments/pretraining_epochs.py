@@ -8,21 +8,23 @@ trained from scratch, from the very initialisation that all others started from,
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import pandas as pd
 
 from dashtheory._check import fail, integer
+from dashtheory.deep.config import TEXT
 from dashtheory.deep.presets import ComparisonConfig
-from dashtheory.deep.source import TEXT
+from dashtheory.deep.task import make_source, make_task
 from dashtheory.evaluate import Scores, evaluate
 from dashtheory.parallel import Report
-from dashtheory.protocol import Task, between_stages, global_stream, train
+from dashtheory.protocol import Task, between_stages, find_device, train_stage
 from dashtheory.record import make_table, name_setting, stage_rows
 from dashtheory.rules import Learner, Rule
 from dashtheory.rules.spec import parse_rule
-from dashtheory.seeds import torch_stream
+from dashtheory.seeds import torch_stream, torch_streams
 from dashtheory.stream import Stream, join
 
 
@@ -33,9 +35,8 @@ class PretrainingConfig(ComparisonConfig):
     Raises: ValueError as `ComparisonConfig`, or if the epochs do not rise from 0.
     """
 
-    data: str = field(default=TEXT, metadata={"help": "text, auto (cifar10 if at hand, else digits), ..."})
-    rules: tuple[str, ...] = field(default=("warm", "dash"), metadata={"help": "rules between the two trainings"})
-    num_chunks: int = field(default=2, metadata={"help": "2: the first is pretrained on, then both"})
+    defaults: ClassVar[Mapping[str, Any]] = {"data": TEXT, "rules": ("warm", "dash"), "num_chunks": 2}
+
     epochs: tuple[int, ...] = field(
         default=(0, 2, 5, 10, 20, 40, 80), metadata={"help": "of pretraining, rising from 0"}
     )
@@ -46,8 +47,8 @@ class PretrainingConfig(ComparisonConfig):
             integer("epochs", count, minimum=0, fix="They are counts of epochs.")
         if list(self.epochs) != sorted(set(self.epochs)) or self.epochs[:1] != (0,):
             fail("epochs", "must rise from 0", str(self.epochs), "0 is the network that was not pretrained.")
-        if self.num_chunks != 2:
-            fail("num_chunks", "must be 2", str(self.num_chunks), "The first half is pretrained on.")
+        if self.data.num_chunks != 2:
+            fail("num_chunks", "must be 2", str(self.data.num_chunks), "The first half is pretrained on.")
         for spec in self.rules:
             parse_rule(spec)
 
@@ -63,15 +64,14 @@ def run_pretraining(config: PretrainingConfig, seed: int, experiment: str, repor
         network that was not pretrained.
     Raises: ValueError as the protocol.
     """
-    source = config.source(seed)
-    task = config.task(source)
+    source = make_source(config, seed)
+    task = make_task(config, source, device=find_device(config.device.name))
+    stream = source.stream.to(task.device)
     found: dict[tuple[int, str], dict[str, float]] = {}
-    for epochs, learner, metrics in _pretrained(source.stream, task, config, seed):
+    for epochs, learner, metrics in _pretrained(stream, task, config, seed):
         for rule in config.rules if epochs else config.rules[:1]:
             report(len(found) / (len(config.epochs) * len(config.rules)), f"{epochs} epochs on half, then {rule}")
-            finished = _finished(
-                learner, parse_rule(rule if epochs else "warm"), source.stream, task, config, seed
-            )
+            finished = _finished(learner, parse_rule(rule if epochs else "warm"), stream, task, config, seed)
             found[epochs, rule] = {**finished, **metrics}
     return make_table(
         row
@@ -100,10 +100,8 @@ def _pretrained(
             kept[epoch] = _copy(learner), {"half_accuracy": scores.accuracy, "half_loss": scores.loss}
 
     if config.epochs[-1]:
-        whole = replace(config.training(), criterion="loss", threshold=0.0, max_epochs=config.epochs[-1])
-        with global_stream(torch_stream(seed, "layers", 1), task.device):
-            order = torch_stream(seed, "order", 1)
-            train(learner, stream.chunks[0], whole, order, loss_fn=task.loss_fn, on_epoch=on_epoch)
+        whole = replace(config.training, criterion="loss", threshold=0.0, max_epochs=config.epochs[-1])
+        train_stage(learner, stream.chunks[0], task, whole, torch_streams(seed, 1), on_epoch=on_epoch)
     for epochs, (copied, metrics) in kept.items():
         test = evaluate(copied.model, stream.test, loss_fn=task.loss_fn)
         yield epochs, copied, {**metrics, "half_test_accuracy": test.accuracy}
@@ -120,15 +118,14 @@ def _finished(
     """Scores of a copy of the learner after the rule and training on all chunks."""
     state = rule.start(task.fresh(torch_stream(seed, "init", 1)))
     mine, _ = rule.apply(_copy(learner), between_stages(stream.chunks, task, seed, 2, state))
-    with global_stream(torch_stream(seed, "layers", 2), task.device):
-        training = train(
-            mine,
-            join(stream.chunks),
-            config.training(),
-            torch_stream(seed, "order", 2),
-            loss_fn=task.loss_fn,
-            penalty=rule.penalty(mine.model, state),
-        )
+    training = train_stage(
+        mine,
+        join(stream.chunks),
+        task,
+        config.training,
+        torch_streams(seed, 2),
+        penalty=rule.penalty(mine.model, state),
+    )
     scores = evaluate(mine.model, stream.test, loss_fn=task.loss_fn)
     return {
         "test_accuracy": scores.accuracy,

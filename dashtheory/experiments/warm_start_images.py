@@ -1,20 +1,22 @@
-"""The main rules on pictures: the experiment behind figures/warm_start_images."""
+"""The main rules on pictures, and the control that takes DASH's direction away."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from dashtheory.deep.presets import ComparisonConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesConfig(ComparisonConfig):
-    """The main rules, and the control that takes DASH's direction away.
+    """The rules of the figure; all else as fits the data.
 
     Raises: ValueError as `RunConfig`.
     """
 
-    rules: tuple[str, ...] = field(
-        default=("cold", "warm", "sp", "dash", "uniform"),
-        metadata={"help": "rules between stages, with options as dash:lam=0.05"},
-    )
+    defaults: ClassVar[Mapping[str, Any]] = {
+        **ComparisonConfig.defaults,
+        "rules": ("cold", "warm", "sp", "dash", "uniform"),
+    }

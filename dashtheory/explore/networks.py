@@ -19,6 +19,7 @@ from torch import nn
 from dashtheory._check import choice, integer
 from dashtheory.batchnorm import has_statistics, reestimated
 from dashtheory.deep.presets import ComparisonConfig
+from dashtheory.deep.task import make_source, make_task
 from dashtheory.evaluate import cross_entropy, evaluate
 from dashtheory.measure import Span, norms
 from dashtheory.protocol import run_stages
@@ -144,14 +145,14 @@ def _before_last_rule(config: TwoLayerConfig, seed: int) -> StageState:
 
 def _digits(seed: int) -> TrainedNetwork:
     """Warm on three chunks, before the fourth stage."""
-    config = ComparisonConfig(data="digits", model="convnet", model_options=("width=8",), num_chunks=4)
-    source = config.source(seed)
+    config = ComparisonConfig.of(data="digits", model="convnet", model_options=("width=8",), num_chunks=4)
+    source = make_source(config, seed)
     stream = source.stream
     done = run_stages(
         Stream(stream.chunks[:-1], stream.test),
         make_rule("warm"),
-        config.task(source),
-        config.training(),
+        make_task(config, source),
+        config.training,
         seed=seed,
     )
     *_, last = done

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dashtheory._check import choice, fail
-from dashtheory.deep.paper_config import PaperConfig
+from dashtheory.deep.config import RunConfig
 
 Values = Mapping[str, Any]
 
@@ -38,6 +38,18 @@ RULES = (
 )
 """Rules of the standard setting. S&P and DASH shrink by 0.3 where nothing is said, uniform takes DASH's direction
 away, and the last is a regularised cold start."""
+
+_PAPER: Values = {
+    "num_chunks": 50,
+    "chunk_size": 1000,
+    "precision": "bfloat16",
+    "channels_last": True,
+    "engine": "fast",
+    "canaries": True,
+    "histograms": 10,
+    "seconds": True,
+}
+"""What all settings share: the paper's stream, the fast engine, and what is measured beside its numbers."""
 
 _DATA: Mapping[str, Values] = {
     "cifar10": {},
@@ -73,22 +85,22 @@ def _sota(name: str, values: Values) -> Values:
 
 
 def _half(name: str, values: Values) -> Values:
-    whole = PaperConfig(**values)
+    whole = RunConfig.of(**values).data
     return {"num_chunks": 2, "chunk_size": whole.num_chunks * whole.chunk_size // 2, "histograms": 1}
 
 
 def _cut(name: str, values: Values) -> Values:
-    whole = PaperConfig(**values)
+    whole = RunConfig.of(**values)
     options = {"resnet18": ("width=16",), "vgg16": ("width=16",), "mlp": ("widths=128+128",)}
     return {
-        "num_chunks": max(whole.num_chunks * 8 // 50, 2),
-        "chunk_size": max(whole.chunk_size // 5, 100),
-        "test_size": 0 if whole.data == "digits" else 2000,
-        "model_options": (*whole.model_options, *options[whole.model]),
-        "batch_size": whole.batch_size // 2,
-        "learning_rate": max(whole.learning_rate, 0.01),
-        "max_epochs": min(whole.max_epochs, 60),
-        "histograms": 1 if whole.histograms else 0,
+        "num_chunks": max(whole.data.num_chunks * 8 // 50, 2),
+        "chunk_size": max(whole.data.chunk_size // 5, 100),
+        "num_test": 0 if whole.data.name == "digits" else 2000,
+        "model_options": (*whole.model.options, *options[whole.model.name]),
+        "batch_size": whole.training.batch_size // 2,
+        "learning_rate": max(whole.training.learning_rate, 0.01),
+        "max_epochs": min(whole.training.max_epochs, 60),
+        "histograms": 1 if whole.measures.histograms else 0,
     }
 
 
@@ -114,7 +126,7 @@ SUFFIXES: Mapping[str, Callable[[str, Values], Values]] = {
 """Suffixes, in the order in which they may follow, with the values that they change."""
 
 
-def preset(name: str, **changed: Any) -> PaperConfig:
+def preset(name: str, **changed: Any) -> RunConfig:
     """The setting called `name`, with fields changed by name.
 
     Raises: ValueError if there is no such preset, or a value is out of range.
@@ -123,7 +135,14 @@ def preset(name: str, **changed: Any) -> PaperConfig:
     model, *suffixes = rest.split("-")
     choice("preset", data, _DATA)
     choice("preset", model, _MODELS)
-    values: dict[str, Any] = {"rules": RULES, **_DATA[data], **_MODELS[model], "data": data, "model": model}
+    values: dict[str, Any] = {
+        **_PAPER,
+        "rules": RULES,
+        **_DATA[data],
+        **_MODELS[model],
+        "data": data,
+        "model": model,
+    }
     if data == "digits":  # 140 divides by 70: a short last batch would keep batch norm from converging
         values["batch_size"] = 70
     order = list(SUFFIXES)
@@ -132,7 +151,7 @@ def preset(name: str, **changed: Any) -> PaperConfig:
         values.update(SUFFIXES[suffix](name, values))
     if [order.index(suffix) for suffix in suffixes] != sorted({order.index(suffix) for suffix in suffixes}):
         fail("preset", f"must have its suffixes in the order {', '.join(order)}", repr(name), "Sort them.")
-    return PaperConfig(**{**values, **changed})
+    return RunConfig.of(**{**values, **changed})
 
 
 def preset_names() -> list[str]:

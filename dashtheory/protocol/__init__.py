@@ -2,7 +2,6 @@
 
 from dashtheory.protocol.checkpoint import Checkpoint, Checkpoints
 from dashtheory.protocol.device import (
-    PRECISIONS,
     describe_device,
     exact_or_fast,
     find_device,
@@ -15,15 +14,23 @@ from dashtheory.protocol.engine import (
     Epoch,
     MakeEngine,
     PlainEngine,
-    Schedule,
     Work,
     set_rates,
     take_step,
 )
 from dashtheory.protocol.fast_engine import FastEngine, make_fast_engine
-from dashtheory.protocol.measures import Measures, PictureMeasures
-from dashtheory.protocol.stages import StageResult, Task, between_stages, global_stream, run_resumable, run_stages
-from dashtheory.protocol.train import TrainConfig, Training, train
+from dashtheory.protocol.measures import measure_after_epoch, measure_at_end, measure_at_start
+from dashtheory.protocol.settings import PRECISIONS, Measures, Schedule, TrainConfig
+from dashtheory.protocol.stages import (
+    StageResult,
+    Task,
+    between_stages,
+    global_stream,
+    run_resumable,
+    run_stages,
+    train_stage,
+)
+from dashtheory.protocol.train import Training, train
 
 __all__ = [
     "PRECISIONS",
@@ -35,7 +42,6 @@ __all__ = [
     "FastEngine",
     "MakeEngine",
     "Measures",
-    "PictureMeasures",
     "PlainEngine",
     "Schedule",
     "StageResult",
@@ -50,10 +56,14 @@ __all__ = [
     "fitting_batch",
     "global_stream",
     "make_fast_engine",
+    "measure_after_epoch",
+    "measure_at_end",
+    "measure_at_start",
     "memory_ran_out",
     "run_resumable",
     "run_stages",
     "set_rates",
     "take_step",
     "train",
+    "train_stage",
 ]

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from dashtheory._check import choice, fail
+from dashtheory.protocol.settings import PRECISIONS
 
 AUTO = "auto"
 
@@ -95,6 +96,3 @@ def fitting_batch(try_step: Callable[[int], object], batch_size: int, *, least: 
             torch.cuda.empty_cache()
         size //= 2
     return 0
-
-
-PRECISIONS = ("float32", "tf32", "bfloat16")

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from dashtheory._check import fail, integer, real
+from dashtheory._check import fail
 from dashtheory.batchnorm import frozen_running_statistics
 from dashtheory.evaluate import LossFunction, Scores, Sums
 from dashtheory.rules import Learner
@@ -33,42 +33,6 @@ class Augmentation(Protocol):
     def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
         """`inputs` (n, ...) changed as `draws` (n, ...) says, both on one device; a new tensor."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """Step sizes within a stage, as factors of the optimizer's own.
-
-        factor = decay ** (milestones that have passed), times t / steps of the warm-up in the t-th step of it
-
-    Attributes:
-        milestones: epochs (counted from 1) after which the step size falls. decay: the factor of each fall.
-        warmup_epochs: epochs over which it first rises linearly, step by step.
-    Raises: ValueError if a value is out of range or the milestones do not rise.
-    """
-
-    milestones: tuple[int, ...] = field(default=(), metadata={"help": "epochs after which the step size falls"})
-    decay: float = field(default=0.2, metadata={"help": "factor of each fall"})
-    warmup_epochs: int = field(default=0, metadata={"help": "epochs over which the step size first rises"})
-
-    def __post_init__(self) -> None:
-        for milestone in self.milestones:
-            integer("milestones", milestone, minimum=1, fix="They are epochs, from 1.")
-        if list(self.milestones) != sorted(set(self.milestones)):
-            fail("milestones", "must rise", str(self.milestones), "Sort them, each once.")
-        real("decay", self.decay, low=0, high=1, open_low=True, fix="The paper takes 0.2.")
-        integer("warmup_epochs", self.warmup_epochs, minimum=0, fix="It counts epochs.")
-
-    def factors(self, epoch: int, num_steps: int) -> list[float]:
-        """Factors of the steps of an epoch.
-
-        Args: epoch: from 1. num_steps: steps of every epoch of the stage.
-        """
-        fallen = self.decay ** sum(epoch > milestone for milestone in self.milestones)
-        if epoch > self.warmup_epochs:
-            return [fallen] * num_steps
-        whole = num_steps * self.warmup_epochs
-        return [fallen * ((epoch - 1) * num_steps + step) / whole for step in range(1, num_steps + 1)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from dashtheory._check import fail
 from dashtheory.evaluate import Scores, cross_entropy, evaluate
 from dashtheory.protocol.checkpoint import Checkpoint, Checkpoints
-from dashtheory.protocol.engine import Augmentation, MakeEngine, PlainEngine, Schedule
-from dashtheory.protocol.measures import Measures
-from dashtheory.protocol.train import TrainConfig, Training, train
+from dashtheory.protocol.engine import Augmentation, MakeEngine, PlainEngine
+from dashtheory.protocol.measures import measure_after_epoch, measure_at_end, measure_at_start
+from dashtheory.protocol.settings import Measures, Schedule, TrainConfig
+from dashtheory.protocol.train import Training, train
 from dashtheory.rules import Between, Learner, Rule, RuleState, ShrinkReport
-from dashtheory.seeds import torch_stream
+from dashtheory.seeds import torch_stream, torch_streams
 from dashtheory.stream import Examples, Stream, join
 
 
@@ -92,6 +93,41 @@ class StageResult:
         return found | self.measured
 
 
+def train_stage(
+    learner: Learner,
+    examples: Examples,
+    task: Task,
+    config: TrainConfig,
+    stream: Callable[[str], torch.Generator],
+    *,
+    on_epoch: Callable[[int, Scores], None] | None = None,
+    penalty: Callable[[], Tensor] | None = None,
+) -> Training:
+    """Train a learner in one stage: order of examples, layers that draw and augmentation get their streams here.
+
+    Args:
+        learner: trained in place. examples: all data of the stage, on `task.device`. task: what is trained.
+        config: batch size and criterion. stream: makes the CPU streams "order", "layers" (dropout and the like)
+            and "augmentation" by name. on_epoch, penalty: as in `train`.
+    Returns: `Training`.
+    Raises: ValueError as `train`.
+    """
+    with global_stream(stream("layers"), task.device):
+        return train(
+            learner,
+            examples,
+            config,
+            stream("order"),
+            loss_fn=task.loss_fn,
+            on_epoch=on_epoch,
+            penalty=penalty,
+            make_engine=task.make_engine,
+            schedule=task.schedule,
+            augmentation=task.augmentation,
+            draws=stream("augmentation"),
+        )
+
+
 def run_stages(
     stream: Stream,
     rule: Rule,
@@ -101,6 +137,7 @@ def run_stages(
     seed: int,
     on_epoch: Callable[[int, int, Scores], None] | None = None,
     measures: Measures | None = None,
+    noisy: Sequence[Tensor] = (),
     resume: Checkpoint | None = None,
 ) -> Iterator[StageResult]:
     """Run the protocol and yield each stage as it ends.
@@ -113,13 +150,14 @@ def run_stages(
             "perturbation", each with the stage as its index.
         on_epoch: told the stage, the epochs done and their last scores; must not touch the run.
         measures: what to measure beside the scores; taken on copies, so that the run stays the same to the bit.
+        noisy: per chunk a bool tensor, which of its labels are wrong, for the measures that ask for it.
         resume: goes on after the stage of this checkpoint of the same run, as if it had never stopped.
     Yields: one `StageResult` per chunk (that `resume` has not seen).
     Raises: ValueError if a training loss, or the test loss after a stage, is NaN or infinite, or if a checkpoint
         does not fit.
     """
-    chunks = tuple(chunk.to(task.device) for chunk in stream.chunks)
-    test = stream.test.to(task.device)
+    stream = stream.to(task.device)
+    chunks, test = stream.chunks, stream.test
     learner = task.fresh(torch_stream(seed, "init", 1))
     state = rule.start(learner)
     if resume is not None:
@@ -131,22 +169,19 @@ def run_stages(
         if stage > 1:
             learner, report = rule.apply(learner, between_stages(seen, task, seed, stage, state))
         rule_seconds = time.perf_counter() - started
-        measured = {} if measures is None else measures.at_start(learner.model, seen, task.loss_fn)
+        measured = {}
+        if measures is not None:
+            measured = measure_at_start(measures, learner.model, seen, task.loss_fn, noisy)
         started = time.perf_counter()
-        with global_stream(torch_stream(seed, "layers", stage), task.device):
-            training = train(
-                learner,
-                join(seen),
-                config,
-                torch_stream(seed, "order", stage),
-                loss_fn=task.loss_fn,
-                on_epoch=_each_epoch(on_epoch, stage, learner, seen, task.loss_fn, measures, measured),
-                penalty=rule.penalty(learner.model, state),
-                make_engine=task.make_engine,
-                schedule=task.schedule,
-                augmentation=task.augmentation,
-                draws=torch_stream(seed, "augmentation", stage),
-            )
+        training = train_stage(
+            learner,
+            join(seen),
+            task,
+            config,
+            torch_streams(seed, stage),
+            on_epoch=_each_epoch(on_epoch, stage, learner, seen, task.loss_fn, measures, measured),
+            penalty=rule.penalty(learner.model, state),
+        )
         train_seconds = time.perf_counter() - started
         scores = evaluate(learner.model, test, loss_fn=task.loss_fn)
         if not math.isfinite(scores.loss):
@@ -157,7 +192,7 @@ def run_stages(
                 "Train more slowly.",
             )
         if measures is not None:
-            measured |= measures.at_end(learner.model, seen, test, task.loss_fn)
+            measured |= measure_at_end(measures, learner.model, seen, test, task.loss_fn, noisy)
             if measures.seconds:
                 measured |= {"rule_seconds": rule_seconds, "train_seconds": train_seconds}
         yield StageResult(
@@ -209,7 +244,7 @@ def _each_epoch(
 
     def after(epoch: int, scores: Scores) -> None:
         if measures is not None:
-            measured.update(measures.after_epoch(learner.model, chunks, epoch, loss_fn))
+            measured.update(measure_after_epoch(measures, learner.model, chunks, epoch, loss_fn))
         if on_epoch is not None:
             on_epoch(stage, epoch, scores)
 
@@ -225,21 +260,24 @@ def run_resumable(
     seed: int,
     checkpoints: Checkpoints | None = None,
     measures: Measures | None = None,
+    noisy: Sequence[Tensor] = (),
     on_epoch: Callable[[int, int, Scores], None] | None = None,
     on_problem: Callable[[str], None] | None = None,
     on_stage: Callable[[int, dict[str, float]], None] | None = None,
     num_stages: int | None = None,
+    finished: list[dict[str, float]] | None = None,
 ) -> list[dict[str, float]]:
     """Run the protocol to its end from its last whole checkpoint, and write one after every stage.
 
     On a CPU the numbers are the same to the bit, however often the run was killed.
 
     Args:
-        stream, rule, task, config, seed, measures, on_epoch: as in `run_stages`.
+        stream, rule, task, config, seed, measures, noisy, on_epoch: as in `run_stages`.
         checkpoints: where stages are kept; None keeps nothing. One process at a time may use its folder.
         on_problem: told of each damaged checkpoint that had to be passed over. on_stage: told each stage that this
             call has finished (and kept), and its metrics.
         num_stages: stop after so many stages of the stream, from 1; a later call goes on. None: all.
+        finished: an empty list, filled as stages end, for a caller that may stop the run by an exception.
     Returns: the metrics of the finished stages, in order, `num_stages` of them if so many were not there before.
     Raises: ValueError as `run_stages`, or if a checkpoint is of another run; OSError if one cannot be written (the
         stages before are intact).
@@ -248,12 +286,13 @@ def run_resumable(
     if on_problem is not None:
         for problem in problems:
             on_problem(problem)
-    finished: list[dict[str, float]] = [] if resume is None else list(resume.finished)
+    finished = [] if finished is None else finished
+    finished += [] if resume is None else resume.finished
     wanted = len(stream.chunks) if num_stages is None else min(num_stages, len(stream.chunks))
     if len(finished) >= wanted:
         return finished
     results = run_stages(
-        stream, rule, task, config, seed=seed, on_epoch=on_epoch, measures=measures, resume=resume
+        stream, rule, task, config, seed=seed, on_epoch=on_epoch, measures=measures, noisy=noisy, resume=resume
     )
     for result in results:
         finished.append(result.metrics())

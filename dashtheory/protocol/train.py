@@ -4,53 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from dashtheory._check import choice, fail, integer, real
+from dashtheory._check import fail
 from dashtheory.evaluate import Scores, cross_entropy
-from dashtheory.protocol.engine import Augmentation, Epoch, MakeEngine, PlainEngine, Schedule, Work
+from dashtheory.protocol.engine import Augmentation, Epoch, MakeEngine, PlainEngine, Work
+from dashtheory.protocol.settings import Schedule, TrainConfig
 from dashtheory.rules import Learner
 from dashtheory.stream import Examples
 
 Criterion = Literal["loss", "accuracy", "epochs"]
 Status = Literal["converged", "epoch_cap", "all_epochs"]
-CRITERIA = ("loss", "accuracy", "epochs")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """How a stage is trained, and when it ends.
-
-    Raises: ValueError if a value is out of range.
-    """
-
-    batch_size: int = field(default=128, metadata={"help": "examples per step; a smaller last batch is kept"})
-    criterion: str = field(
-        default="accuracy",
-        metadata={
-            "help": "what must reach the threshold: loss, accuracy; epochs: nothing, all max_epochs are run"
-        },
-    )
-    threshold: float = field(
-        default=0.999, metadata={"help": "of the epoch's mean (loss in nats; accuracy 0 to 1)"}
-    )
-    max_epochs: int = field(default=1000, metadata={"help": "epochs after which a stage ends unconverged"})
-
-    def __post_init__(self) -> None:
-        integer("batch_size", self.batch_size, minimum=1, fix="It counts examples.")
-        integer("max_epochs", self.max_epochs, minimum=1, fix="It counts epochs.")
-        choice("criterion", self.criterion, CRITERIA)
-        real(
-            "threshold",
-            self.threshold,
-            low=0,
-            high=float("inf") if self.criterion == "loss" else 1,
-            fix="Accuracies are fractions; losses are in nats.",
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,10 @@ from collections.abc import Callable, Sequence
 
 from dashtheory._check import fail
 from dashtheory.evaluate import evaluate
-from dashtheory.protocol.stages import Task, global_stream
-from dashtheory.protocol.train import TrainConfig, train
-from dashtheory.seeds import torch_stream
+from dashtheory.protocol.settings import HELD_OUT, TrainConfig
+from dashtheory.protocol.stages import Task, train_stage
+from dashtheory.seeds import torch_stream, torch_streams
 from dashtheory.stream import Examples, Stream, join
-
-HELD_OUT = 5
-"""One example in so many is held out."""
 
 
 def hold_out(stream: Stream) -> tuple[Examples, Examples]:
@@ -64,20 +61,8 @@ def tune(
     for candidate in candidates:
         task = make_task(candidate)
         learner = task.fresh(torch_stream(seed, "tuning init"))
-        order, layers = torch_stream(seed, "tuning order"), torch_stream(seed, "tuning layers")
         try:
-            with global_stream(layers, task.device):
-                train(
-                    learner,
-                    examples.to(task.device),
-                    config,
-                    order,
-                    loss_fn=task.loss_fn,
-                    make_engine=task.make_engine,
-                    schedule=task.schedule,
-                    augmentation=task.augmentation,
-                    draws=torch_stream(seed, "tuning augmentation"),
-                )
+            train_stage(learner, examples.to(task.device), task, config, torch_streams(seed, prefix="tuning "))
             found = evaluate(learner.model, held_out.to(task.device), loss_fn=task.loss_fn)
             score = found.accuracy if math.isfinite(found.loss) else -1.0
         except ValueError as error:

@@ -1,10 +1,9 @@
 """One tidy table for every level, saved with its provenance, and kept runs for calls that were stopped."""
 
 from dashtheory.record.atomic import only_one, replacing, writable_folder, write_text
-from dashtheory.record.kept import KeptRuns
 from dashtheory.record.paired import PAIRED, paired_differences
 from dashtheory.record.provenance import code_fingerprint, machine, provenance, usable_cores, versions
-from dashtheory.record.results import Results, Run, load_results, missing_runs
+from dashtheory.record.results import PROBLEM, Results, load_results, run_name
 from dashtheory.record.store import FORMAT, load_table, save_table
 from dashtheory.record.summary import BANDS, Band, summarize
 from dashtheory.record.table import (
@@ -24,10 +23,9 @@ __all__ = [
     "FORMAT",
     "PAIRED",
     "PREDICTED",
+    "PROBLEM",
     "Band",
-    "KeptRuns",
     "Results",
-    "Run",
     "check_table",
     "code_fingerprint",
     "concatenate",
@@ -35,12 +33,12 @@ __all__ = [
     "load_table",
     "machine",
     "make_table",
-    "missing_runs",
     "name_setting",
     "only_one",
     "paired_differences",
     "provenance",
     "replacing",
+    "run_name",
     "save_table",
     "split_settings",
     "stage_rows",

@@ -7,6 +7,7 @@ import hashlib
 import math
 import os
 import platform
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -69,14 +70,20 @@ def plain(value: object) -> object:
     return value if isinstance(value, str | int | float | bool) or value is None else str(value)
 
 
+def plain_config(config: object) -> dict[str, object]:
+    """A configuration as JSON holds it. Args: config: a dataclass."""
+    found = plain(config)
+    assert isinstance(found, dict)
+    return found
+
+
 def provenance(
     *,
     experiment: str,
     config: object,
     seeds: list[int],
     wall_seconds: float,
-    runs: dict[str, float],
-    data: dict[str, object],
+    data: Mapping[str, object],
     device: str = "cpu",
 ) -> dict[str, object]:
     """Collect all that is saved beside a table.
@@ -84,18 +91,17 @@ def provenance(
     Args:
         experiment: its name. config: its configuration, a dataclass. seeds: root seeds.
         wall_seconds: time of the whole call, in seconds (runs kept from a stopped call not included).
-        runs: seconds of each run on one core. data: facts about the data, such as a hash.
+        data: facts about the data, such as a hash.
         device: what computed: "cpu", or the name of the accelerator.
     """
     return {
         "experiment": experiment,
         "config": plain(config),
         "seeds": seeds,
-        "data": plain(data),
+        "data": plain(dict(data)),
         "versions": versions(),
         "machine": machine(device),
         "code": code_fingerprint(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": round(wall_seconds, 3),
-        "run_seconds": {name: round(seconds, 3) for name, seconds in sorted(runs.items())},
     }

@@ -1,95 +1,183 @@
-"""Results of the paper's experiments: one table per setting and kind of device, which grows run by run."""
+"""The one store of results that grows: adding a seed, a rule or a stage computes what is missing.
+
+A table NAME.csv and what is known of it (NAME.json) hold finished runs. A run is known by four things, and is used
+again only where all of them fit; otherwise it is said which did not:
+
+    setting    the function that computes it and its arguments
+    data       the facts about the data, their hash among them
+    code       a fingerprint of every module of the package that the function needs (`dashtheory.record.code`)
+    versions   of Python and of the libraries that produce numbers
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from dashtheory._check import fail
-from dashtheory.record.provenance import code_fingerprint, machine, plain, versions
+from dashtheory.parallel import Job
+from dashtheory.record.code import code_of
+from dashtheory.record.provenance import machine, plain, versions
 from dashtheory.record.store import load_table, save_table
 from dashtheory.record.table import concatenate
 
-_NOT_SETTING = ("rules",)  # runs of other rules belong to the same setting
-_FACTS = {"rule", "seed", "stages", "complete", "seconds", "machine"}  # that are read of a run
+PROBLEM = "problem"
+"""Where the table of a run says, in its `attrs`, why the run did not go on."""
+_NOT_SETTING = ("experiment", "num_stages", "deadline")  # arguments on which the numbers do not depend
+_FACTS = {"stages", "complete", "seconds", "machine", "identity", "rows"}  # that are read of a run
+_WORDS = {
+    "setting": "another setting",
+    "data": "other data",
+    "code": "another version of the code",
+    "versions": "other versions of the libraries",
+}
+
+
+def identity_of(job: Job, data: Mapping[str, object]) -> dict[str, str]:
+    """What a run is known by: a hash for each part. Args: job: the run. data: facts about its data."""
+    function = f"{job.function.__module__}.{job.function.__qualname__}"
+    arguments = {name: plain(value) for name, value in job.arguments.items() if name not in _NOT_SETTING}
+    return {
+        "setting": _hash({"function": function, "arguments": arguments}),
+        "data": _hash(plain(dict(data))),
+        "code": code_of(job.function.__module__),
+        "versions": _hash(versions()),
+    }
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Results:
-    """What is known of a setting on a kind of device.
+    """Finished runs of an experiment.
 
     Attributes:
-        name: of the setting, the experiment of the table. config: the setting, as JSON holds it, without rules.
-        table: tidy table of all finished stages; None if there is none yet.
-        runs: by name, what is known of each run: rule, seed, stages, complete, seconds of wall time (over all
-            calls that ended by themselves), and of the last call machine, versions, code, finished.
+        name: of the experiment. config: its configuration, as JSON holds it.
+        tables: by name of the run, its tidy table.
+        runs: by name, what is known of each run: stages (the last one in its table), complete, seconds of wall
+            time (over all calls that ended by themselves), identity, and of the last call machine, versions, end.
         data: facts about the data.
     """
 
     name: str
     config: Mapping[str, object]
-    table: pd.DataFrame | None = None
-    runs: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    runs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     data: Mapping[str, object] = field(default_factory=dict)
 
     @property
-    def complete(self) -> set[Run]:
-        """Runs whose stages are all there."""
-        return {_run(facts) for facts in self.runs.values() if facts["complete"]}
+    def table(self) -> pd.DataFrame | None:
+        """Tidy table of all runs; None if there is none."""
+        return concatenate(self.tables.values()) if self.tables else None
 
-    def reached(self, num_stages: int) -> set[Run]:
-        """Runs whose first `num_stages` stages are there."""
-        return {_run(facts) for facts in self.runs.values() if int(str(facts["stages"])) >= num_stages}
+    @property
+    def num_stages(self) -> int:
+        """Finished stages of all runs."""
+        return sum(int(facts["stages"]) for facts in self.runs.values())
 
-    def with_run(self, run: Run, table: pd.DataFrame, *, seconds: float, device: str) -> Results:
+    def reached(self, name: str, num_stages: int | None = None) -> bool:
+        """Whether a run is complete, or has so many stages."""
+        facts = self.runs.get(name)
+        if facts is None:
+            return False
+        return bool(facts["complete"]) or (num_stages is not None and int(facts["stages"]) >= num_stages)
+
+    def misfit(self, name: str, identity: Mapping[str, str], trusted: Sequence[str] = ()) -> str:
+        """In words, why a run that is there cannot stand for one with this identity; empty if it can.
+
+        Args: name: of the run. identity: of `identity_of`. trusted: parts that need not fit.
+        """
+        known = self.runs[name]["identity"]
+        parts = [part for part in _WORDS if known.get(part) != identity[part] and part not in trusted]
+        return " and ".join(_WORDS[part] for part in parts)
+
+    def joined(self, more: Results) -> Results:
+        """With the runs of others of the same experiment; where both have one, theirs."""
+        return dataclasses.replace(self, tables={**self.tables, **more.tables}, runs={**self.runs, **more.runs})
+
+    def only(self, names: Sequence[str]) -> Results:
+        """With these runs alone, in this order; those that are not there are left out."""
+        there = [name for name in names if name in self.runs]
+        return dataclasses.replace(
+            self,
+            tables={name: self.tables[name] for name in there},
+            runs={name: self.runs[name] for name in there},
+        )
+
+    def with_run(
+        self,
+        name: str,
+        table: pd.DataFrame,
+        *,
+        identity: Mapping[str, str],
+        seconds: float,
+        complete: bool = True,
+        device: str = "cpu",
+    ) -> Results:
         """With the finished stages of a run in place of what was known of it; one without any changes nothing.
 
-        Args: table: of the run. seconds: wall time of the call. device: its name.
+        Args: name: of the run. table: its rows. identity: of `identity_of`. seconds: wall time of the call.
+            complete: whether these are all of its stages. device: its name.
         """
         if table.empty:
             return self
-        old = self.table
-        kept = [] if old is None else [old[(old["rule"] != run.rule) | (old["seed"] != run.seed)]]
-        stages = int(table["stage"].max())
-        known = self.runs.get(run.name, {})
-        before = 0.0 if known.get("complete", True) else float(str(known["seconds"]))
+        known = self.runs.get(name, {})
+        before = float(known["seconds"]) if known and not known["complete"] else 0.0
         facts = {
-            "rule": run.rule,
-            "seed": run.seed,
-            "stages": stages,
-            "complete": stages == self.config["num_chunks"],
-            "seconds": round(before + seconds, 1),
+            "stages": int(table["stage"].max()),
+            "complete": complete,
+            "seconds": round(before + seconds, 3),
+            "identity": dict(identity),
             "machine": machine(device),
             "versions": versions(),
-            "code": code_fingerprint(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        return dataclasses.replace(self, table=concatenate([*kept, table]), runs={**self.runs, run.name: facts})
+        return dataclasses.replace(self, tables={**self.tables, name: table}, runs={**self.runs, name: facts})
 
-    def save(self, path: Path) -> None:
-        """Write PATH.csv and PATH.json, each atomically.
+    def save(self, path: Path, facts: Mapping[str, object] | None = None) -> None:
+        """Write PATH.csv and PATH.json, each atomically. Args: path: of either. facts: more for PATH.json.
 
         Raises: OSError if a file cannot be written.
         """
-        if self.table is None:
+        table = self.table
+        if table is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        facts = {"experiment": self.name, "config": self.config, "data": plain(dict(self.data))}
-        runs = {name: dict(self.runs[name]) for name in sorted(self.runs)}
-        save_table(self.table, path.with_suffix(".csv"), {**facts, "runs": runs})
+        known = {"experiment": self.name, "config": self.config, "data": plain(dict(self.data)), **(facts or {})}
+        rows = _rows_of(self.tables)
+        runs = {name: {**self.runs[name], "rows": rows[name]} for name in self.tables}
+        save_table(table, path.with_suffix(".csv"), {**known, "runs": runs})
 
 
-def setting_of(config: object) -> dict[str, object]:
-    """A configuration as JSON holds it, without what may differ between runs of one setting."""
-    found = plain(config)
-    assert isinstance(found, dict)
-    return {name: value for name, value in found.items() if name not in _NOT_SETTING}
+def _rows_of(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[list[int]]]:
+    """Which rows of the table of all are those of each run: ranges [first, after the last]."""
+    marked = [table.assign(**{_OWNER: name}) for name, table in tables.items()]
+    owners = _owners(marked)
+    found: dict[str, list[list[int]]] = {name: [] for name in tables}
+    start = 0
+    for place in range(1, len(owners) + 1):
+        if place == len(owners) or owners[place] != owners[start]:
+            found[owners[start]].append([start, place])
+            start = place
+    return found
+
+
+_OWNER = "__run"
+
+
+def _owners(tables: Sequence[pd.DataFrame]) -> list[str]:
+    """The owner of every row of the table of all, in its order."""
+    return [str(owner) for owner in concatenate(tables)[_OWNER]]
 
 
 def load_results(path: Path) -> Results:
@@ -102,54 +190,19 @@ def load_results(path: Path) -> Results:
     if not (
         isinstance(name, str) and isinstance(runs, dict) and isinstance(config, dict) and isinstance(data, dict)
     ):
-        fail("results", "must be of a preset", f"'{path}'", "Run it again.")
-    if name != path.stem:
-        fail("results", f"must be in a file called {name}", f"'{path}'", "Give it its name back.")
+        fail("results", "must hold runs", f"'{path}'", "Run it again.")
     if not all(isinstance(run, dict) and run.keys() >= _FACTS for run in runs.values()):
         fail("results", f"must tell {', '.join(sorted(_FACTS))} of every run", f"'{path}'", "Run it again.")
-    return Results(name=name, config=config, table=table, runs=runs, data=data)
+    tables = {
+        run: pd.concat([table.iloc[first:last] for first, last in known["rows"]], ignore_index=True)
+        for run, known in runs.items()
+    }
+    if sum(map(len, tables.values())) != len(table):
+        fail("results", "must say of every row whose it is", f"'{path}'", "Run it again.")
+    known = {run: {key: value for key, value in facts.items() if key != "rows"} for run, facts in runs.items()}
+    return Results(name=name, config=config, tables=tables, runs=known, data=data)
 
 
-def results_for(path: Path, name: str, config: object, data: Mapping[str, object]) -> Results:
-    """What is saved at `path`, or nothing yet, for this setting.
-
-    Raises: ValueError if what is saved is of another setting or other data.
-    """
-    ours = Results(name=name, config=setting_of(config), data=json.loads(json.dumps(plain(dict(data)))))
-    if not path.exists():
-        return ours
-    saved = load_results(path)
-    if saved.config != ours.config or _hashes(saved.data) != _hashes(ours.data):
-        fail("--out", "must hold results of the same setting and data", f"'{path}' of another", "Choose another.")
-    return saved
-
-
-def _hashes(data: Mapping[str, object]) -> object:
-    inner = data.get("data")
-    return inner.get("sha256") if isinstance(inner, dict) else None
-
-
-def _run(facts: Mapping[str, object]) -> Run:
-    return Run(rule=str(facts["rule"]), seed=int(str(facts["seed"])))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """One rule on one seed's stream.
-
-    Attributes: rule: with its options, as in `RunConfig.rules`. seed: root seed.
-    """
-
-    rule: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Fit for a file name."""
-        return f"{self.rule.replace(':', '-')}-seed{self.seed}"
-
-
-def missing_runs(rules: Sequence[str], seeds: Sequence[int], complete: set[Run]) -> list[Run]:
-    """Runs that are still to do, seed by seed. Args: complete: those that are done."""
-    wanted = [Run(rule=rule, seed=seed) for seed in seeds for rule in rules]
-    return [run for run in wanted if run not in complete]
+def run_name(rule: str, seed: int) -> str:
+    """Name of the run of one rule on one seed's stream, fit for a file name."""
+    return f"{rule.replace(':', '-')}-seed{seed}"

@@ -23,7 +23,7 @@ from dashtheory.rules.spec import parse_rule
 ROOT = Path(__file__).parents[2]
 TOY = [
     *["--model", "mlp", "--model-options", "widths=16+16", "--num-chunks", "3", "--chunk-size", "40"],
-    *["--test-size", "100", "--batch-size", "16", "--max-epochs", "12", "--learning-rate", "0.1", "--seeds", "1"],
+    *["--num-test", "100", "--batch-size", "16", "--max-epochs", "12", "--learning-rate", "0.1", "--seeds", "1"],
 ]
 
 
@@ -38,7 +38,7 @@ def config_of_toy(rule: str) -> RunConfig:
         model_options=("widths=16+16",),
         num_chunks=3,
         chunk_size=40,
-        test_size=100,
+        num_test=100,
         batch_size=16,
         max_epochs=12,
         learning_rate=0.1,

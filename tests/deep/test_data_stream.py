@@ -116,8 +116,8 @@ def test_earlier_chunks_and_the_test_set_do_not_depend_on_what_else_is_drawn(
     counts: list[int], balanced: bool, noise: float, seed: int
 ) -> None:
     data = numbered(counts)
-    one = make(data, seed, num_chunks=2, chunk_size=7, balanced=balanced, label_noise=noise, test_size=9)
-    more = make(data, seed, num_chunks=4, chunk_size=7, balanced=balanced, label_noise=noise, test_size=9)
+    one = make(data, seed, num_chunks=2, chunk_size=7, balanced=balanced, label_noise=noise, num_test=9)
+    more = make(data, seed, num_chunks=4, chunk_size=7, balanced=balanced, label_noise=noise, num_test=9)
     assert chunk_numbers(more)[:2] == chunk_numbers(one)
     for early, late, noisy, same in zip(
         one.stream.chunks, more.stream.chunks, one.noisy, more.noisy, strict=False
@@ -125,12 +125,12 @@ def test_earlier_chunks_and_the_test_set_do_not_depend_on_what_else_is_drawn(
         assert torch.equal(early.targets, late.targets)
         assert torch.equal(noisy, same)
     larger = ImageData(numbered([60] * len(counts)).train, data.test, data.classes, "larger", {})
-    elsewhere = make(larger, seed, num_chunks=1, chunk_size=7, balanced=balanced, test_size=9)
+    elsewhere = make(larger, seed, num_chunks=1, chunk_size=7, balanced=balanced, num_test=9)
     for other in (more, elsewhere):
         assert numbers(one, one.stream.test.inputs) == numbers(other, other.stream.test.inputs)
     whole = make(data, seed, num_chunks=2, chunk_size=7, balanced=balanced, label_noise=noise)
     assert chunk_numbers(whole) == chunk_numbers(one)
-    noisier = make(data, seed, num_chunks=2, chunk_size=7, balanced=balanced, label_noise=0.6, test_size=9)
+    noisier = make(data, seed, num_chunks=2, chunk_size=7, balanced=balanced, label_noise=0.6, num_test=9)
     assert chunk_numbers(noisier) == chunk_numbers(one)
     for less, greater, chunk, noisier_chunk in zip(
         one.noisy, noisier.noisy, one.stream.chunks, noisier.stream.chunks, strict=True
@@ -142,7 +142,7 @@ def test_earlier_chunks_and_the_test_set_do_not_depend_on_what_else_is_drawn(
 @pytest.mark.parametrize("balanced", [False, True])
 def test_seeds_draw_other_pictures_orders_and_noise(balanced: bool) -> None:
     data = numbered([50, 50])
-    options: dict[str, Any] = {"balanced": balanced, "label_noise": 0.5, "test_size": 10}
+    options: dict[str, Any] = {"balanced": balanced, "label_noise": 0.5, "num_test": 10}
     first, other = make(data, 0, **options), make(data, 1, **options)
     assert chunk_numbers(first) != chunk_numbers(other)
     assert not torch.equal(first.noisy[0], other.noisy[0])
@@ -157,13 +157,13 @@ def test_seeds_draw_other_pictures_orders_and_noise(balanced: bool) -> None:
 
 def test_a_test_subset_is_drawn_from_the_test_set() -> None:
     data = numbered([40, 40, 40], tests=30)
-    found = numbers(made := make(data, test_size=12), made.stream.test.inputs)
+    found = numbers(made := make(data, num_test=12), made.stream.test.inputs)
     assert len(set(found)) == 12
     assert set(found) <= {128 * 256 + i for i in range(30)}
     assert torch.equal(made.stream.test.targets, data.test.labels[torch.tensor(found) - 128 * 256])
-    balanced = make(data, test_size=12, balanced=True)
+    balanced = make(data, num_test=12, balanced=True)
     assert balanced.stream.test.targets.bincount().tolist() == [4, 4, 4]
-    assert len(make(data, test_size=30).stream.test) == 30
+    assert len(make(data, num_test=30).stream.test) == 30
 
 
 def test_wrong_labels_are_uniform_over_the_other_classes() -> None:
@@ -290,8 +290,8 @@ def test_the_data_are_not_changed() -> None:
         ({"num_chunks": 2.0}, r"num_chunks must be an integer >= 1, got 2\.0"),
         ({"chunk_size": 0}, "chunk_size must be an integer >= 1, got 0"),
         ({"chunk_size": 21}, "chunk_size must leave the 60 examples enough, got 3 x 21"),
-        ({"test_size": 0}, "test_size must be an integer >= 1, got 0"),
-        ({"test_size": 21}, "test_size must leave the 20 examples enough, got 1 x 21"),
+        ({"num_test": 0}, "num_test must be an integer >= 1, got 0"),
+        ({"num_test": 21}, "num_test must leave the 20 examples enough, got 1 x 21"),
         ({"size": 0}, "size must be an integer >= 1, got 0"),
         ({"size": 5}, "size must be at most that of the pictures, 4 x 6, got 5"),
         ({"label_noise": -0.1}, r"label_noise must be a number in \[0, 1\], got -0.1"),
@@ -302,8 +302,8 @@ def test_the_data_are_not_changed() -> None:
             "chunk_size must leave every class enough, 20 of ",
         ),
         (
-            {"balanced": True, "test_size": 21},
-            "test_size must leave every class enough, 6 of class 2, got 7 needed",
+            {"balanced": True, "num_test": 21},
+            "num_test must leave every class enough, 6 of class 2, got 7 needed",
         ),
     ],
 )
@@ -315,7 +315,7 @@ def test_impossible_streams_name_argument_and_value(options: dict[str, Any], mes
 def test_the_places_left_over_go_to_classes_that_have_enough() -> None:
     data = random_data((3, 4, 6))  # test classes of 7, 7 and 6
     for seed in range(9):
-        assert make(data, seed, balanced=True, test_size=20).stream.test.targets.bincount().tolist() == [7, 7, 6]
+        assert make(data, seed, balanced=True, num_test=20).stream.test.targets.bincount().tolist() == [7, 7, 6]
 
 
 def test_one_class_has_no_wrong_label_and_a_constant_channel_no_scale() -> None:

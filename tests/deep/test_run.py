@@ -28,7 +28,7 @@ from dashtheory.rules.spec import parse_rule, parse_spec
 from dashtheory.seeds import numpy_stream, torch_stream
 from dashtheory.stream import Examples, Stream, cut
 
-MLP = {"model": "mlp", "model_options": ("widths=16+16",), "num_chunks": 2, "chunk_size": 60, "test_size": 100}
+MLP = {"model": "mlp", "model_options": ("widths=16+16",), "num_chunks": 2, "chunk_size": 60, "num_test": 100}
 FAST = {**MLP, "batch_size": 16, "max_epochs": 6, "learning_rate": 0.1}
 
 
@@ -311,13 +311,13 @@ def test_the_optimizer_is_that_of_the_configuration() -> None:
 
 
 def test_pictures_are_those_of_the_seed_s_stream_as_asked() -> None:
-    config = RunConfig(data="digits", num_chunks=2, chunk_size=50, test_size=60, size=4, balanced=True)
+    config = RunConfig(data="digits", num_chunks=2, chunk_size=50, num_test=60, size=4, balanced=True)
     plain = dataclasses.replace(config, balanced=False, label_noise=0.2)
     for which, options in ((config, {"balanced": True}), (plain, {"label_noise": 0.2})):
         for seed in (0, 3):
             mine = which.source(seed)
             generator = numpy_stream(seed, "data")
-            sizes = {"num_chunks": 2, "chunk_size": 50, "test_size": 60, "size": 4}
+            sizes = {"num_chunks": 2, "chunk_size": 50, "num_test": 60, "size": 4}
             made = make_stream(find_data("digits"), **sizes, generator=generator, **options)  # type: ignore[arg-type]
             for part, same in zip(
                 (*mine.stream.chunks, mine.stream.test), (*made.stream.chunks, made.stream.test), strict=True
@@ -337,7 +337,7 @@ def test_text_runs_under_the_same_command_and_gives_the_text_experiment_s_number
         model="transformer",
         model_options=("width=16", "num_layers=1"),
         chunk_size=8,
-        test_size=8,
+        num_test=8,
         size=16,
         optimizer="adam",
         criterion="loss",
@@ -345,7 +345,7 @@ def test_text_runs_under_the_same_command_and_gives_the_text_experiment_s_number
     )
     mine = run_rule(config, "dash", 0, "x", silent)
     theirs = run_text(
-        TextConfig(context=16, width=16, num_layers=1, chunk_windows=8, test_windows=8, **sizes),  # type: ignore[arg-type]
+        TextConfig(context=16, width=16, num_layers=1, chunk_size=8, num_test=8, **sizes),  # type: ignore[arg-type]
         "dash",
         0,
         "x",
@@ -362,7 +362,7 @@ def test_text_has_windows_of_64_and_400_to_test_unless_told() -> None:
     config = RunConfig(data="text", model="transformer", num_chunks=1, chunk_size=8)
     source = config.source(0)
     assert tuple(source.stream.test.inputs.shape) == (400, 64)
-    own = RunConfig(data="text", model="python:mine.py:network", num_chunks=1, chunk_size=8, size=16, test_size=8)
+    own = RunConfig(data="text", model="python:mine.py:network", num_chunks=1, chunk_size=8, size=16, num_test=8)
     assert tuple(own.source(0).stream.test.inputs.shape) == (8, 16)
     options = {"width": 24, "num_heads": 3, "num_layers": 2}
     network = make_network("transformer", source, torch.Generator().manual_seed(0), options)
@@ -545,8 +545,8 @@ def test_zero_can_be_given() -> None:
 
 def test_the_text_preset_is_the_setting_of_the_text_figure() -> None:
     config, theirs = ComparisonConfig(data="text"), TextConfig()
-    assert config.chunk_size == theirs.chunk_windows
-    assert config.test_size == theirs.test_windows
+    assert config.chunk_size == theirs.chunk_size
+    assert config.num_test == theirs.num_test
     assert config.size == theirs.context
     for name in ("num_chunks", "learning_rate", "batch_size", "threshold", "max_epochs"):
         assert getattr(config, name) == getattr(theirs, name)

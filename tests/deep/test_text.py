@@ -43,9 +43,9 @@ def test_windows_hold_consecutive_characters_and_blocks_never_overlap() -> None:
     stream = text_stream(
         numbered(1000),
         context=5,
-        chunk_windows=8,
+        chunk_size=8,
         num_chunks=3,
-        test_windows=12,
+        num_test=12,
         generator=np.random.default_rng(0),
     )
     seen: list[int] = []
@@ -62,7 +62,7 @@ def test_windows_hold_consecutive_characters_and_blocks_never_overlap() -> None:
 
 def test_the_test_set_does_not_depend_on_the_number_of_chunks() -> None:
     def test_set(num_chunks: int) -> torch.Tensor:
-        options = {"context": 5, "chunk_windows": 8, "num_chunks": num_chunks, "test_windows": 12}
+        options = {"context": 5, "chunk_size": 8, "num_chunks": num_chunks, "num_test": 12}
         return text_stream(numbered(1000), **options, generator=np.random.default_rng(0)).test.inputs
 
     assert torch.equal(test_set(1), test_set(5))
@@ -71,15 +71,15 @@ def test_the_test_set_does_not_depend_on_the_number_of_chunks() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"chunk_windows": 6}, "chunk_windows must be a multiple of 4, got 6"),
-        ({"test_windows": 0}, "test_windows must be an integer >= 1, got 0"),
+        ({"chunk_size": 6}, "chunk_size must be a multiple of 4, got 6"),
+        ({"num_test": 0}, "num_test must be an integer >= 1, got 0"),
         ({"num_chunks": 0}, "num_chunks must be an integer >= 1, got 0"),
         ({"context": 0}, "context must be an integer >= 1, got 0"),
         ({"num_chunks": 50}, "103 blocks for 50 chunks"),
     ],
 )
 def test_impossible_streams_name_argument_and_value(changes: dict[str, int], message: str) -> None:
-    options = {"context": 5, "chunk_windows": 8, "num_chunks": 3, "test_windows": 12, **changes}
+    options = {"context": 5, "chunk_size": 8, "num_chunks": 3, "num_test": 12, **changes}
     with pytest.raises(ValueError, match=message):
         text_stream(numbered(1000), **options, generator=np.random.default_rng(0))
     with pytest.raises(ValueError, match="text must not be empty"):
@@ -212,7 +212,7 @@ def test_stages_end_by_training_loss() -> None:
 
 
 TOY = TextConfig(
-    num_chunks=2, chunk_windows=8, test_windows=8, context=16, num_layers=1, width=16, num_heads=2, max_epochs=3
+    num_chunks=2, chunk_size=8, num_test=8, context=16, num_layers=1, width=16, num_heads=2, max_epochs=3
 )
 
 
@@ -238,9 +238,9 @@ def test_a_run_is_the_protocol_on_the_seeds_stream_with_the_settings_given() -> 
     stream = text_stream(
         corpus,
         context=16,
-        chunk_windows=8,
+        chunk_size=8,
         num_chunks=2,
-        test_windows=8,
+        num_test=8,
         generator=numpy_stream(3, "data"),
     )
     sizes = TransformerConfig(num_layers=1, width=16, num_heads=2, context=16)
@@ -258,7 +258,7 @@ def test_a_run_is_the_protocol_on_the_seeds_stream_with_the_settings_given() -> 
 
 
 def test_seeds_shuffle_the_text() -> None:
-    options = {"context": 5, "chunk_windows": 8, "num_chunks": 3, "test_windows": 12}
+    options = {"context": 5, "chunk_size": 8, "num_chunks": 3, "num_test": 12}
     first, again, other = (
         text_stream(numbered(1000), **options, generator=np.random.default_rng(seed)).test.inputs
         for seed in (0, 0, 1)
@@ -280,8 +280,8 @@ def test_the_topics_are_joined_in_the_order_of_their_names() -> None:
 def test_a_killed_run_goes_on_after_its_last_stage(tmp_path: Path) -> None:
     config = TextConfig(
         num_chunks=3,
-        chunk_windows=8,
-        test_windows=8,
+        chunk_size=8,
+        num_test=8,
         context=16,
         width=16,
         num_layers=1,

@@ -24,7 +24,7 @@ SMALL: dict[str, Any] = {
     "data": "digits",
     "model": "mlp",
     "model_options": ("widths=16",),
-    "test_size": 80,
+    "num_test": 80,
     "batch_size": 16,
     "learning_rate": 0.1,
 }

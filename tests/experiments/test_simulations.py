@@ -54,22 +54,22 @@ TOY = {
         *["--learning-rate", "0.05", "--max-epochs", "60", "--seeds", "2", "--jobs", "2"],
     ],
     "pretraining_epochs": [
-        *["--model-options", "width=16,num_layers=1", "--chunk-size", "8", "--test-size", "8", "--size", "16"],
+        *["--model-options", "width=16,num_layers=1", "--chunk-size", "8", "--num-test", "8", "--size", "16"],
         *["--epochs", "0,1,2", "--max-epochs", "2", "--seeds", "2", "--jobs", "2"],
     ],
     "rule_ablation": [
         *["--model", "mlp", "--model-options", "widths=16", "--num-chunks", "2", "--chunk-size", "40"],
-        *["--test-size", "60", "--batch-size", "16", "--max-epochs", "4", "--decays", "0,0.1"],
+        *["--num-test", "60", "--batch-size", "16", "--max-epochs", "4", "--decays", "0,0.1"],
         *["--seeds", "2", "--jobs", "2"],
     ],
     "shrink_geometry": ["--num-angles", "13", "--jobs", "1"],
     "warm_start_images": [
         *["--model", "mlp", "--model-options", "widths=16", "--num-chunks", "2", "--chunk-size", "40"],
-        *["--test-size", "60", "--batch-size", "16", "--max-epochs", "4", "--seeds", "2", "--jobs", "2"],
+        *["--num-test", "60", "--batch-size", "16", "--max-epochs", "4", "--seeds", "2", "--jobs", "2"],
     ],
     "warm_creep": ["--num-stages", "12", "--num-chains", "5", "--num-points", "6", "--seeds", "2", "--jobs", "1"],
     "warm_start_text": [
-        *["--num-chunks", "2", "--chunk-windows", "8", "--test-windows", "8", "--context", "16", "--width", "16"],
+        *["--num-chunks", "2", "--chunk-size", "8", "--num-test", "8", "--context", "16", "--width", "16"],
         *["--num-layers", "1", "--max-epochs", "2", "--seeds", "2", "--jobs", "2"],
     ],
 }

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from dashtheory.deep.paper_config import DATA_VARIABLE, PaperConfig, find_place
 
 from dashtheory.deep.models import PictureNetwork, build_model
-from dashtheory.deep.paper_config import DATA_VARIABLE, PaperConfig, find_place
 from dashtheory.paper import PUBLISHED, SUFFIXES, preset, preset_names
 from dashtheory.protocol import PlainEngine
 from dashtheory.rules import make_rule
@@ -26,7 +26,7 @@ STANDARD: dict[str, Any] = {
     "momentum": 0.9,
     "weight_decay": 0.0,
     "label_noise": 0.0,
-    "test_size": 0,
+    "num_test": 0,
     "balanced": False,
     "milestones": (),
     "warmup_epochs": 0,
@@ -146,7 +146,7 @@ def test_suffixes_change_what_they_say() -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_a_cut_is_smaller_in_everything(model: str) -> None:
     whole, cut = preset(f"cifar10-{model}"), preset(f"cifar10-{model}-cut")
-    assert (cut.num_chunks, cut.test_size, cut.max_epochs, cut.histograms) == (8, 2000, 60, 1)
+    assert (cut.num_chunks, cut.num_test, cut.max_epochs, cut.histograms) == (8, 2000, 60, 1)
     assert cut.chunk_size < whole.chunk_size
     assert cut.batch_size * 2 == whole.batch_size
     assert cut.learning_rate == 0.01 >= whole.learning_rate
@@ -259,7 +259,7 @@ def test_the_readable_engine_can_be_chosen() -> None:
 
 
 def test_what_is_told_reaches_network_and_data() -> None:
-    config = toy(precision="tf32", channels_last=True, test_size=20, balanced=True, label_noise=0.1)
+    config = toy(precision="tf32", channels_last=True, num_test=20, balanced=True, label_noise=0.1)
     source = config.source(0)
     network = config.task_on("cpu", source).fresh(torch_stream(0, "init")).model
     assert isinstance(network, PictureNetwork)

@@ -43,7 +43,7 @@ def make_stream(
     *,
     num_chunks: int,
     chunk_size: int,
-    test_size: int | None = None,
+    num_test: int | None = None,
     size: int | None = None,
     balanced: bool = False,
     label_noise: float = 0.0,
@@ -52,41 +52,40 @@ def make_stream(
 ) -> ImageStream:
     """Hand out a random subset of the training pictures as chunks, each picture at most once.
 
-    The pictures of chunk j do not depend on the number of chunks, nor on `test_size` or `label_noise` (but the
+    The pictures of chunk j do not depend on the number of chunks, nor on `num_test` or `label_noise` (but the
     normalisation is over all chunks). The test pictures do not depend on the training pictures.
 
     Args:
         data: the pictures. num_chunks: J. chunk_size: pictures per chunk.
-        test_size: number of test pictures, drawn at random; None takes all, in order.
+        num_test: number of test pictures, drawn at random; None takes all, in order.
         size: height and width to shrink to: each new pixel is the mean of those it covers (a block, if `size`
             divides the old size; else the blocks overlap by a pixel). None keeps the size.
-        balanced: whether each chunk, and a test set with `test_size`, has every class equally often, or, where
+        balanced: whether each chunk, and a test set with `num_test`, has every class equally often, or, where
             that does not divide, some of the classes once more. The chunks take turns, so that the classes
             differ by one picture at most in all of them together, too.
         label_noise: share of each chunk, rounded to the nearest number of pictures (half goes up), whose label
             is replaced by one of the OTHER classes, each equally likely. Test labels are never replaced.
-        raw: whether inputs stay grey levels (uint8), to be normalised later by the mean and std returned; in a
-            quarter of the memory.
+        raw: whether inputs stay grey levels, to be normalised later by the mean and std returned: uint8, in a
+            quarter of the memory, or float32 if they are shrunk.
         generator: of all draws; one call takes four numbers from it.
     Returns: the stream, which labels are wrong, and the normalisation.
-    Raises: ValueError if there are too few pictures, a channel of the chunks is constant, or `raw` pictures are to
-        be shrunk.
+    Raises: ValueError if there are too few pictures, or a channel of the chunks is constant.
     """
-    _check(data, num_chunks, chunk_size, test_size, size, label_noise)
-    if raw and size is not None:
-        fail("raw", "must keep the size of the pictures", f"size {size}", "Drop one of the two.")
+    _check(data, num_chunks, chunk_size, num_test, size, label_noise)
     numpy_generator("generator", generator)
     seeds = generator.integers(2**63, size=4)  # so that no draw depends on how many others there are
     of_train, of_test, of_order, of_noise = (np.random.default_rng(seed) for seed in seeds)
     ranks = _ranks("chunk_size", data, data.train, (num_chunks, chunk_size), balanced, of_train)
     chosen = data.train.take(torch.from_numpy(np.concatenate([of_order.permutation(row) for row in ranks])))
     test = data.test
-    if test_size is not None:
-        held_out = _ranks("test_size", data, data.test, (1, test_size), balanced, of_test)
+    if num_test is not None:
+        held_out = _ranks("num_test", data, data.test, (1, num_test), balanced, of_test)
         test = data.test.take(torch.from_numpy(of_test.permutation(held_out[0])))
-    inputs = chosen.images if raw else _resized(chosen.images, size)
+    whole = raw and size is None
+    inputs = chosen.images if whole else _resized(chosen.images, size)
     mean, std = _mean_and_std(inputs)
     targets, noisy = _with_noise(chosen.labels, chunk_size, label_noise, len(data.classes), of_noise)
+    held = test.images if whole else _resized(test.images, size)
     facts = {
         "data": {"name": data.name, **data.facts},
         "size": list(inputs.shape[2:]),
@@ -99,9 +98,7 @@ def make_stream(
     return ImageStream(
         stream=Stream(
             chunks=cut(Examples(inputs if raw else _normalise_(inputs, mean, std), targets), num_chunks),
-            test=Examples(
-                test.images if raw else _normalise_(_resized(test.images, size), mean, std), test.labels
-            ),
+            test=Examples(held if raw else _normalise_(held, mean, std), test.labels),
         ),
         noisy=noisy,
         mean=mean,
@@ -115,14 +112,14 @@ def _check(
     data: ImageData,
     num_chunks: int,
     chunk_size: int,
-    test_size: int | None,
+    num_test: int | None,
     size: int | None,
     label_noise: float,
 ) -> None:
     integer("num_chunks", num_chunks, minimum=1, fix="It counts chunks.")
     integer("chunk_size", chunk_size, minimum=1, fix="It counts pictures.")
-    if test_size is not None:
-        integer("test_size", test_size, minimum=1, fix="It counts pictures; None takes all.")
+    if num_test is not None:
+        integer("num_test", num_test, minimum=1, fix="It counts pictures; None takes all.")
     if size is not None:
         integer("size", size, minimum=1, fix="It counts pixels.")
         height, width = data.train.images.shape[2:]

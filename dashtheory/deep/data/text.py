@@ -58,9 +58,9 @@ def text_stream(
     corpus: Corpus,
     *,
     context: int,
-    chunk_windows: int,
+    chunk_size: int,
     num_chunks: int,
-    test_windows: int,
+    num_test: int,
     generator: np.random.Generator,
 ) -> Stream:
     """Cut a text into blocks, shuffle them, and hand them out as chunks of windows and a test set.
@@ -71,24 +71,24 @@ def text_stream(
 
     Args:
         corpus: the text. context: characters per window. num_chunks: J.
-        chunk_windows, test_windows: windows per chunk and of the test set; multiples of 4.
+        chunk_size, num_test: windows per chunk and of the test set; multiples of 4.
         generator: of the shuffle.
     Returns: a `Stream` whose inputs and targets are int64 (windows, context).
     Raises: ValueError if the text is too short for what is asked.
     """
     for name, value in (("context", context), ("num_chunks", num_chunks)):
         integer(name, value, minimum=1, fix="It counts things.")
-    for name, value in (("chunk_windows", chunk_windows), ("test_windows", test_windows)):
+    for name, value in (("chunk_size", chunk_size), ("num_test", num_test)):
         integer(name, value, minimum=1, fix="It counts windows.")
         if value % _WINDOWS_PER_BLOCK:
             fail(name, f"must be a multiple of {_WINDOWS_PER_BLOCK}", str(value), "Blocks of text stay whole.")
     length = _WINDOWS_PER_BLOCK * context + 1
     blocks = corpus.codes[: len(corpus.codes) // length * length].reshape(-1, length)
-    train_blocks = num_chunks * chunk_windows // _WINDOWS_PER_BLOCK
-    needed = train_blocks + test_windows // _WINDOWS_PER_BLOCK
+    train_blocks = num_chunks * chunk_size // _WINDOWS_PER_BLOCK
+    needed = train_blocks + num_test // _WINDOWS_PER_BLOCK
     if needed > len(blocks):
         fail(
-            "chunk_windows",
+            "chunk_size",
             f"must leave the text's {len(blocks)} blocks enough",
             f"{needed} blocks for {num_chunks} chunks and the test set",
             "Ask for fewer or smaller chunks, or a shorter context.",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dashtheory._check import choice, fail, integer
-from dashtheory.protocol.device import PRECISIONS
+from dashtheory.protocol.settings import PRECISIONS
 
 
 class PictureNetwork(nn.Module):
@@ -24,7 +24,7 @@ class PictureNetwork(nn.Module):
 
     Args:
         network: takes float32 (batch, channels, height, width). It is changed to the layout.
-        mean, std: of each channel, in grey levels 0 to 255.
+        mean, std: of each channel, in grey levels 0 to 255; empty: inputs are taken as they are (text, say).
         precision: "float32"; "tf32" (the same here: see `exact_or_fast`); or "bfloat16": convolutions and matrix
             products in bfloat16 by autocast, weights and their gradients in float32.
         channels_last: whether pictures and convolution weights lie with channels innermost, as the fast kernels
@@ -50,9 +50,10 @@ class PictureNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.part = integer("part", part, minimum=1, fix="It counts pictures.")
-        if len(mean) != len(std) or not len(mean) or not all(value > 0 for value in std):
+        if len(mean) != len(std) or not all(value > 0 for value in std):
             got = f"{tuple(mean)} and {tuple(std)}"
-            fail("mean and std", "must be one number per channel, std > 0", got, "Take those of make_stream.")
+            rule = "must be one number per channel, std > 0, or none"
+            fail("mean and std", rule, got, "Take those of make_stream.")
         self.precision = choice("precision", precision, PRECISIONS)
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=self.layout)  # type: ignore[call-overload]
@@ -69,7 +70,9 @@ class PictureNetwork(nn.Module):
         return torch.cat([checkpoint(self._logits, part, use_reentrant=False) for part in parts])
 
     def _logits(self, pictures: Tensor) -> Tensor:
-        inputs = ((pictures - self.mean) / self.std).contiguous(memory_format=self.layout)
+        inputs = (pictures - self.mean) / self.std if len(self.mean) else pictures
+        if inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=self.layout)
         half = self.precision == "bfloat16"
         # A cache of weights in bfloat16 would outlive a captured step; each weight is used once anyway.
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=half, cache_enabled=False):

@@ -1,0 +1,118 @@
+"""From a configuration to what is trained: a seed's stream, its network and optimizer."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dashtheory._check import choice, fail
+from dashtheory.deep.config import PYTHON, TEXT, RunConfig
+from dashtheory.deep.data import PictureAugmentation, cifar10_available
+from dashtheory.deep.data.find import CIFAR10_VARIABLE
+from dashtheory.deep.models import PictureNetwork
+from dashtheory.deep.source import Source, make_network, pictures, text, users
+from dashtheory.protocol import PlainEngine, Task, make_fast_engine
+from dashtheory.protocol.optimizers import make_optimizer
+from dashtheory.seeds import numpy_stream
+
+DATA_VARIABLE = "DASHTHEORY_DATA"
+_OFFICIAL = ("cifar10", "cifar100", "svhn", "fashion_mnist", "tiny_imagenet")
+
+
+def make_source(config: RunConfig, seed: int, *, label_noise: float | None = None) -> Source:
+    """The seed's stream, drawn from its stream "data". Pictures are grey levels: the network normalises them.
+
+    Args: config: the setting. seed: root seed. label_noise: in place of the configuration's; all else stays as it
+        is.
+    Raises: ValueError if the data are not there (`find_place`), or as `dashtheory.deep.data.make_stream`.
+    """
+    data, generator = config.data, numpy_stream(seed, "data")
+    if data.name.startswith(PYTHON):
+        return users(data.name, generator)
+    if data.name == TEXT:
+        return text(
+            num_chunks=data.num_chunks,
+            chunk_size=data.chunk_size,
+            num_test=data.num_test or None,
+            context=data.size or None,
+            generator=generator,
+        )
+    return pictures(
+        find_place(data.name),
+        num_chunks=data.num_chunks,
+        chunk_size=data.chunk_size,
+        num_test=data.num_test or None,
+        size=data.size or None,
+        balanced=data.balanced,
+        label_noise=data.label_noise if label_noise is None else label_noise,
+        raw=True,
+        generator=generator,
+    )
+
+
+def data_facts(config: RunConfig) -> dict[str, object]:
+    """What to record about the data: source, counts, hash, and how the first seed's stream was made."""
+    return dict(make_source(config, 0).facts)
+
+
+def make_task(config: RunConfig, source: Source, *, device: str = "cpu", **training: float) -> Task:
+    """What is trained.
+
+    Args: config: the setting. source: of a seed. device: "cpu" or a CUDA device. training: optimizer options in
+        place of the configuration's.
+    """
+    options, optimizer = config.model.values(), config.training.optimizer_options(**training)
+    fast = config.device.engine == "fast"
+    augmentation = PictureAugmentation(
+        pad=config.training.pad, flip=config.training.flip, rotation=config.training.rotation
+    )
+
+    def make_model(generator: torch.Generator) -> nn.Module:
+        network = make_network(config.model.name, source, generator, options)
+        if not source.mean and config.device.precision == "float32":
+            return network
+        return PictureNetwork(
+            network,
+            source.mean,
+            source.std,
+            precision=config.device.precision,
+            channels_last=config.device.channels_last,
+        )
+
+    return Task(
+        make_model=make_model,
+        make_optimizer=lambda parameters: make_optimizer(
+            config.training.optimizer, parameters, fused=fast, **optimizer
+        ),
+        device=device,
+        make_engine=make_fast_engine if fast else PlainEngine,
+        schedule=config.training.schedule(),
+        augmentation=augmentation if config.training.augmented else None,
+    )
+
+
+def find_place(data: str) -> str:
+    """The name of the data for `dashtheory.deep.data.find_data`.
+
+    digits come with scikit-learn; cifar10 is what DASHTHEORY_CIFAR10 points to, where that is set; a name with a
+    place ("cifar100:FOLDER", "folder:PATH") stays; all else is read from the folder of official files that
+    DASHTHEORY_DATA names, so that no path is part of the setting.
+
+    Raises: ValueError if there are no such data, or neither variable leads to them.
+    """
+    if data == "digits" or ":" in data or (data == "cifar10" and cifar10_available()):
+        return data
+    choice("data", data, ("digits", TEXT, *_OFFICIAL, "folder:PATH", "python:FILE.py:FUNCTION"))
+    root = os.environ.get(DATA_VARIABLE, "")
+    if not root or not Path(root).expanduser().is_dir():
+        also = f" (or {CIFAR10_VARIABLE} to the pictures)" if data == "cifar10" else ""
+        fail(
+            DATA_VARIABLE,
+            f"must name the folder of the official files of {data}",
+            repr(root) if root else "nothing",
+            f"Set it{also}; find_data('{data}:FOLDER', download=True) of dashtheory.deep.data gets them.",
+        )
+    return f"{data}:{Path(root).expanduser()}"

@@ -1,0 +1,88 @@
+"""A fingerprint of the code that computes a run: its module, and every module of the package that it needs.
+
+Comments, docstrings and layout do not count, nor do modules that the run does not import, so that a change of
+a figure's drawing, or of another experiment, does not make finished runs useless.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[1]
+_PACKAGE = _ROOT.name
+_NO_NUMBERS = ("plot", "command", "parallel")  # rooms that no number depends on
+
+
+def code_of(module: str) -> str:
+    """Fingerprint of what `module` needs of this package, itself included.
+
+    Args: module: its full name. One outside the package (a script's, a test's) counts by its own file alone where
+        that can be found, and by what it imports of the package.
+    Returns: 32 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(_needed(module)):
+        digest.update(name.encode() + b"\0" + _substance(_file(name)).encode() + b"\0")
+    return digest.hexdigest()[:32]
+
+
+@cache
+def _needed(module: str) -> frozenset[str]:
+    """Names of all modules, from `module` on."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found or _file(name) is None:
+            continue
+        found.add(name)
+        waiting.extend(_imports(name))
+    return frozenset(found)
+
+
+def _imports(name: str) -> Iterator[str]:
+    """Modules of the package that a module imports, and the packages that they are in."""
+    path = _file(name)
+    assert path is not None
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for one in names:
+            parts = one.split(".")
+            if parts[0] == _PACKAGE and parts[1:2] and parts[1] not in _NO_NUMBERS:
+                yield from (".".join(parts[:count]) for count in range(2, len(parts) + 1))
+
+
+def _file(name: str) -> Path | None:
+    """The file of a module; None for what is no module."""
+    if name.partition(".")[0] == _PACKAGE:
+        place = _ROOT.joinpath(*name.split(".")[1:])
+        for path in (place.with_suffix(".py"), place / "__init__.py"):
+            if path.is_file():
+                return path
+        return None
+    import sys
+
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return Path(file) if file and Path(file).suffix == ".py" else None
+
+
+@cache
+def _substance(path: Path | None) -> str:
+    """A module's syntax without comments, docstrings and layout."""
+    if path is None:
+        return ""
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)
