@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from dashtheory._nested import restore
+from dashtheory.deep.config import RunConfig
 from dashtheory.paper.summary import per_run
 from dashtheory.plot import rule_style
 from dashtheory.record import Results
@@ -38,10 +40,11 @@ of the difference. Rounding alone sends a run another way: read them beside the 
 
 def differences(rough: Results, exact: Results) -> pd.DataFrame:
     """Differences of `dashtheory.paper.per_run`, by rule and seed, of the runs that are whole in both."""
-    assert rough.table is not None
-    assert exact.table is not None
-    stages = int(str(exact.config["num_chunks"]))
-    return (per_run(rough.table, stages) - per_run(exact.table, stages)).dropna()
+    first, second = rough.table, exact.table
+    assert first is not None
+    assert second is not None
+    stages = restore(RunConfig, {**exact.config, "rules": ["cold"]}).data.num_chunks
+    return (per_run(first, stages) - per_run(second, stages)).dropna()
 
 
 def _rows(table: pd.DataFrame) -> str:

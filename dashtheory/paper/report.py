@@ -17,8 +17,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dashtheory._check import fail
+from dashtheory._nested import restore
 from dashtheory.command.options import OneLineParser
 from dashtheory.command.script import guarded
+from dashtheory.deep.config import RunConfig, TrainingConfig
 from dashtheory.paper.figure import draw_results
 from dashtheory.paper.precision import render_precision
 from dashtheory.paper.presets import preset, preset_names
@@ -124,17 +126,15 @@ def _empty_section(name: str) -> str:
 
 def _section(kind: str, one: Results) -> str:
     """Heading, machine, table and figure of one setting."""
-    assert one.table is not None
-    stages = int(str(one.config["num_chunks"]))
-    summary = summarise(one.table, stages)
+    table = one.table
+    assert table is not None
+    stages = setting_of(one).data.num_chunks
+    summary = summarise(table, stages)
     rules = _rules(one)
     rows = [_row(one.name, rule, summary) for rule in rules]
-    unfinished = [
-        f"{facts['rule']}, seed {facts['seed']}: {facts['stages']} of {stages} stages"
-        for facts in _unfinished(one)
-    ]
+    unfinished = [f"{name}: {one.runs[name]['stages']} of {stages} stages" for name in _unfinished(one)]
     words = f"\nUnfinished: {'; '.join(unfinished)}.\n" if unfinished else ""
-    words += _capped(one.table)
+    words += _capped(table)
     picture = f"figures/{kind}-{one.name}.png"
     alt = f"{data_name(one)}, {one.name}: test accuracy, steps, old accuracy and alignment by stage for each rule"
     return (
@@ -143,8 +143,8 @@ def _section(kind: str, one: Results) -> str:
     )
 
 
-def _unfinished(one: Results) -> list[Mapping[str, object]]:
-    return [facts for facts in one.runs.values() if not facts["complete"]]
+def _unfinished(one: Results) -> list[str]:
+    return [name for name, facts in one.runs.items() if not facts["complete"]]
 
 
 def _capped(table: pd.DataFrame) -> str:
@@ -160,7 +160,7 @@ def _rules(one: Results) -> list[str]:
     """Rules of the preset, then others that were run."""
     name = one.name.split("+", 1)[0]
     usual = list(preset(name).rules)
-    run = [str(facts["rule"]) for facts in one.runs.values()]
+    run = [str(table["rule"].iloc[0]) for table in one.tables.values()]
     return list(dict.fromkeys([*usual, *run]))
 
 
@@ -213,33 +213,36 @@ def machines(one: Results) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def setting_of(one: Results) -> RunConfig:
+    """The setting of results, whose configuration is kept without rules."""
+    return restore(RunConfig, {**one.config, "rules": ["cold"]})
+
+
 def describe(one: Results) -> str:
     """The setting in one line."""
-    c = one.config
-    options = c["model_options"]
-    assert isinstance(options, list)
-    noise = f"; {100 * float(str(c['label_noise'])):g}% wrong labels" if c["label_noise"] else ""
-    seconds = sum(float(str(facts["seconds"])) for facts in one.runs.values())
+    c = setting_of(one)
+    options = f" ({', '.join(c.model.options)})" if c.model.options else ""
+    noise = f"; {100 * c.data.label_noise:g}% wrong labels" if c.data.label_noise else ""
+    seconds = sum(float(facts["seconds"]) for facts in one.runs.values())
     return (
-        f"{c['model']}{' (' + ', '.join(map(str, options)) + ')' if options else ''}, {c['num_chunks']} chunks of "
-        f"{c['chunk_size']:,} pictures, {c['optimizer']}, learning rate {c['learning_rate']:g}, batch "
-        f"{c['batch_size']}{_further(c)}, {_criterion(c)}, "
-        f"{c['precision']}{noise}; {seconds / 60:.0f} minutes of runs."
+        f"{c.model.name}{options}, {c.data.num_chunks} chunks of {c.data.chunk_size:,} pictures, "
+        f"{c.training.optimizer}, learning rate {c.training.learning_rate:g}, batch "
+        f"{c.training.batch_size}{_further(c.training)}, {_criterion(c.training)}, "
+        f"{c.device.precision}{noise}; {seconds / 60:.0f} minutes of runs."
     )
 
 
-def _further(config: Mapping[str, object]) -> str:
+def _further(training: TrainingConfig) -> str:
     """What a stage has beyond the plainest one."""
-    decay = f", weight decay {config['weight_decay']:g}" if config["weight_decay"] else ""
-    schedule = ", step size scheduled" if config["milestones"] or config["warmup_epochs"] else ""
-    augmented = ", augmented" if config["pad"] or config["flip"] or config["rotation"] else ""
-    return decay + schedule + augmented
+    decay = f", weight decay {training.weight_decay:g}" if training.weight_decay else ""
+    schedule = ", step size scheduled" if training.schedule() else ""
+    return decay + schedule + (", augmented" if training.augmented else "")
 
 
-def _criterion(config: Mapping[str, object]) -> str:
-    if config["criterion"] == "epochs":
-        return f"{config['max_epochs']} epochs a stage"
-    return f"{config['criterion']} {config['threshold']:g} (at most {config['max_epochs']} epochs)"
+def _criterion(training: TrainingConfig) -> str:
+    if training.criterion == "epochs":
+        return f"{training.max_epochs} epochs a stage"
+    return f"{training.criterion} {training.threshold:g} (at most {training.max_epochs} epochs)"
 
 
 def _figure(kind: str, one: Results) -> Figure:
