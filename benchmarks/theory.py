@@ -29,7 +29,7 @@ from dashtheory.discrete import (
     simulate,
     simulate_batch,
 )
-from dashtheory.record import usable_cores
+from dashtheory.parallel import usable_cores
 from dashtheory.seeds import numpy_stream
 from dashtheory.theory import population, warm_chain, warm_law
 

@@ -3,34 +3,29 @@
 One experiment at three levels of realism, and what the levels share:
 
     discrete    samples as sets of features: exact and fast             (level 1)
+    theory      level 1 in closed form, without sampling
     twolayer    two-layer networks whose noise can be read off exactly  (level 2)
     deep        networks and real data                                  (level 3)
+
     protocol    stream of chunks -> train to a criterion -> rule -> measure
     rules       what happens between stages: DASH, S&P, their controls
     measure     what is learned and what memorised, before and after a rule
-    record      one tidy table with provenance for every level
+    record      one tidy table with provenance for every level, and one store of results that grows
     plot        one visual language
-    theory      level 1 in closed form, without sampling
-    explore     figures with sliders, for notebooks and for `make app`
 
-Submodules are imported on first use, so `import dashtheory` stays light (no torch, no numba).
+    experiments one module per figure    paper    the paper's experiments on pictures
+    explore     figures with sliders     command  the program `dashtheory`
+
+A dozen names stand here for a first try: dash_, shrink_and_perturb_, shrink_grid, make_rule, Examples, Stream, Task,
+TrainConfig, run_stages, compare, decompose, simulate, population. All is imported on first use, so that `import
+dashtheory` stays light (no torch, no numba).
+
 Paper: Shin, Oh, Cho, Yun, "DASH: Warm-Starting Neural Network Training in Stationary Settings
 without Loss of Plasticity", NeurIPS 2024, arXiv:2410.23495.
 """
 
-from importlib import import_module
-from types import ModuleType
+import lazy_loader
 
-from dashtheory._version import __version__
+from dashtheory._version import __version__ as __version__
 
-_SUBMODULES = (
-    *("deep", "discrete", "experiments", "explore", "measure", "paper", "plot"),
-    *("protocol", "record", "rules", "theory", "twolayer"),
-)
-__all__ = ["__version__", *_SUBMODULES]
-
-
-def __getattr__(name: str) -> ModuleType:
-    if name in _SUBMODULES:
-        return import_module(f"dashtheory.{name}")
-    raise AttributeError(f"module 'dashtheory' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

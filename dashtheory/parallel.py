@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from dashtheory._check import fail
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Report = Callable[[float, str], None]
 """`report(share_done, text)`: how far a run is (0 to 1), and a few words on where it is."""
@@ -34,6 +36,11 @@ class Lasting(str):
 
 
 _outbox: Any = None  # in a worker process: where its reports go
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, kw_only=True)

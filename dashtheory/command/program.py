@@ -12,70 +12,35 @@ The result is a tidy table with its provenance, and a figure.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
-
-import matplotlib.pyplot as plt
-import pandas as pd
-from matplotlib.figure import Figure
 
 from dashtheory._version import __version__
 from dashtheory.command.script import Script
 from dashtheory.command.script import main as run_script
 from dashtheory.deep.config import RunConfig
-from dashtheory.deep.presets import describe_data, describe_setting
-from dashtheory.deep.run import data_facts, rule_jobs
-from dashtheory.parallel import Job
-from dashtheory.plot import add_heading, describe_band, draw_stages
-
-NAME = "run"
-_PANELS = (
-    ("test_accuracy", 100.0, "test accuracy (%)", "Generalisation"),
-    ("steps", 1.0, "optimizer steps", "Training time"),
-    ("weight_norm", 1.0, "norm of convolution and linear weights", "Weights"),
-)
 
 
-def plan(config: RunConfig, seeds: Sequence[int], **limits: Any) -> list[Job]:
-    """One job per seed and rule."""
-    return rule_jobs(config, seeds, NAME, **limits)
-
-
-def draw(table: pd.DataFrame, config: RunConfig) -> Figure:
-    """Accuracy, steps and weight norm by stage."""
-    figure, axes = plt.subplots(1, 3, figsize=(11.4, 4.3))
-    for ax, (metric, scale, label, title) in zip(axes, _PANELS, strict=True):
-        draw_stages(ax, table, metric, scale=scale, dodge=0.06)
-        ax.set(ylabel=label, title=title)
-    axes[0].legend(loc="best", fontsize=8)
-    figure.subplots_adjust(left=0.062, right=0.988, top=0.79, bottom=0.185, wspace=0.29)
-    capped = table[(table["metric"] == "converged") & (table["value"] == 0)]
-    add_heading(
-        figure,
-        f"Rules between stages: {describe_data(config)}",
-        describe_setting(config),
-        describe_band(table, "sd", bars=True)
-        + (
-            f"; {len(capped)} stages ended at the cap of {config.training.max_epochs} epochs"
-            if len(capped)
-            else ""
-        ),
+def _later(name: str) -> Callable[..., Any]:
+    """A function of `dashtheory.command.run`, imported when it is called: --help and a wrong option need none."""
+    return lambda *arguments, **options: getattr(import_module("dashtheory.command.run"), name)(
+        *arguments, **options
     )
-    return figure
 
 
 SCRIPT = Script(
-    name=NAME,
+    name="run",
     summary="Compare rules between stages on a stream of pictures, text or your own data.",
     config=RunConfig,
     num_seeds=3,
     quick={"num_chunks": 2, "chunk_size": 100, "num_test": 200, "max_epochs": 20},
     quick_seeds=1,
-    plan=plan,
+    plan=_later("plan"),
     staged=True,
-    draw=draw,
-    facts_of=data_facts,
+    draw=_later("draw"),
+    facts_of=_later("data_facts"),
     out=Path("runs"),
     program="dashtheory run",
 )

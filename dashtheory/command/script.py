@@ -9,26 +9,14 @@ status 2; an interrupt in status 130.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import shutil
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
-
-import matplotlib as mpl
-import matplotlib.pyplot as plt
-import pandas as pd
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dashtheory._check import fail, integer
-from dashtheory._nested import restore
-from dashtheory.command.grow import grow, others, reused
+from dashtheory.command.guard import guarded
 from dashtheory.command.options import (
     OneLineParser,
     add_limits,
@@ -39,10 +27,11 @@ from dashtheory.command.options import (
     shown,
     stages_wanted,
 )
-from dashtheory.parallel import Job
-from dashtheory.plot import save_figure, style
-from dashtheory.record import Results, load_table, only_one, provenance, usable_cores, writable_folder
-from dashtheory.record.provenance import plain_config
+from dashtheory.parallel import Job, usable_cores
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 Config = TypeVar("Config")
 
@@ -90,110 +79,15 @@ def main(script: Script[Any], arguments: Sequence[str] | None = None) -> int:
     return guarded(parser.prog, lambda: options.out, lambda: _run(script, options))
 
 
-def guarded(program: str, out: Callable[[], object], work: Callable[[], object]) -> int:
-    """Do the work of a command line; what goes wrong is one line on stderr.
-
-    Args: program: its name. out: the folder of its results, once it is known. work: what is done.
-    Returns: the exit status, as `main`.
-    """
-    mpl.use("Agg")
-    try:
-        with _terminable():
-            work()
-    except (ValueError, MemoryError) as error:
-        text, status = " ".join(str(error).split()) or "out of memory; try smaller sizes", 2
-    except OSError as error:
-        reason = f"{error.strerror or error}"
-        text, status = f"--out must be able to take the results, got '{out()}' ({reason}). {_GO_ON}", 2
-    except _Terminated:
-        text, status = f"terminated. {_GO_ON}", 143
-    except KeyboardInterrupt:
-        text, status = f"stopped. {_GO_ON}", 130
-    else:
-        return 0
-    print(f"{program}: {text}", file=sys.stderr)  # noqa: T201
-    return status
-
-
-_GO_ON = "Finished runs are kept; the same command goes on from there."
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, taken like Ctrl-C."""
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, so that workers end and nothing is left half done."""
-
-    def stop(number: int, frame: object) -> None:
-        raise _Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _run(script: Script[Any], options: argparse.Namespace) -> None:
     config, seeds = _configuration(script, options)
-    path = Path(options.out) / f"{script.name}.csv"
+    limits = _limits(script, config, options, time.monotonic())
+    from dashtheory.command.work import carry_out, redraw  # tables and figures: only once the options are good
+
     if options.redraw:
-        _draw(script, _saved_configuration(script, path), path)
-        return
-    writable_folder("--out", options.out)
-    with only_one(path.parent / ".partial" / f"{script.name}.lock", "--out"):
-        _compute(script, config, seeds, options, path)
-        _draw(script, config, path)
-
-
-def _draw(script: Script[Any], config: Any, path: Path) -> None:
-    """Draw the saved table."""
-    table, _ = load_table(path)
-    with style():
-        figure = script.draw(table, config)
-        pictures = save_figure(figure, path.with_suffix(""))
-        plt.close(figure)
-    names = ", ".join(str(written) for written in (*pictures, path, path.with_suffix(".json")))
-    print(f"wrote {names}")  # noqa: T201
-
-
-def _compute(script: Script[Any], config: Any, seeds: list[int], options: argparse.Namespace, path: Path) -> None:
-    """Run what neither the saved table nor a call that was stopped holds, and save the table."""
-    started = time.perf_counter()
-    facts = script.facts() if script.facts_of is None else script.facts_of(config)
-    jobs = script.plan(config, seeds, **_limits(script, config, options, time.monotonic()))
-    partial = path.parent / ".partial" / script.name
-    if options.fresh:
-        shutil.rmtree(partial, ignore_errors=True)
-    kept = partial / "runs.csv"
-    empty = Results(name=script.name, config=plain_config(config), data=facts)
-    more = others(empty, jobs, [kept, path])
-    results, _ = grow(
-        jobs,
-        reused(empty, jobs, [kept] if options.fresh or options.recompute else [kept, path]),
-        num_workers=options.jobs,
-        folder=partial,
-        save=lambda results: more.joined(results).save(kept),
-    )
-    made = provenance(
-        experiment=script.name,
-        config=config,
-        seeds=seeds,
-        wall_seconds=time.perf_counter() - started,
-        data=facts,
-    )
-    results.only([job.name for job in jobs]).save(path, {"quick": options.quick, **made})
-    kept.unlink(missing_ok=True)
-    kept.with_suffix(".json").unlink(missing_ok=True)
-    more.save(kept)  # further seeds and rules of earlier calls are not lost
-    for folder in (partial, partial.parent):
-        with contextlib.suppress(OSError):  # not empty
-            folder.rmdir()
+        redraw(script, options.out)
+    else:
+        carry_out(script, config, seeds, options, limits)
 
 
 def _limits(script: Script[Any], config: Any, options: argparse.Namespace, now: float) -> dict[str, object]:
@@ -219,20 +113,6 @@ def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[An
     integer("--jobs", options.jobs, minimum=1, fix="It is the number of processes.")
     integer("--seeds", num_seeds, minimum=1, fix="It is the number of seeds: 0, 1, 2, ...")
     return config, list(range(num_seeds))
-
-
-def _saved_configuration(script: Script[Any], path: Path) -> Any:
-    """The configuration that the saved table was made with; every field must be there, and nothing else."""
-    if not path.exists():
-        fail("--redraw", f"must find a table of {script.name}", f"no '{path}'", "Run without --redraw first.")
-    _, facts = load_table(path)
-    saved = facts.get("config")
-    if facts.get("experiment") != script.name or not isinstance(saved, dict):
-        fail("--redraw", f"must find a table of {script.name}", f"'{path}'", "Run without --redraw first.")
-    try:
-        return restore(script.config, saved)
-    except (TypeError, ValueError) as error:
-        fail("--redraw", "must find this version's configuration", f"'{path}' ({error})", "Run it again.")
 
 
 def _parser(script: Script[Any]) -> argparse.ArgumentParser:

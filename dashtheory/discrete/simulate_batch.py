@@ -21,7 +21,7 @@ from dashtheory.discrete.distribution import Mixture
 from dashtheory.discrete.forgetting import Forgetting
 from dashtheory.discrete.packed import PackedFeatures
 from dashtheory.discrete.simulate import RULES, kernel_rule_of, least_count
-from dashtheory.record import usable_cores
+from dashtheory.parallel import usable_cores
 from dashtheory.seeds import numpy_stream
 
 Ints = NDArray[np.int64]

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from dashtheory._check import fail, integer
 from dashtheory.command.grow import grow, others, reused
+from dashtheory.command.guard import guarded
 from dashtheory.command.options import (
     OneLineParser,
     add_limits,
@@ -30,14 +31,13 @@ from dashtheory.command.options import (
     setting_name,
     stages_wanted,
 )
-from dashtheory.command.script import guarded
 from dashtheory.deep.config import RunConfig
 from dashtheory.deep.run import rule_jobs
 from dashtheory.deep.task import data_facts
 from dashtheory.paper.presets import preset, preset_names
-from dashtheory.parallel import Job
+from dashtheory.parallel import Job, usable_cores
 from dashtheory.protocol import describe_device, find_device
-from dashtheory.record import Results, load_results, only_one, usable_cores, writable_folder
+from dashtheory.record import Results, load_results, only_one, writable_folder
 from dashtheory.record.provenance import plain_config
 from dashtheory.record.results import identity_of
 from dashtheory.rules.spec import parse_spec

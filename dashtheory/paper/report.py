@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from dashtheory._check import fail
 from dashtheory._nested import restore
+from dashtheory.command.guard import guarded
 from dashtheory.command.options import OneLineParser
-from dashtheory.command.script import guarded
 from dashtheory.deep.config import RunConfig, TrainingConfig
 from dashtheory.paper.figure import draw_results
 from dashtheory.paper.precision import render_precision

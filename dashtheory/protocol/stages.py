@@ -21,7 +21,7 @@ from dashtheory.protocol.checkpoint import Checkpoint, Checkpoints
 from dashtheory.protocol.engine import Augmentation, MakeEngine, PlainEngine
 from dashtheory.protocol.measures import measure_after_epoch, measure_at_end, measure_at_start
 from dashtheory.protocol.settings import Measures, Schedule, TrainConfig
-from dashtheory.protocol.train import Training, train
+from dashtheory.protocol.training import Training, train
 from dashtheory.rules import Between, Learner, Rule, RuleState, ShrinkReport
 from dashtheory.seeds import torch_stream, torch_streams
 from dashtheory.stream import Examples, Stream, join

@@ -2,7 +2,7 @@
 
 from dashtheory.record.atomic import only_one, replacing, writable_folder, write_text
 from dashtheory.record.paired import PAIRED, paired_differences
-from dashtheory.record.provenance import code_fingerprint, machine, provenance, usable_cores, versions
+from dashtheory.record.provenance import code_fingerprint, machine, provenance, versions
 from dashtheory.record.results import PROBLEM, Results, load_results, run_name
 from dashtheory.record.store import FORMAT, load_table, save_table
 from dashtheory.record.summary import BANDS, Band, summarize
@@ -43,7 +43,6 @@ __all__ = [
     "split_settings",
     "stage_rows",
     "summarize",
-    "usable_cores",
     "versions",
     "writable_folder",
     "write_text",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -45,19 +46,41 @@ def _needed(module: str) -> frozenset[str]:
 
 
 def _imports(name: str) -> Iterator[str]:
-    """Modules of the package that a module imports, and the packages that they are in."""
+    """Modules of the package that a module imports or names in a text, and the packages that they are in."""
     path = _file(name)
     assert path is not None
     for node in ast.walk(ast.parse(path.read_bytes())):
         names: list[str] = []
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            places = _exports(node.module)
+            names = [node.module, *(places.get(alias.name, f"{node.module}.{alias.name}") for alias in node.names)]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names = [match[0] for match in _NAMED.finditer(node.value)]
         for one in names:
             parts = one.split(".")
             if parts[0] == _PACKAGE and parts[1:2] and parts[1] not in _NO_NUMBERS:
                 yield from (".".join(parts[:count]) for count in range(2, len(parts) + 1))
+
+
+_NAMED = re.compile(rf"\b{_PACKAGE}(?:\.\w+)+(?=:\w)")
+"""A module in a text, as a registry of lazily imported things names it: "dashtheory.rules.dash:Dash"."""
+
+
+@cache
+def _exports(module: str) -> dict[str, str]:
+    """Where the names of a package that imports them on first use come from, by its stub."""
+    path = _file(module)
+    if path is None or not path.with_suffix(".pyi").exists():
+        return {}
+    nodes = ast.parse(path.with_suffix(".pyi").read_bytes()).body
+    return {
+        alias.name: f"{module}.{node.module}"
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 1
+        for alias in node.names
+    }
 
 
 def _file(name: str) -> Path | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-import os
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from dashtheory._version import __version__
+from dashtheory.parallel import usable_cores
 
 _LIBRARIES = ("numpy", "scipy", "numba", "pandas", "torch", "matplotlib")
 
@@ -37,11 +37,6 @@ def machine(device: str = "cpu") -> dict[str, str | int]:
         names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
     return {"device": device, "processor": model, "cores": usable_cores(), "system": platform.system()}
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache

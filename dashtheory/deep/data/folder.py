@@ -21,7 +21,7 @@ from dashtheory.deep.data.fetch import hashes
 from dashtheory.deep.data.images import ImageData, ImageSet, image_data
 from dashtheory.deep.data.picture import ENDINGS, Pixels, decode_picture
 from dashtheory.deep.data.split import stratified_split
-from dashtheory.record import usable_cores
+from dashtheory.parallel import usable_cores
 from dashtheory.seeds import numpy_stream
 
 _MAX_FILE = 1 << 27

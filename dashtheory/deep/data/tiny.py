@@ -18,7 +18,7 @@ from dashtheory.deep.data.cache import cached
 from dashtheory.deep.data.fetch import OfficialFile, obtain
 from dashtheory.deep.data.images import ImageData, ImageSet, image_data
 from dashtheory.deep.data.picture import Pixels, decode_picture
-from dashtheory.record import usable_cores
+from dashtheory.parallel import usable_cores
 
 _MAX_MEMBER = 1 << 24  # the longest member known is words.txt, of a few megabytes
 _BATCH = 128  # pictures that a thread decodes at once

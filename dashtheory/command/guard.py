@@ -1,0 +1,57 @@
+"""How a command line ends: what goes wrong is one line, and an exit status."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+def guarded(program: str, out: Callable[[], object], work: Callable[[], object]) -> int:
+    """Do the work of a command line; what goes wrong is one line on stderr.
+
+    Args: program: its name. out: the folder of its results, once it is known. work: what is done.
+    Returns: the exit status: 0, 2 for bad input, 130 for an interrupt, 143 for SIGTERM.
+    """
+    try:
+        with _terminable():
+            work()
+    except (ValueError, MemoryError) as error:
+        text, status = " ".join(str(error).split()) or "out of memory; try smaller sizes", 2
+    except OSError as error:
+        reason = f"{error.strerror or error}"
+        text, status = f"--out must be able to take the results, got '{out()}' ({reason}). {_GO_ON}", 2
+    except _Terminated:
+        text, status = f"terminated. {_GO_ON}", 143
+    except KeyboardInterrupt:
+        text, status = f"stopped. {_GO_ON}", 130
+    else:
+        return 0
+    print(f"{program}: {text}", file=sys.stderr)  # noqa: T201
+    return status
+
+
+_GO_ON = "Finished runs are kept; the same command goes on from there."
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, taken like Ctrl-C."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that workers end and nothing is left half done."""
+
+    def stop(number: int, frame: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

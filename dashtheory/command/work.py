@@ -1,0 +1,111 @@
+"""What the command line of a script does once its options are checked: compute what is missing, save, draw."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+
+from dashtheory._check import fail
+from dashtheory._nested import restore
+from dashtheory.command.grow import grow, others, reused
+from dashtheory.command.script import Script
+from dashtheory.plot import save_figure, style
+from dashtheory.record import Results, load_table, only_one, provenance, writable_folder
+from dashtheory.record.provenance import plain_config
+
+
+def carry_out(
+    script: Script[Any], config: Any, seeds: list[int], options: argparse.Namespace, limits: Mapping[str, object]
+) -> None:
+    """Compute what is missing, save the table with its provenance, and draw it.
+
+    Args: script: of the figure. config, seeds: of this call. options: --out, --jobs, --fresh, ... limits: what
+        --stages and --budget say to the plan.
+    """
+    mpl.use("Agg")
+    path = Path(options.out) / f"{script.name}.csv"
+    writable_folder("--out", options.out)
+    with only_one(path.parent / ".partial" / f"{script.name}.lock", "--out"):
+        _compute(script, config, seeds, options, path, limits)
+        _draw(script, config, path)
+
+
+def redraw(script: Script[Any], out: Path) -> None:
+    """Draw the saved table again. Args: script: of the figure. out: folder of the table."""
+    mpl.use("Agg")
+    path = Path(out) / f"{script.name}.csv"
+    _draw(script, _saved_configuration(script, path), path)
+
+
+def _draw(script: Script[Any], config: Any, path: Path) -> None:
+    """Draw the saved table."""
+    table, _ = load_table(path)
+    with style():
+        figure = script.draw(table, config)
+        pictures = save_figure(figure, path.with_suffix(""))
+        plt.close(figure)
+    names = ", ".join(str(written) for written in (*pictures, path, path.with_suffix(".json")))
+    print(f"wrote {names}")  # noqa: T201
+
+
+def _compute(
+    script: Script[Any],
+    config: Any,
+    seeds: list[int],
+    options: argparse.Namespace,
+    path: Path,
+    limits: Mapping[str, object],
+) -> None:
+    """Run what neither the saved table nor a call that was stopped holds, and save the table."""
+    started = time.perf_counter()
+    facts = script.facts() if script.facts_of is None else script.facts_of(config)
+    jobs = script.plan(config, seeds, **limits)
+    partial = path.parent / ".partial" / script.name
+    if options.fresh:
+        shutil.rmtree(partial, ignore_errors=True)
+    kept = partial / "runs.csv"
+    empty = Results(name=script.name, config=plain_config(config), data=facts)
+    more = others(empty, jobs, [kept, path])
+    results, _ = grow(
+        jobs,
+        reused(empty, jobs, [kept] if options.fresh or options.recompute else [kept, path]),
+        num_workers=options.jobs,
+        folder=partial,
+        save=lambda results: more.joined(results).save(kept),
+    )
+    made = provenance(
+        experiment=script.name,
+        config=config,
+        seeds=seeds,
+        wall_seconds=time.perf_counter() - started,
+        data=facts,
+    )
+    results.only([job.name for job in jobs]).save(path, {"quick": options.quick, **made})
+    kept.unlink(missing_ok=True)
+    kept.with_suffix(".json").unlink(missing_ok=True)
+    more.save(kept)  # further seeds and rules of earlier calls are not lost
+    for folder in (partial, partial.parent):
+        with contextlib.suppress(OSError):  # not empty
+            folder.rmdir()
+
+
+def _saved_configuration(script: Script[Any], path: Path) -> Any:
+    """The configuration that the saved table was made with; every field must be there, and nothing else."""
+    if not path.exists():
+        fail("--redraw", f"must find a table of {script.name}", f"no '{path}'", "Run without --redraw first.")
+    _, facts = load_table(path)
+    saved = facts.get("config")
+    if facts.get("experiment") != script.name or not isinstance(saved, dict):
+        fail("--redraw", f"must find a table of {script.name}", f"'{path}'", "Run without --redraw first.")
+    try:
+        return restore(script.config, saved)
+    except (TypeError, ValueError) as error:
+        fail("--redraw", "must find this version's configuration", f"'{path}' ({error})", "Run it again.")
