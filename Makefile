@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 figures: $(READY) ## regenerate every figure of simulations/ into figures/
-	@$(MAKE) --no-print-directory draw OPTIONS="$(OPTIONS)"
+	@$(MAKE) --no-print-directory draw OPTIONS="--recompute $(OPTIONS)"
 
 quick: $(READY) ## draw every figure at toy size into build/quick/
 	@$(MAKE) --no-print-directory draw OPTIONS="--quick $(OPTIONS)"

@@ -16,9 +16,9 @@ One experiment at three levels of realism, and what the levels share:
     experiments one module per figure    paper    the paper's experiments on pictures
     explore     figures with sliders     command  the program `dashtheory`
 
-A dozen names stand here for a first try: dash_, shrink_and_perturb_, shrink_grid, make_rule, Examples, Stream, Task,
-TrainConfig, run_stages, compare, decompose, simulate, population. All is imported on first use, so that `import
-dashtheory` stays light (no torch, no numba).
+A dozen names stand here for a first try: dash_, shrink_and_perturb_, shrink_grid, make_rule, Examples, Stream,
+Task, TrainConfig, run_stages, compare, decompose, simulate, population. All is imported on first use, so that
+`import dashtheory` stays light (no torch, no numba).
 
 Paper: Shin, Oh, Cho, Yun, "DASH: Warm-Starting Neural Network Training in Stationary Settings
 without Loss of Plasticity", NeurIPS 2024, arXiv:2410.23495.

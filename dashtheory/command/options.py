@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import re
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -117,7 +118,13 @@ def read_duration(text: str) -> float:
 def setting_name(name: str, changed: Mapping[str, object]) -> str:
     """A name followed by what was changed but the rules, fit for a file name."""
     parts = [f"{field}={_word(value)}" for field, value in sorted(changed.items()) if field != "rules"]
-    return "+".join([name, *parts])
+    whole = "+".join([name, *parts])
+    if len(whole) <= _LONGEST:
+        return whole
+    return f"{whole[:_LONGEST]}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
+
+
+_LONGEST = 150  # characters; file systems take 255 bytes
 
 
 def _word(value: object) -> str:

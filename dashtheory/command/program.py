@@ -39,6 +39,7 @@ SCRIPT = Script(
     quick_seeds=1,
     plan=_later("plan"),
     staged=True,
+    named=True,
     draw=_later("draw"),
     facts_of=_later("data_facts"),
     out=Path("runs"),

@@ -9,6 +9,7 @@ status 2; an interrupt in status 130.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from dashtheory.command.options import (
     given_options,
     make_config,
     read_duration,
+    setting_name,
     shown,
     stages_wanted,
 )
@@ -45,6 +47,8 @@ class Script(Generic[Config]):
         config: frozen dataclass; each field is an option, with `metadata={"help": ...}`.
         num_seeds: root seeds 0, 1, ... of the figure. staged: whether the plan takes `num_stages` and `deadline`,
             as that of `dashtheory.deep.run.rule_jobs` does; then --stages and --budget are options.
+        named: whether options of the experiment become part of the files' name, so that no setting takes the place
+            of another's results.
         quick: fields changed by --quick; quick_seeds: number of seeds then.
         plan: independent runs for a configuration and seeds.
         draw: the figure, from the saved table alone and the configuration.
@@ -58,6 +62,7 @@ class Script(Generic[Config]):
     config: type[Config]
     num_seeds: int
     staged: bool = False
+    named: bool = False
     quick: Mapping[str, object]
     quick_seeds: int
     plan: Callable[..., list[Job]]
@@ -81,6 +86,8 @@ def main(script: Script[Any], arguments: Sequence[str] | None = None) -> int:
 
 def _run(script: Script[Any], options: argparse.Namespace) -> None:
     config, seeds = _configuration(script, options)
+    if script.named:
+        script = dataclasses.replace(script, name=setting_name(script.name, given_options(options, script.config)))
     limits = _limits(script, config, options, time.monotonic())
     from dashtheory.command.work import carry_out, redraw  # tables and figures: only once the options are good
 
@@ -102,7 +109,7 @@ def _limits(script: Script[Any], config: Any, options: argparse.Namespace, now: 
 def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[Any, list[int]]:
     """Configuration and seeds: the defaults, then --quick, then the options given by name."""
     given = given_options(options, script.config)
-    if options.redraw and (given or options.seeds is not None or options.quick):
+    if options.redraw and ((given and not script.named) or options.seeds is not None or options.quick):
         fail("--redraw", "must come without --quick, --seeds and options of the experiment", "some", "Drop them.")
     config = make_config(script.config, {**(script.quick if options.quick else {}), **given})
     if options.out is None:

@@ -65,7 +65,7 @@ def _imports(name: str) -> Iterator[str]:
 
 
 _NAMED = re.compile(rf"\b{_PACKAGE}(?:\.\w+)+(?=:\w)")
-"""A module in a text, as a registry of lazily imported things names it: "dashtheory.rules.dash:Dash"."""
+"""A module in a text, as a registry of lazily imported things names it: MODULE:NAME."""
 
 
 @cache
