@@ -11,6 +11,7 @@ One experiment at three levels of realism, and what the levels share:
     record      one tidy table with provenance for every level
     plot        one visual language
     theory      level 1 in closed form, without sampling
+    errors      kinds of errors that a caller may tell apart
     explore     figures with sliders, for notebooks and for `make app`
 
 Submodules are imported on first use, so `import dashtheory` stays light (no torch, no numba).
@@ -24,7 +25,7 @@ from types import ModuleType
 from dashtheory._version import __version__
 
 _SUBMODULES = (
-    *("deep", "discrete", "explore", "measure", "plot"),
+    *("deep", "discrete", "errors", "explore", "measure", "plot"),
     *("protocol", "record", "shrink", "theory", "twolayer"),
 )
 __all__ = ["__version__", *_SUBMODULES]

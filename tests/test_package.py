@@ -12,7 +12,7 @@ import dashtheory
 PACKAGE = Path(dashtheory.__file__).parent
 LEVELS = {"discrete", "twolayer", "deep"}
 # What each part may import from the package, besides the shared modules of SHARED.
-SHARED = {"_check", "_version", "seeds"}
+SHARED = {"_check", "_version", "errors", "seeds"}
 ALLOWED = {
     "record": set(),
     "plot": {"record"},
@@ -32,6 +32,7 @@ ALLOWED = {
     "parallel": set(),
     "command": {"parallel", "plot", "record"},
     "cli": {"command", "deep", "parallel", "plot"},
+    "errors": set(),
     "seeds": set(),
     "_check": set(),
     "_version": set(),

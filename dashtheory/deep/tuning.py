@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from dashtheory._check import fail
+from dashtheory.errors import Diverged
 from dashtheory.protocol import Examples, Stream, Task, TrainConfig, evaluate, global_stream, join, train
 from dashtheory.seeds import torch_stream
 
@@ -77,9 +78,7 @@ def tune(
                 )
             found = evaluate(learner.model, held_out.to(task.device), loss_fn=task.loss_fn)
             score = found.accuracy if math.isfinite(found.loss) else -1.0
-        except ValueError as error:
-            if "must stay finite" not in str(error):
-                raise
+        except Diverged:
             score = -1.0
         scores.append(score)
         if on_candidate is not None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import fail
+from dashtheory.errors import Diverged
 from dashtheory.protocol.checkpoint import Checkpoint
 from dashtheory.protocol.engine import Augmentation, MakeEngine, PlainEngine, Schedule
 from dashtheory.protocol.measures import Measures
@@ -114,8 +115,8 @@ def run_stages(
         measures: what to measure beside the scores; taken on copies, so that the run stays the same to the bit.
         resume: goes on after the stage of this checkpoint of the same run, as if it had never stopped.
     Yields: one `StageResult` per chunk (that `resume` has not seen).
-    Raises: ValueError if a training loss, or the test loss after a stage, is NaN or infinite, or if a checkpoint
-        does not fit.
+    Raises: `dashtheory.errors.Diverged` if a training loss, the test loss after a stage, or what DASH looks at is
+        NaN or infinite; ValueError if a checkpoint does not fit.
     """
     chunks = tuple(chunk.to(task.device) for chunk in stream.chunks)
     test = stream.test.to(task.device)
@@ -154,6 +155,7 @@ def run_stages(
                 "must be finite on the test set",
                 f"{scores.loss} after stage {stage}",
                 "Train more slowly.",
+                error=Diverged,
             )
         if measures is not None:
             measured |= measures.at_end(learner.model, seen, test, task.loss_fn)

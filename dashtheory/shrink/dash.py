@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import choice, fail, real
+from dashtheory.errors import Diverged
 from dashtheory.shrink.groups import (
     GRANULARITIES,
     Kind,
@@ -149,8 +150,9 @@ def dash_(
         granularity: how the entries of weights share factors: "authors", or as `dashtheory.shrink.groups` says.
     Returns: a `ShrinkReport` with cosines, factors and the share clamped, per parameter.
     Raises: ValueError, before any weight is touched, if an argument is out of range, there is no batch, no layer
-        to shrink, a weight, loss or gradient is not finite, or no gradient reaches the copy. A group whose
-        weights or G are all zero has cosine 0, so factor `lam`; so has a layer that the loss does not use.
+        to shrink, a weight, loss or gradient is not finite (`dashtheory.errors.Diverged`), or no gradient
+        reaches the copy. A group whose weights or G are all zero has cosine 0, so factor `lam`; so has a layer
+        that the loss does not use.
     """
     report = dash_factors(
         model, batches, loss_fn, alpha=alpha, lam=lam, training=training, granularity=granularity
@@ -315,7 +317,8 @@ def smoothed_descents(
     alphas = [checked_alpha(alpha) for alpha in alphas]
     for target in targets(model):  # before the copy: a model that cannot be copied may be refused with a reason
         if not bool(target.parameter.isfinite().all()):
-            fail("model", "must have finite weights", f"NaN or infinity in {target.name}", "Restore a checkpoint.")
+            got = f"NaN or infinity in {target.name}"
+            fail("model", "must have finite weights", got, "Restore a checkpoint.", error=Diverged)
     num_batches, reached = 0, False
     with torch.inference_mode(False), torch.enable_grad():
         replica = copy.deepcopy(model).train(training)
@@ -431,7 +434,9 @@ def _loss_gradients(
                 "must give finite gradients",
                 f"a non-finite gradient of {target.name} at batch {index} (loss {loss.item():g})",
                 "No weight was changed. " + _MEND,
+                error=Diverged,
             )
     if not bool(loss.isfinite()):
-        fail("loss", "must be finite", f"{loss.item():g} at batch {index}", "No weight was changed. " + _MEND)
+        fix = "No weight was changed. " + _MEND
+        fail("loss", "must be finite", f"{loss.item():g} at batch {index}", fix, error=Diverged)
     return gradients

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import torch
 
+# The one place where the words of an error decide: torch has a class for CUDA's own allocator alone; a CPU's
+# allocator, cuBLAS and cuDNN raise a plain RuntimeError, which carries nothing but its message.
 _WORDS = (
     "out of memory",
     "not enough memory",

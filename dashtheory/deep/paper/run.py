@@ -20,6 +20,7 @@ from dashtheory.deep.paper.config import PaperConfig
 from dashtheory.deep.source import Source
 from dashtheory.deep.spec import parse_spec
 from dashtheory.deep.tuning import tune
+from dashtheory.errors import Diverged
 from dashtheory.parallel import Lasting, Report
 from dashtheory.protocol import (
     Checkpoints,
@@ -36,7 +37,6 @@ from dashtheory.seeds import torch_stream
 LEVEL = "deep"
 PROBLEM = "problem"
 """Where the table of a run says, in its `attrs`, why the run did not go on."""
-_DIVERGED = ("loss must stay finite", "loss must be finite")
 
 
 class OutOfTime(Exception):  # noqa: N818
@@ -84,8 +84,8 @@ def run_paper(
             the deadline, and already after its first epoch if, judging by the stage before, it would end later.
         folder: of its checkpoints. report: told of progress after every epoch, and of every stage.
         num_stages: stop after so many stages; None: all.
-    Returns: tidy table of the finished stages: all of them, or fewer if time ran out or the loss was no longer
-        finite (then `attrs` has a `PROBLEM`: one rule that diverges must not end the others); it may have no row.
+    Returns: tidy table of the finished stages: all of them, or fewer if time ran out or the run `Diverged`
+        (then `attrs` has a `PROBLEM`: one rule that diverges must not end the others); it may have no row.
     Raises: ValueError as `dashtheory.protocol.run_stages`, or, naming a batch that fits, if memory runs out;
         OSError if a checkpoint cannot be written (finished stages are intact).
     """
@@ -114,9 +114,7 @@ def run_paper(
                 )
         except OutOfTime:
             report(watch.share, "out of time")
-        except ValueError as error:
-            if not str(error).startswith(_DIVERGED):
-                raise
+        except Diverged as error:
             problem = " ".join(str(error).split())
     table = finished_stages(checkpoints, run, experiment)
     if problem:
