@@ -29,7 +29,7 @@ def plan(config: TextConfig, seeds: Sequence[int]) -> list[Job]:
     """One job per rule and seed; the rules of a seed share data, first initialisation and order."""
     return [
         Job(
-            name=f"{rule}-seed{seed}",
+            name=f"{rule.replace(':', '-')}-seed{seed}",
             function=run_text,
             resumable=True,
             arguments={"config": config, "rule": rule, "seed": seed, "experiment": NAME},
