@@ -10,7 +10,7 @@ from typing import NoReturn
 import numpy as np
 
 
-def fail(argument: str, rule: str, value: object, fix: str) -> NoReturn:
+def fail(argument: str, rule: str, value: object, fix: str, *, error: type[ValueError] = ValueError) -> NoReturn:
     """Raise the one kind of error this package has for bad input.
 
     Args:
@@ -18,9 +18,10 @@ def fail(argument: str, rule: str, value: object, fix: str) -> NoReturn:
         rule: what the argument must be, as in "must be a positive integer".
         value: what was received; shown in full.
         fix: one sentence that says what to do.
-    Raises: ValueError, always.
+        error: its class, where callers tell it apart (`dashtheory.errors`).
+    Raises: `error`, always.
     """
-    raise ValueError(f"{argument} {rule}, got {value}. {fix}")
+    raise error(f"{argument} {rule}, got {value}. {fix}")
 
 
 def integer(argument: str, value: object, *, minimum: int, fix: str) -> int:

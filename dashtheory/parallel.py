@@ -85,8 +85,9 @@ def run_jobs(jobs: list[Job], *, num_workers: int, total: int | None = None) -> 
     """
     context = multiprocessing.get_context("spawn")
     outbox = context.Queue()
+    most = 61 if os.name == "nt" else num_workers  # what Windows can wait for
     executor = ProcessPoolExecutor(
-        min(num_workers, len(jobs)) or 1, mp_context=context, initializer=_start_worker, initargs=(outbox,)
+        min(num_workers, len(jobs), most) or 1, mp_context=context, initializer=_start_worker, initargs=(outbox,)
     )
     finished_before = (total or len(jobs)) - len(jobs)
     try:
@@ -139,11 +140,14 @@ def interrupts_held() -> Iterator[None]:
     received: list[int] = []
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, lambda got, frame: received.append(got)) for number in signals}
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what a new process inherits
+    masks = hasattr(signal, "pthread_sigmask")  # Windows has none; `_start_worker` makes workers deaf there
+    if masks:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what a new process inherits
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        if masks:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         for number, handler in before.items():
             signal.signal(number, handler)
         for held in received:
@@ -164,9 +168,10 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _start_worker(outbox: Any) -> None:
-    """In a worker, once: it must not outlive the parent."""
+    """In a worker, once: Ctrl-C is for the parent alone, which it must not outlive."""
     global _outbox
     _outbox = outbox
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     outbox.cancel_join_thread()
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -20,6 +20,7 @@ from dashtheory._check import fail
 from dashtheory.deep.config import RunConfig
 from dashtheory.deep.source import Source
 from dashtheory.deep.task import data_facts, make_source, make_task
+from dashtheory.errors import Diverged
 from dashtheory.evaluate import Scores
 from dashtheory.parallel import Job, Lasting, Report
 from dashtheory.protocol import (
@@ -43,7 +44,6 @@ from dashtheory.seeds import torch_stream
 __all__ = ["OutOfTime", "data_facts", "rule_jobs", "run_rule"]
 
 LEVEL = "deep"
-_DIVERGED = ("loss must stay finite", "loss must be finite")
 
 
 class OutOfTime(Exception):  # noqa: N818
@@ -70,8 +70,8 @@ def run_rule(
         deadline: in seconds of `time.monotonic`, or None. A stage is given up at the deadline, and already after
             its first epoch if, judging by the stage before, it would end later.
     Returns: tidy table of the finished stages, with the metrics of `dashtheory.protocol.StageResult.metrics` and
-        the chosen value where the rule's training was tuned; fewer stages, or none, if time ran out or the loss
-        was no longer finite (then `attrs` has a `PROBLEM`: one rule that diverges must not end the others).
+        the chosen value where the rule's training was tuned; fewer stages, or none, if time ran out or the run
+        `Diverged` (then `attrs` has a `PROBLEM`: one rule that diverges must not end the others).
     Raises: ValueError as `dashtheory.protocol.run_stages`, or, naming a batch that fits, if memory runs out;
         OSError if a checkpoint cannot be written (finished stages are intact).
     """
@@ -104,9 +104,7 @@ def run_rule(
                 )
         except OutOfTime:
             report(watch.share, "out of time")
-        except ValueError as error:
-            if not str(error).startswith(_DIVERGED):
-                raise
+        except Diverged as error:
             problem = " ".join(str(error).split())
     if checkpoints is not None and not finished:  # stopped before it began
         found, _ = checkpoints.latest()

@@ -56,9 +56,11 @@ def command(notebook: Path, port: int) -> list[str]:
 def serve(notebook: Path, port: int) -> int:
     """Run voila until it ends or is interrupted; returns the exit status.
 
-    voila has a session of its own, so that Ctrl-C reaches this process alone, which then ends it.
+    voila has a session of its own (on Windows a process group), so that Ctrl-C reaches this process alone, which
+    then ends it.
     """
-    voila = subprocess.Popen(command(notebook, port), start_new_session=True)
+    group = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)  # Windows alone
+    voila = subprocess.Popen(command(notebook, port), start_new_session=True, creationflags=group)
     try:
         if not _answers(voila, port):
             return _say(f"voila did not start on port {port}; it said why above.", 1)
@@ -86,13 +88,14 @@ def _answers(voila: subprocess.Popen[bytes], port: int) -> bool:
 
 
 def _end(voila: subprocess.Popen[bytes]) -> None:
-    """End voila and the kernels that it started."""
+    """End voila and the kernels that it started (on Windows these end by themselves without it)."""
     if voila.poll() is None:
         voila.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             voila.wait(10)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(voila.pid, signal.SIGKILL)
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(voila.pid, signal.SIGKILL)
     voila.wait()
 
 

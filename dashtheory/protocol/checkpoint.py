@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from dashtheory._check import fail, integer
+from dashtheory.errors import DamagedFile, OtherRun
 from dashtheory.record import replacing
 from dashtheory.rules import Learner
 
@@ -118,46 +119,56 @@ class Checkpoints:
     def load(self, stage: int) -> Checkpoint:
         """Read a stage.
 
-        Raises: ValueError, naming the file, if it is missing, truncated, damaged or of another run.
+        Raises: `DamagedFile`, naming the file, if it is missing, truncated or damaged; `OtherRun` if it is of
+            another run or stage (both in `dashtheory.errors`).
         """
         path = self.path(stage)
         try:
             line, _, body = path.read_bytes().partition(b"\n")
         except OSError as error:
-            fail("checkpoint", "must be a file that can be read", f"'{path}' ({error.strerror})", _MEND)
+            got = f"'{path}' ({error.strerror})"
+            fail("checkpoint", "must be a file that can be read", got, _MEND, error=DamagedFile)
         head = _head(line, path)
         if head["identity"] != self.identity or head["stage"] != stage:
-            fail("checkpoint", "must be of this run and stage", f"'{path}' of another", "Use another folder.")
+            got = f"'{path}' of another"
+            fail("checkpoint", "must be of this run and stage", got, "Use another folder.", error=OtherRun)
         if len(body) != head["length"] or hashlib.sha256(body).hexdigest() != head["sha256"]:
             got = f"'{path}' with {len(body)} of {head['length']} bytes"
-            fail("checkpoint", "must be whole", got if len(body) != head["length"] else f"'{path}' damaged", _MEND)
+            got = got if len(body) != head["length"] else f"'{path}' damaged"
+            fail("checkpoint", "must be whole", got, _MEND, error=DamagedFile)
         states = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
-        finished = tuple({name: float.fromhex(value) for name, value in one.items()} for one in head["finished"])
-        return Checkpoint(stage=stage, finished=finished, **states)
+        return Checkpoint(stage=stage, finished=_finished(head, path), **states)
 
     def latest(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest whole checkpoint, or None, and what is wrong with newer ones.
 
-        Raises: ValueError if a checkpoint is of another run.
+        Raises: `dashtheory.errors.OtherRun` if a checkpoint is of another run.
         """
         problems: list[str] = []
         for stage in reversed(self.stages()):
             try:
                 return self.load(stage), problems
-            except ValueError as error:
-                if "of this run" in str(error):
-                    raise
+            except DamagedFile as error:
                 problems.append(str(error))
         return None, problems
 
 
 def _head(line: bytes, path: Path) -> dict[str, Any]:
-    """The first line of a file, or ValueError."""
+    """The first line of a file, or `DamagedFile`."""
     try:
         head = json.loads(line)
     except ValueError:
         head = None
     wanted = {"format", "identity", "stage", "finished", "length", "sha256"}
     if not isinstance(head, dict) or set(head) != wanted or head["format"] != FORMAT:
-        fail("checkpoint", f"must be a file of '{FORMAT}'", f"'{path}', which is not", _MEND)
+        got = f"'{path}', which is not"
+        fail("checkpoint", f"must be a file of '{FORMAT}'", got, _MEND, error=DamagedFile)
     return head
+
+
+def _finished(head: Mapping[str, Any], path: Path) -> tuple[dict[str, float], ...]:
+    """The numbers of the finished stages; no hash covers them, so that they may be damaged: `DamagedFile`."""
+    try:
+        return tuple({name: float.fromhex(value) for name, value in one.items()} for one in head["finished"])
+    except (TypeError, AttributeError, ValueError, OverflowError):
+        fail("checkpoint", "must hold numbers that can be read", f"'{path}' damaged", _MEND, error=DamagedFile)

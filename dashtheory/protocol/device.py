@@ -56,6 +56,8 @@ def exact_or_fast(precision: str) -> Iterator[None]:
         cudnn.benchmark, cudnn.allow_tf32, products.allow_tf32 = before
 
 
+# The one place where the words of an error decide: torch has a class for CUDA's own allocator alone; a CPU's
+# allocator, cuBLAS and cuDNN raise a plain RuntimeError, which carries nothing but its message.
 _WORDS = (
     "out of memory",
     "not enough memory",

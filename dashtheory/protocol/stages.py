@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import fail
+from dashtheory.errors import Diverged
 from dashtheory.evaluate import Scores, cross_entropy, evaluate
 from dashtheory.protocol.checkpoint import Checkpoint, Checkpoints
 from dashtheory.protocol.engine import Augmentation, MakeEngine, PlainEngine
@@ -153,8 +154,8 @@ def run_stages(
         noisy: per chunk a bool tensor, which of its labels are wrong, for the measures that ask for it.
         resume: goes on after the stage of this checkpoint of the same run, as if it had never stopped.
     Yields: one `StageResult` per chunk (that `resume` has not seen).
-    Raises: ValueError if a training loss, or the test loss after a stage, is NaN or infinite, or if a checkpoint
-        does not fit.
+    Raises: `dashtheory.errors.Diverged` if a training loss, the test loss after a stage, or what DASH looks at is
+        NaN or infinite; ValueError if a checkpoint does not fit.
     """
     stream = stream.to(task.device)
     chunks, test = stream.chunks, stream.test
@@ -190,6 +191,7 @@ def run_stages(
                 "must be finite on the test set",
                 f"{scores.loss} after stage {stage}",
                 "Train more slowly.",
+                error=Diverged,
             )
         if measures is not None:
             measured |= measure_at_end(measures, learner.model, seen, test, task.loss_fn, noisy)

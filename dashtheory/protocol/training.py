@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dashtheory._check import fail
+from dashtheory.errors import Diverged
 from dashtheory.evaluate import Scores, cross_entropy
 from dashtheory.protocol.engine import Augmentation, Epoch, MakeEngine, PlainEngine, Work
 from dashtheory.protocol.settings import Schedule, TrainConfig
@@ -65,8 +66,8 @@ def train(
         make_engine: how epochs are trained. schedule: of the step size, from the optimizer's own at the start of
             its first stage; None leaves it alone. augmentation: of the inputs; draws: its CPU stream.
     Returns: `Training`.
-    Raises: ValueError if the loss becomes NaN or infinite, if an augmentation has no stream, or if the optimizer
-        does not keep torch's contract:
+    Raises: `dashtheory.errors.Diverged` if the loss becomes NaN or infinite; ValueError if an augmentation has no
+        stream, or if the optimizer does not keep torch's contract:
         `step(closure)` calls the closure, which does the forward and backward pass, at least once. An optimizer
         that calls it again at other weights (SAM) meets the penalty there too; scores are of the first call.
     """
@@ -90,6 +91,7 @@ def train(
                 "must stay finite in training",
                 f"{scores.loss} in epoch {epoch}",
                 "Lower the learning rate.",
+                error=Diverged,
             )
         if on_epoch is not None:
             on_epoch(epoch, scores)

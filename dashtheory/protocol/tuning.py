@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from dashtheory._check import fail
+from dashtheory.errors import Diverged
 from dashtheory.evaluate import evaluate
 from dashtheory.protocol.settings import HELD_OUT, TrainConfig
 from dashtheory.protocol.stages import Task, train_stage
@@ -65,9 +66,7 @@ def tune(
             train_stage(learner, examples.to(task.device), task, config, torch_streams(seed, prefix="tuning "))
             found = evaluate(learner.model, held_out.to(task.device), loss_fn=task.loss_fn)
             score = found.accuracy if math.isfinite(found.loss) else -1.0
-        except ValueError as error:
-            if "must stay finite" not in str(error):
-                raise
+        except Diverged:
             score = -1.0
         scores.append(score)
         if on_candidate is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from dashtheory._check import fail
 
@@ -23,7 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as written:
+        with temporary.open("r+b") as written:  # Windows flushes only what is open for writing
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
@@ -53,30 +54,27 @@ def writable_folder(argument: str, folder: Path) -> Path:
 
 @contextmanager
 def only_one(lock: Path, argument: str) -> Iterator[None]:
-    """Hold the file `lock` while the block runs; it goes when the block, or the process, ends.
+    """Hold the file `lock` while the block runs; it goes when the block ends.
+
+    If the process is killed the file may stay, but holds nobody back.
 
     Raises: ValueError that names `argument` if another process holds it.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = lock.exists() and os.path.samestat(lock.stat(), os.fstat(handle.fileno()))
-        except BlockingIOError:
-            mine = False
-        if not mine:
-            fail(
-                argument,
-                "must be used by one call at a time",
-                f"'{lock}' in use",
-                "Wait for it, or choose another.",
-            )
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-            with suppress(OSError):  # not empty
-                lock.parent.rmdir()
+    held = FileLock(lock, blocking=False)
+    try:
+        held.acquire()
+    except Timeout:
+        fix = "Wait for it, or choose another."
+        fail(argument, "must be used by one call at a time", f"'{lock}' in use", fix)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no file that is open, but does so on release
+            lock.unlink()  # before the release: whoever gets the lock after it has made the file anew
+        held.release()
+        with suppress(OSError):  # not empty
+            lock.parent.rmdir()
 
 
 def _umask() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import warnings
 
 import pandas as pd
 from scipy import stats
@@ -18,16 +18,17 @@ def paired_differences(
 ) -> pd.DataFrame:
     """Each rule minus the reference rule at the last stage, seed by seed, with the mean and its interval.
 
-    The interval is mean ± t s / sqrt(n), with s the sample standard deviation of the n differences and t the
-    quantile of Student's distribution with n - 1 degrees of freedom. It covers the mean of a normal population of
-    differences with the given confidence, each rule by itself: with many rules some intervals miss by chance.
+    The interval is that of the paired t-test (`scipy.stats.ttest_rel`): mean ± t s / sqrt(n), with s the sample
+    standard deviation of the n differences and t the quantile of Student's distribution with n - 1 degrees of
+    freedom. It covers the mean of a normal population of differences with the given confidence, each rule by
+    itself: with many rules some intervals miss by chance.
 
     Args:
         table: tidy table of one experiment. metric: its name there. reference: rule that is subtracted.
         confidence: of the interval, in (0, 1).
     Returns: columns rule, mean, low, high, n, positive (seeds in which the difference is above 0) and differences
-        (tuple, in the order of the seeds), sorted by rule; with one seed low and high are NaN. The reference has
-        no row.
+        (tuple, in the order of the seeds), sorted by rule; with one seed low and high are NaN, and without any
+        spread they are the mean. The reference has no row.
     Raises: ValueError if the metric or the reference is not in the table, a rule lacks a seed or the last stage,
         or the table holds more than one experiment.
     """
@@ -46,28 +47,26 @@ def paired_differences(
         fail("reference", f"must be one of {', '.join(wide)}", repr(reference), "Choose a rule of the table.")
     if wide.isna().any(axis=None):
         fail("table", f"must have {metric} for every rule and seed", "gaps", "Run what is missing.")
-    differences = wide.drop(columns=reference).sub(wide[reference], axis=0)
     return pd.DataFrame(
         [
-            {"rule": rule, **_summary(differences[rule].tolist(), confidence)}
-            for rule in sorted(differences.columns)
+            {"rule": rule, **_summary(wide[rule], wide[reference], confidence)}
+            for rule in wide.columns.drop(reference)
         ],
         columns=["rule", "mean", "low", "high", "n", "positive", "differences"],
     )
 
 
-def _summary(differences: list[float], confidence: float) -> dict[str, object]:
-    count = len(differences)
-    mean = math.fsum(differences) / count
-    half = math.nan
-    if count > 1:
-        variance = math.fsum((value - mean) ** 2 for value in differences) / (count - 1)
-        half = float(stats.t.ppf((1 + confidence) / 2, count - 1)) * math.sqrt(variance / count)
+def _summary(values: pd.Series, reference: pd.Series, confidence: float) -> dict[str, object]:
+    with warnings.catch_warnings():
+        # No test is done: one seed, or differences that are all equal, leave t undefined, not what is taken here.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        interval = stats.ttest_rel(values, reference).confidence_interval(confidence)
+    differences = values - reference
     return {
-        "mean": mean,
-        "low": mean - half,
-        "high": mean + half,
-        "n": count,
-        "positive": sum(value > 0 for value in differences),
-        "differences": tuple(differences),
+        "mean": float(differences.mean()),
+        "low": float(interval.low),
+        "high": float(interval.high),
+        "n": len(differences),
+        "positive": int((differences > 0).sum()),
+        "differences": tuple(differences.tolist()),
     }

@@ -30,8 +30,9 @@ def save_table(table: pd.DataFrame, path: Path | str, facts: Mapping[str, object
     text = check_table(table, "table").to_csv(index=False, lineterminator="\n", na_rep="nan")
     header = {"format": FORMAT, "table_sha256": hashlib.sha256(text.encode()).hexdigest()}
     described = json.dumps({**header, **facts}, indent=2, allow_nan=False) + "\n"
-    # Both are written out before either takes its place: a disk that is full keeps the old pair.
-    with replacing(path) as table_file, replacing(path.with_suffix(".json")) as facts_file:
+    # Both are written out before either takes its place: a disk that is full keeps the old pair. The table
+    # goes first: new facts never stand beside a table that has not come.
+    with replacing(path.with_suffix(".json")) as facts_file, replacing(path) as table_file:
         table_file.write_bytes(text.encode())
         facts_file.write_bytes(described.encode())
 

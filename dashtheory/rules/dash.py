@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import choice, fail, real
+from dashtheory.errors import Diverged
 from dashtheory.rules.groups import GRANULARITIES, Kind, Target, by_group, scale_groups_, targets, untouched
 from dashtheory.rules.report import LayerReport, ShrinkReport
 from dashtheory.rules.rule import Between, InPlace, LossFunction, ablation, flag, seeded_layers
@@ -67,8 +68,9 @@ def dash_(
         granularity: how the entries of weights share factors: "authors", or as `dashtheory.rules.groups` says.
     Returns: a `ShrinkReport` with cosines, factors and the share clamped, per parameter.
     Raises: ValueError, before any weight is touched, if an argument is out of range, there is no batch, no layer
-        to shrink, a weight, loss or gradient is not finite, or no gradient reaches the copy. A group whose
-        weights or G are all zero has cosine 0, so factor `lam`; so has a layer that the loss does not use.
+        to shrink, a weight, loss or gradient is not finite (`dashtheory.errors.Diverged`), or no gradient
+        reaches the copy. A group whose weights or G are all zero has cosine 0, so factor `lam`; so has a layer
+        that the loss does not use.
     """
     report = dash_factors(
         model, batches, loss_fn, alpha=alpha, lam=lam, training=training, granularity=granularity
@@ -233,7 +235,8 @@ def smoothed_descents(
     alphas = [checked_alpha(alpha) for alpha in alphas]
     for target in targets(model):  # before the copy: a model that cannot be copied may be refused with a reason
         if not bool(target.parameter.isfinite().all()):
-            fail("model", "must have finite weights", f"NaN or infinity in {target.name}", "Restore a checkpoint.")
+            got = f"NaN or infinity in {target.name}"
+            fail("model", "must have finite weights", got, "Restore a checkpoint.", error=Diverged)
     num_batches, reached = 0, False
     with torch.inference_mode(False), torch.enable_grad():
         replica = copy.deepcopy(model).train(training)
@@ -349,9 +352,11 @@ def _loss_gradients(
                 "must give finite gradients",
                 f"a non-finite gradient of {target.name} at batch {index} (loss {loss.item():g})",
                 "No weight was changed. " + _MEND,
+                error=Diverged,
             )
     if not bool(loss.isfinite()):
-        fail("loss", "must be finite", f"{loss.item():g} at batch {index}", "No weight was changed. " + _MEND)
+        fix = "No weight was changed. " + _MEND
+        fail("loss", "must be finite", f"{loss.item():g} at batch {index}", fix, error=Diverged)
     return gradients
 
 

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from dashtheory._check import choice, fail
+from dashtheory.errors import Diverged
 from dashtheory.twolayer._steps import Hyper, OnCoefficients, OnWeights, Start, Steps, WithAdam
 from dashtheory.twolayer.stack import Loss, Params, Samples, Stack, loss_of
 
@@ -119,7 +120,8 @@ def train_stack(
         max_epochs: cap. generators: CPU streams, one per seed, for the order of samples, a permutation an epoch;
             needed for mini-batches alone. method: of `METHODS`; Adam can only step on weights.
     Returns: `StackTraining`.
-    Raises: ValueError if the loss of a replica becomes NaN or infinite, or adam is to step on coefficients.
+    Raises: `dashtheory.errors.Diverged` if the loss of a replica becomes NaN or infinite; ValueError if adam is to
+        step on coefficients.
     """
     kind = _kind(choice("method", method, METHODS), optimizer, samples)
     num_seeds, num_samples = samples.labels.shape
@@ -213,7 +215,7 @@ class _Loop:
         if bad:
             seed, replica = self.first_seed + bad[0] // self.shape[1], bad[0] % self.shape[1]
             got = f"NaN or infinity in epoch {epoch} (place {seed} among the seeds, {replica} among the replicas)"
-            fail("loss", "must stay finite in training", got, "Lower the learning rate.")
+            fail("loss", "must stay finite in training", got, "Lower the learning rate.", error=Diverged)
         numbers = {"loss": loss, "accuracy": accuracy, "epochs": torch.full_like(loss, epoch)}
         for name, rate in self.steps.numbers.items():
             numbers[name] = rate[..., 0, 0].double() if isinstance(rate, Tensor) else torch.full_like(loss, rate)

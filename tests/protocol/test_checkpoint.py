@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from dashtheory.errors import DamagedFile, OtherRun
 from dashtheory.protocol.checkpoint import FORMAT, Checkpoints
 from dashtheory.rules import Learner
 
@@ -93,21 +94,49 @@ def test_a_changed_byte_is_found(tmp_path: Path) -> None:
     whole = bytearray(made.path(1).read_bytes())
     whole[-20] ^= 1
     made.path(1).write_bytes(bytes(whole))
-    with pytest.raises(ValueError, match=r"checkpoint must be whole, got .*stage-0001\.checkpoint. damaged"):
+    with pytest.raises(DamagedFile, match=r"checkpoint must be whole, got .*stage-0001\.checkpoint. damaged"):
         made.load(1)
+
+
+@pytest.mark.parametrize("damage", ['"0x1.z000000000000p+0"', "1", "null", '"0x1p+9999"'])
+def test_a_number_that_cannot_be_read_counts_as_damage(damage: str, tmp_path: Path) -> None:
+    made = Checkpoints(tmp_path, {})
+    for stage in (1, 2):
+        made.save(stage, learner(), [{"m": 1.0}] * stage)
+    content = made.path(2).read_bytes()
+    number = json.dumps((1.0).hex()).encode()
+    assert number in content
+    made.path(2).write_bytes(content.replace(number, damage.encode(), 1))
+    with pytest.raises(DamagedFile, match=r"must hold numbers that can be read, got .*stage-0002"):
+        made.load(2)
+    found, (problem,) = made.latest()
+    assert found is not None
+    assert found.stage == 1
+    assert str(made.path(2)) in problem
+
+
+def test_the_words_of_a_path_decide_nothing(tmp_path: Path) -> None:
+    """A damaged file in a folder whose name has the words of another error is passed over all the same."""
+    made = Checkpoints(tmp_path / "must be of this run", {})
+    made.save(1, learner(), [{}])
+    made.path(2).write_bytes(b"")
+    found, (problem,) = made.latest()
+    assert found is not None
+    assert found.stage == 1
+    assert str(made.path(2)) in problem
 
 
 def test_checkpoints_of_another_run_or_stage_are_refused(tmp_path: Path) -> None:
     Checkpoints(tmp_path, {"seed": 0}).save(1, learner(), [{}])
     other = Checkpoints(tmp_path, {"seed": 1})
     for call in (lambda: other.load(1), other.latest):
-        with pytest.raises(ValueError, match=re.escape("checkpoint must be of this run and stage")):
+        with pytest.raises(OtherRun, match=re.escape("checkpoint must be of this run and stage")):
             call()
     mine = Checkpoints(tmp_path, {"seed": 0})
     mine.path(1).rename(mine.path(2))
-    with pytest.raises(ValueError, match="of this run and stage"):
+    with pytest.raises(OtherRun, match="of this run and stage"):
         mine.load(2)
-    with pytest.raises(ValueError, match="must be a file that can be read"):
+    with pytest.raises(DamagedFile, match="must be a file that can be read"):
         mine.load(1)
 
 
@@ -115,7 +144,7 @@ def test_checkpoints_of_another_run_or_stage_are_refused(tmp_path: Path) -> None
 def test_a_foreign_file_is_refused(line: bytes, tmp_path: Path) -> None:
     made = Checkpoints(tmp_path, {})
     tmp_path.joinpath("stage-0001.checkpoint").write_bytes(line + b"\nrest")
-    with pytest.raises(ValueError, match="must be a file of 'dashtheory checkpoint 1'"):
+    with pytest.raises(DamagedFile, match="must be a file of 'dashtheory checkpoint 1'"):
         made.load(1)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import dashtheory.protocol.stages as module
+from dashtheory.errors import Diverged
 from dashtheory.evaluate import Scores, cross_entropy, evaluate, num_right
 from dashtheory.measure.network import alignment, gradient_norm
 from dashtheory.protocol import Measures, StageResult, Task, TrainConfig, Training, run_stages, train
@@ -242,7 +243,7 @@ def test_a_loss_that_explodes_is_an_error_not_a_result() -> None:
     learner = Learner(net, torch.optim.SGD(net.parameters(), lr=1e38))
     data = blobs(30, 0, spread=1e3)
     config = TrainConfig(batch_size=4, criterion="loss", threshold=0.0, max_epochs=50)
-    with pytest.raises(ValueError, match=r"loss must stay finite in training, got .* Lower the learning rate"):
+    with pytest.raises(Diverged, match=r"loss must stay finite in training, got .* Lower the learning rate"):
         train(learner, data, config, torch.Generator().manual_seed(0))
 
 
@@ -411,7 +412,7 @@ def test_a_threshold_that_is_met_exactly_ends_the_stage(criterion: str) -> None:
 def test_weights_that_explode_in_the_last_step_are_an_error() -> None:
     task = Task(make_model=make_net, make_optimizer=lambda p: torch.optim.SGD(p, lr=1e30))
     config = TrainConfig(batch_size=100, criterion="loss", threshold=0.0, max_epochs=1)
-    with pytest.raises(ValueError, match=r"loss must be finite on the test set, got .* after stage 1"):
+    with pytest.raises(Diverged, match=r"loss must be finite on the test set, got .* after stage 1"):
         list(run_stages(STREAM, Warm(), task, config, seed=0))
 
 

@@ -44,6 +44,19 @@ def test_saved_numbers_read_back_to_the_bit(values: list[float], tmp_path_factor
     assert facts["fact"] == 1
 
 
+def test_the_facts_take_their_place_after_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sees the facts of a run that is being saved, and kills it then, has its table too."""
+    replace, done = Path.replace, []
+
+    def note(path: Path, target: Path) -> Path:
+        done.append(target.name)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", note)
+    save_table(make_table([row()]), tmp_path / "t.csv", {})
+    assert done == ["t.csv", "t.json"]
+
+
 def test_text_that_looks_like_missing_values_or_numbers_survives(tmp_path: Path) -> None:
     table = make_table([row(rule="None"), row(rule="NA"), row(rule="")])
     save_table(table, tmp_path / "t.csv", {})

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 
+from dashtheory.errors import Diverged
 from dashtheory.rules import ShrinkReport, dash_, group_cosines, smoothed_descent
 from dashtheory.rules.groups import Kind
 from tests.oracles.shrink import (
@@ -770,7 +771,7 @@ def test_a_non_finite_gradient_names_batch_and_layer_before_any_weight_moves(
     data = [(torch.ones(3, 4), torch.ones(3, 2)) for _ in range(3)]
     data[index][0][1, half] = value
 
-    with pytest.raises(ValueError, match=rf"batches must give finite gradients, .*{layer} at batch {index}\b"):
+    with pytest.raises(Diverged, match=rf"batches must give finite gradients, .*{layer} at batch {index}\b"):
         dash_(model, data, minus_inner)
     assert equal_bits(weights_of(model), before)
 
@@ -778,7 +779,7 @@ def test_a_non_finite_gradient_names_batch_and_layer_before_any_weight_moves(
 def test_a_non_finite_gradient_is_refused_though_the_loss_is_finite() -> None:
     model, data = Branches(), [(torch.ones(3, 4), torch.ones(3, 2))]
     before = weights_of(model)
-    with pytest.raises(ValueError, match=r"left\.weight at batch 0 \(loss 0\)"):
+    with pytest.raises(Diverged, match=r"left\.weight at batch 0 \(loss 0\)"):
         dash_(model, data, lambda out, y: (0 * out.sum()).abs().sqrt())
     assert equal_bits(weights_of(model), before)
 
@@ -788,7 +789,7 @@ def test_nan_weights_are_refused_before_any_weight_moves() -> None:
     with torch.no_grad():
         model.get_parameter("8.weight")[1, 1] = NAN
     before = weights_of(model)
-    with pytest.raises(ValueError, match=r"8\.weight|at batch 0 \(loss nan\)"):
+    with pytest.raises(Diverged, match=r"8\.weight|at batch 0 \(loss nan\)"):
         dash_(model, data, functional.cross_entropy)
     assert equal_bits(weights_of(model), before)
 
@@ -799,7 +800,7 @@ def test_infinite_weights_are_refused_though_loss_and_gradients_are_finite() -> 
         model.get_parameter("0.bias")[1] = -INF  # a unit switched off for good
     before, data = weights_of(model), chunks("perceptron", 1, torch.float32)
     assert functional.cross_entropy(model(data[0][0]), data[0][1]).isfinite()
-    with pytest.raises(ValueError, match=r"0\.bias"):
+    with pytest.raises(Diverged, match=r"0\.bias"):
         dash_(model, data, functional.cross_entropy)
     assert equal_bits(weights_of(model), before)
 
@@ -809,7 +810,7 @@ def test_nan_weights_of_an_unused_layer_are_refused() -> None:
     with torch.no_grad():
         model.unused.weight[1, 1] = NAN
     before = weights_of(model)
-    with pytest.raises(ValueError, match=r"unused\.weight"):
+    with pytest.raises(Diverged, match=r"unused\.weight"):
         dash_(model, [(torch.ones(3, 2), torch.ones(3, 2))], functional.mse_loss)
     assert equal_bits(weights_of(model), before)
 
@@ -818,7 +819,7 @@ def test_nan_weights_of_an_unused_layer_are_refused() -> None:
 def test_a_non_finite_loss_is_refused_though_its_gradient_is_finite(value: float) -> None:
     model, data = pair(), chunks("perceptron")
     before = weights_of(model)
-    with pytest.raises(ValueError, match=r"loss.* batch 0\b"):
+    with pytest.raises(Diverged, match=r"loss.* batch 0\b"):
         dash_(model, data, lambda out, y: functional.cross_entropy(out, y) + value)
     assert equal_bits(weights_of(model), before)
 

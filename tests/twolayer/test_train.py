@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from dashtheory.errors import Diverged
 from dashtheory.twolayer import Hyper, Moments, Params, StackTraining, of_replica, train_stack
 from dashtheory.twolayer import train as training_module
 from tests.twolayer.toys import NETWORKS, numbers, toy_config, toy_stack
@@ -174,7 +175,7 @@ def test_the_arguments_stay_as_they_are() -> None:
 
 def test_a_loss_that_explodes_names_seed_and_replica() -> None:
     hyper = Hyper(**{**vars(numbers([0.01, 1e200])), "threshold": torch.tensor([0.0, 0.0]).double()})
-    with pytest.raises(ValueError, match=r"loss must stay finite .* \(place 0 among the seeds, 1 among the rep"):
+    with pytest.raises(Diverged, match=r"loss must stay finite .* \(place 0 among the seeds, 1 among the rep"):
         trained("mlp", hyper, max_epochs=50)
 
 

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import http
-import http.client
-import os
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
+import pooch
+import requests
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dashtheory._check import fail
 from dashtheory.record import only_one, writable_folder
 
-_BLOCK = 1 << 18
+_BLOCK = 1 << 15  # less than so much is lost of what a broken connection brought
 _TRIES = 4
 _TIMEOUT = 30.0  # seconds without a byte
-
-Report = Callable[[int, int | None], None]
-"""`report(bytes_here, bytes_in_all)`; the second is None where the server does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +26,11 @@ class OfficialFile:
 
     Attributes:
         name: of the file. url: its official address. md5: its published checksum.
-        max_bytes: a download stops with an error beyond this size.
     """
 
     name: str
     url: str
     md5: str
-    max_bytes: int = 1 << 29
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,22 +89,58 @@ def hashes(path: Path) -> tuple[str, str]:
 def _download(file: OfficialFile, root: Path) -> None:
     writable_folder("root", root)
     part = root / f"{file.name}.part"
-    with only_one(root / f".{file.name}.lock", "root"), _progress() as progress:
-        bar = progress.add_task(file.name, total=None)
-
-        def report(here: int, in_all: int | None) -> None:
-            progress.update(bar, completed=here, total=in_all)
-
-        resumed = part.exists()
-        _fetch_all(file, part, report)
-        if resumed and hashes(part)[0] != file.md5:  # the part was of another file: once more from the start
+    with only_one(root / f".{file.name}.lock", "root"):
+        pieced = _fetch_all(file, part)
+        if pieced and hashes(part)[0] != file.md5:  # pieces of different files: once more from the start
             part.unlink()
-            _fetch_all(file, part, report)
+            _fetch_all(file, part)
         found = hashes(part)[0]
         if found != file.md5:
             part.unlink()
             fail("download", f"of {file.url} must have md5 {file.md5}", found, "The source has changed: tell us.")
         part.replace(root / file.name)
+
+
+def _fetch_all(file: OfficialFile, part: Path) -> bool:
+    """Fill `part` until nothing is missing; go on after a break, a few times. Whether it is of several answers."""
+    problem, pieced = "", False
+    for _ in range(_TRIES):
+        pieced = pieced or part.exists()
+        try:
+            _fetch(file, part)
+            return pieced
+        except requests.RequestException as error:
+            status = 0 if error.response is None else error.response.status_code
+            if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and part.exists():
+                return True  # nothing is missing; the checksum decides
+            if 0 < status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                fix = "The address may have moved: put the file into root by hand."
+                fail("download", f"must find {file.url}", f"HTTP status {status}", fix)
+            problem = f"HTTP status {status}" if status else str(error)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            fail("root", "must have room for the download", f"'{part}' ({reason})", "Free some, and call again.")
+    fix = "Check the network, and call again: it goes on where it stopped; or put the file into root by hand."
+    return fail("download", f"of {file.url} must arrive whole", problem, fix)
+
+
+def _fetch(file: OfficialFile, part: Path) -> None:
+    """Ask once for what `part` lacks, and write it there; none is left if nothing came."""
+    try:
+        with part.open("ab") as out, _progress() as progress:
+            here = out.tell()
+
+            def prepare(answer: requests.Response, **_: object) -> None:
+                if here and answer.status_code == HTTPStatus.OK:
+                    out.truncate(0)  # the server sends all of it again
+                answer.raw.headers.pop("Content-Encoding", None)  # the file is what is sent, even if packed
+
+            headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={here}-"} if here else {})
+            options = {"headers": headers, "hooks": {"response": prepare}, "timeout": _TIMEOUT}
+            pooch.HTTPDownloader(_Bar(progress, file.name), _BLOCK, **options)(file.url, out, None)
+    finally:
+        if part.exists() and not part.stat().st_size:
+            part.unlink()
 
 
 def _progress() -> Progress:
@@ -121,82 +149,19 @@ def _progress() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-class _BrokenOffError(Exception):
-    """What went wrong on the way; another try may help."""
+class _Bar:
+    """What pooch asks of a progress bar, drawn by rich: the bytes that were missing."""
 
+    total = 0  # set by pooch; 0 where the server does not say
 
-def _fetch_all(file: OfficialFile, part: Path, report: Report) -> None:
-    """Fill `part` until nothing is missing; go on after a break, a few times."""
-    for tries_left in reversed(range(_TRIES)):
-        try:
-            return _fetch(file, part, report)
-        except _BrokenOffError as error:
-            if not tries_left:
-                fix = "Call again: it goes on where it stopped."
-                fail("download", f"of {file.url} must arrive whole", str(error), fix)
-    return None
+    def __init__(self, progress: Progress, name: str) -> None:
+        self.progress, self.task = progress, progress.add_task(name, total=None)
 
+    def update(self, count: int) -> None:
+        self.progress.update(self.task, advance=count, total=self.total or None)
 
-def _fetch(file: OfficialFile, part: Path, report: Report) -> None:
-    """Ask once for what `part` lacks, and write it there."""
-    here = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={here}-"} if here else {}
-    try:
-        answer = urllib.request.urlopen(urllib.request.Request(file.url, headers=headers), timeout=_TIMEOUT)
-    except urllib.error.HTTPError as error:
-        with error:
-            return _refused(file, error.code, here)
-    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
-        reason = getattr(error, "reason", None) or error
-        fix = "Check the network, or put the file into root by hand."
-        fail("download", f"must reach {file.url}", str(reason) or type(error).__name__, fix)
-    with answer:
-        if answer.status != http.HTTPStatus.PARTIAL_CONTENT:
-            here = 0  # the server sends all of it again
-        elif not str(answer.headers.get("Content-Range", "")).startswith(f"bytes {here}-"):
-            part.unlink()
-            raise _BrokenOffError("another range than was asked for")
-        return _store(file, part, answer, here, report)
+    def reset(self) -> None:
+        self.progress.reset(self.task)
 
-
-def _refused(file: OfficialFile, code: int, here: int) -> None:
-    if code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and here:
-        return  # nothing is missing; the checksum decides
-    if code >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise _BrokenOffError(f"HTTP status {code}")
-    fix = "The address may have moved: put the file into root by hand."
-    fail("download", f"must find {file.url}", f"HTTP status {code}", fix)
-
-
-def _store(file: OfficialFile, part: Path, answer: http.client.HTTPResponse, here: int, report: Report) -> None:
-    """Write the body of `answer` to `part` from byte `here` on."""
-    length = answer.headers.get("Content-Length", "")
-    in_all = here + int(length) if length.isdecimal() else None
-    try:
-        with part.open("r+b" if here else "wb") as out:
-            out.seek(here)
-            for block in _blocks(answer):
-                here += len(block)
-                if here > file.max_bytes:
-                    break
-                out.write(block)
-                report(here, in_all)
-            out.flush()
-            os.fsync(out.fileno())
-    except OSError as error:
-        reason = error.strerror or str(error)
-        fail("root", "must have room for the download", f"'{part}' ({reason})", "Free some, and call again.")
-    if here > file.max_bytes:
-        part.unlink()
-        got = f"more than {file.max_bytes:,} bytes"
-        fail("download", f"of {file.url} must be a file of the expected size", got, "It is another file.")
-    if in_all is not None and here < in_all:
-        raise _BrokenOffError(f"{here:,} of {in_all:,} bytes")
-
-
-def _blocks(answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    try:
-        while block := answer.read(_BLOCK):
-            yield block
-    except (OSError, http.client.HTTPException) as error:
-        raise _BrokenOffError(str(error) or type(error).__name__) from error
+    def close(self) -> None:
+        """Nothing: the bar goes at the end of `progress`."""
