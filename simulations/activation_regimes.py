@@ -106,16 +106,14 @@ def differences(points: pd.DataFrame, rule: str, reference: str) -> pd.DataFrame
 
 def _draw_difference(ax: Axes, found: pd.DataFrame) -> None:
     grid = found.pivot(index="y", columns="q", values="mean")
-    draw_map(ax, grid, label="", low=-15, high=15, colors="PuOr")
-    columns, rows = list(grid.columns), list(grid.index)
-    for _, cell in found.iterrows():
-        place = columns.index(cell["q"]), rows.index(cell["y"])
-        sure = cell["low"] > 0 or cell["high"] < 0
-        color = "white" if abs(cell["mean"]) > 9 else "black"
-        text = f"{cell['mean']:+.1f}" if abs(cell["mean"]) < 9.95 else f"{cell['mean']:+.0f}"
-        ax.annotate(text, place, ha="center", va="center", fontsize=7, color=color)
-        if sure:
-            ax.plot(place[0], place[1] - 0.32, ".", color=color, markersize=3)
+    notes = found.assign(note=found.apply(_note, axis=1)).pivot(index="y", columns="q", values="note")
+    draw_map(ax, grid, label="", low=-15, high=15, colors="PuOr", notes=notes)
+
+
+def _note(cell: pd.Series) -> str:
+    """A difference, with a dot below it if its interval excludes zero."""
+    digits = 1 if abs(cell["mean"]) < 9.95 else 0
+    return f"{cell['mean']:+.{digits}f}\n{'•' if cell['low'] > 0 or cell['high'] < 0 else ' '}"
 
 
 def _name_levels(ax: Axes, points: pd.DataFrame, rules: dict[str, str]) -> None:

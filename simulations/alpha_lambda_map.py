@@ -104,15 +104,9 @@ def _draw_difference(ax: Axes, found: pd.DataFrame) -> None:
     """Map of the differences; dots where the interval excludes zero."""
     grid = found.pivot(index="alpha", columns="lam", values="mean")
     most = max(float(np.abs(grid.to_numpy()).max()), 0.1)
-    draw_map(ax, grid, label="difference (points)", low=-most, high=most, colors="PuOr")
-    sure = found[(found["low"] > 0) | (found["high"] < 0)]
-    columns, rows = list(grid.columns), list(grid.index)
-    ax.plot(
-        [columns.index(lam) for lam in sure["lam"]],
-        [rows.index(alpha) for alpha in sure["alpha"]],
-        "k.",
-        markersize=4,
-    )
+    dots = found.assign(dot=np.where((found["low"] > 0) | (found["high"] < 0), "•", ""))
+    notes = dots.pivot(index="alpha", columns="lam", values="dot")
+    draw_map(ax, grid, label="difference (points)", low=-most, high=most, colors="PuOr", notes=notes)
 
 
 SCRIPT = Script(

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from dashtheory.command.script import Script, main
 from dashtheory.experiments.beyond_independence import BeyondConfig, run_kind
 from dashtheory.parallel import Job
-from dashtheory.plot import add_heading, plain_log_ticks, rule_style, say_seeds, sort_rules
+from dashtheory.plot import add_heading, draw_means, plain_log_ticks, rule_style, say_seeds, sort_rules
 from dashtheory.record import PREDICTED, split_settings
 
 NAME = "beyond_independence"
@@ -50,20 +50,21 @@ def plan(config: BeyondConfig, seeds: Sequence[int]) -> list[Job]:
 def draw(table: pd.DataFrame, config: BeyondConfig) -> Figure:
     """Draw accuracy and training time against the departure from the paper's world."""
     points = split_settings(table)
-    figure, axes = plt.subplots(
+    figure, axes = plt.subplots(  # seaborn's FacetGrid splits rows alone; here predictions share the panels
         2, len(config.kinds), figsize=(12.4, 6.8), sharex="col", sharey="row", squeeze=False
     )
     for column, kind in enumerate(config.kinds):
         rows = points[points["kind"] == kind]
         title, x = WORDS[kind]
         top, bottom = axes[:, column]
-        _draw_rules(top, rows, "test_accuracy", 100.0)
+        _draw_rules(top, rows, "test_accuracy", 100.0, dodge=0.2)  # ideal lies on cold
         _draw_rules(bottom, rows, "active_samples", 1.0)
         if kind == "unbalanced":
             _draw_worst(top, rows)
         top.set_title(title)
-        bottom.set(xlabel=x, yscale="log")
-        plain_log_ticks(bottom.yaxis)
+        bottom.set_xlabel(x)
+    axes[1, 0].set_yscale("log")  # of the whole row
+    plain_log_ticks(axes[1, 0].yaxis)
     axes[0, 0].set_ylabel("test accuracy at the end (%)")
     axes[1, 0].set_ylabel("active samples, last stage (log)")
     _draw_legend(figure, axes[0, 0], axes[0, min(2, len(config.kinds) - 1)])
@@ -82,15 +83,14 @@ def draw(table: pd.DataFrame, config: BeyondConfig) -> Figure:
     return figure
 
 
-def _draw_rules(ax: Axes, rows: pd.DataFrame, metric: str, scale: float) -> None:
+def _draw_rules(ax: Axes, rows: pd.DataFrame, metric: str, scale: float, dodge: float = 0.0) -> None:
     """Means, bars and predictions of every rule."""
-    for rule in sort_rules(rows["rule"].tolist()):
-        look, mine = rule_style(rule), rows[rows["rule"] == rule]
-        groups = scale * mine[mine["metric"] == metric].set_index("x")["value"]
-        mean, sd = groups.groupby("x").mean(), groups.groupby("x").std(ddof=1).fillna(0.0)
-        size = 8 if rule == "cold" else 5  # ideal often lies on cold: let both show
-        ax.errorbar(mean.index, mean, sd, fmt=look.marker, markersize=size, color=look.color, label=look.label)
-        limit = mine[mine["metric"] == PREDICTED + metric].groupby("x")["value"].mean()
+    looks = {rule: rule_style(rule) for rule in sort_rules(rows["rule"].tolist())}
+    measured = rows[rows["metric"] == metric]
+    draw_means(ax, measured, "x", "rule", looks, scale=scale, line=False, dodge=dodge)
+    for rule, look in looks.items():
+        mine = rows[(rows["rule"] == rule) & (rows["metric"] == PREDICTED + metric)]
+        limit = mine.groupby("x")["value"].mean()
         offset = {"cold": 0.0, "warm": 1.5}.get(rule, 3.0)
         ax.plot(limit.index, scale * limit, color=look.color, linestyle=(offset, (3, 3)), linewidth=1.4)
 

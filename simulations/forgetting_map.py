@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,7 +25,17 @@ from matplotlib.figure import Figure
 from dashtheory.command.script import Script, main
 from dashtheory.experiments.forgetting_map import ForgettingMapConfig, run_forgetting_map
 from dashtheory.parallel import Job
-from dashtheory.plot import add_heading, draw_contours, draw_map, pivot_map, plain_log_ticks, rule_style, say_seeds
+from dashtheory.plot import (
+    RuleStyle,
+    add_heading,
+    draw_contours,
+    draw_map,
+    draw_means,
+    pivot_map,
+    plain_log_ticks,
+    rule_style,
+    say_seeds,
+)
 from dashtheory.record import PREDICTED
 
 NAME = "forgetting_map"
@@ -77,20 +88,21 @@ def draw(table: pd.DataFrame, config: ForgettingMapConfig) -> Figure:
 
 def _label_map(ax: Axes, num_ticks: int, *, regions: bool) -> None:
     """Axes, corners and the diagonal of a map; words for its regions."""
-    last = num_ticks - 1
-    ax.plot([0, last], [0, last], color="white", linewidth=1.2, linestyle=":")
+    low, high = 0.5, num_ticks - 0.5  # centres of the first and the last cell
+    ax.plot([low, high], [low, high], color="white", linewidth=1.2, linestyle=":")
     ax.set(xlabel="φ_noise: chance to forget a memorised sample", ylabel="φ_feature: chance to forget a feature")
     box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "alpha": 0.85, "edgecolor": "none"}
     for text, x, y, across, up in (
-        ("warm", 0, 0, "left", "center"),
-        ("ideal", last, 0, "right", "center"),
-        ("cold", last, last, "right", "center"),
+        ("warm", low, low, "left", "center"),
+        ("ideal", high, low, "right", "center"),
+        ("cold", high, high, "right", "center"),
     ):
         ax.text(x, y, text, ha=across, va=up, fontsize=9, fontweight="bold", bbox=box)
     if not regions:
         return
-    ax.text(0.33 * last, 0.47 * last, "uniform shrinking:\nthe diagonal", ha="center", fontsize=8.5, bbox=box)
-    ax.text(0.72 * last, 0.26 * last, "direction-aware:\nnoise goes first", ha="center", fontsize=8.5, bbox=box)
+    words: dict[str, Any] = {"ha": "center", "fontsize": 8.5, "bbox": box, "transform": ax.transAxes}
+    ax.text(0.35, 0.47, "uniform shrinking:\nthe diagonal", **words)
+    ax.text(0.7, 0.28, "direction-aware:\nnoise goes first", **words)
 
 
 def _draw_accuracy_map(ax: Axes, points: pd.DataFrame) -> None:
@@ -120,16 +132,17 @@ def _bars(points: pd.DataFrame, metric: str, by: str) -> tuple[pd.Series, pd.Ser
 def _draw_edges(ax: Axes, points: pd.DataFrame) -> None:
     """Accuracy against phi_noise for the smallest, a middle and the largest phi_feature."""
     phis = sorted(points["phi_noise"].unique())
-    places = np.arange(len(phis))
     chosen = sorted({phis[0], phis[len(phis) // 2], phis[-1]})
-    looks = (("#000000", "D"), ("#009E73", "v"), ("#CC79A7", "^"))
-    for shift, (phi, (color, marker)) in enumerate(zip(chosen, looks, strict=False)):
-        mean, sd = _bars(points[points["phi_feature"] == phi], "test_accuracy", "phi_noise")
-        at = places + 0.14 * (shift - 1)
-        ax.errorbar(at, 100 * mean, 100 * sd, fmt=marker, color=color, label=f"φ_feature = {phi:g}", capsize=0)
+    looks = {
+        phi: RuleStyle(f"φ_feature = {phi:g}", color, "none", marker)
+        for phi, (_, color, marker) in zip(chosen, PATHS.values(), strict=False)
+    }
+    rows = points[points["metric"] == "test_accuracy"]
+    draw_means(ax, rows, "phi_noise", "phi_feature", looks, scale=100, line=False, dodge=0.28, evenly=True)
     limit, _ = _bars(points, PREDICTED + "test_accuracy", "phi_noise")
-    ax.plot(places, 100 * limit, color="#444444", linestyle=(0, (3, 3)), label="closed form, any φ_feature")
-    ax.set_xticks(places, [f"{phi:g}" for phi in phis])
+    ax.plot(
+        range(len(limit)), 100 * limit, color="#444444", linestyle=(0, (3, 3)), label="closed form, any φ_feature"
+    )
     ax.set(xlabel="φ_noise", ylabel="test accuracy after the last stage (%)", title="What noise forgotten buys")
     ax.legend(loc="lower right")
 

@@ -13,9 +13,7 @@ import sys
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dashtheory.command.script import Script, main
@@ -24,7 +22,7 @@ from dashtheory.deep.presets import describe_setting, folder_of
 from dashtheory.deep.run import data_facts
 from dashtheory.experiments.pretraining_epochs import PretrainingConfig, run_pretraining
 from dashtheory.parallel import Job
-from dashtheory.plot import add_heading, describe_band, rule_style, sort_rules
+from dashtheory.plot import add_heading, describe_band, draw_means, rule_style, sort_rules
 from dashtheory.record import split_settings
 
 NAME = "pretraining_epochs"
@@ -46,15 +44,15 @@ def draw(table: pd.DataFrame, config: PretrainingConfig) -> Figure:
     """Final accuracy and steps against epochs of pretraining, and how far pretraining had come."""
     points = split_settings(table)
     figure, axes = plt.subplots(1, 3, figsize=(12.0, 4.4))
-    first = sort_rules(list(config.rules))[0]
-    for ax, metric, scale, rules, label, title in (
-        (axes[0], "test_accuracy", 100, config.rules, "test accuracy (%)", "After training on everything"),
-        (axes[1], "steps", 1, config.rules, "optimizer steps on everything", "Training time on everything"),
-        (axes[2], "half_loss", 1, (first,), "training loss on the half (nats)", "What pretraining had reached"),
+    looks = {rule: rule_style(rule) for rule in sort_rules(list(config.rules))}
+    before = {next(iter(looks)): rule_style("")}  # no rule has acted yet
+    for ax, metric, scale, shown, label, title in (
+        (axes[0], "test_accuracy", 100, looks, "test accuracy (%)", "After training on everything"),
+        (axes[1], "steps", 1, looks, "optimizer steps on everything", "Training time on everything"),
+        (axes[2], "half_loss", 1, before, "training loss on the half (nats)", "What pretraining had reached"),
     ):
-        for place, rule in enumerate(sort_rules(list(rules))):
-            _draw_line(ax, points, metric, rule, scale, shift=1.5 * (place - (len(rules) - 1) / 2))
         ax.set_xscale("symlog", linthresh=2)
+        draw_means(ax, points[points["metric"] == metric], "epochs", "rule", shown, scale=scale, dodge=0.16)
         ax.set_xticks(config.epochs, [str(count) for count in config.epochs])
         ax.minorticks_off()
         ax.set(xlabel="epochs of pretraining on half (0: none)", ylabel=label, title=title)
@@ -85,18 +83,6 @@ def _setting(config: PretrainingConfig) -> str:
     """Words for the setting: only the second training goes to the criterion."""
     words = describe_setting(config)
     return words.replace("every stage trains to", "pretraining: t epochs; then training on everything to")
-
-
-def _draw_line(ax: Axes, points: pd.DataFrame, metric: str, rule: str, scale: float, *, shift: float) -> None:
-    """Mean over seeds and sd bars against epochs; rules side by side by a few per cent of the axis."""
-    rows = points[(points["metric"] == metric) & (points["rule"] == rule)]
-    grouped = rows.groupby("epochs")["value"]
-    mean, sd = scale * grouped.mean(), scale * grouped.std().fillna(0.0)
-    look = rule_style("" if metric == "half_loss" else rule)  # no rule has acted yet
-    at = mean.index.to_numpy(dtype=float)
-    at = at + 0.02 * shift * np.maximum(at, 2)
-    ax.vlines(at, mean - sd, mean + sd, color=look.color, linewidth=1.4)
-    ax.plot(at, mean, color=look.color, linestyle=look.linestyle, marker=look.marker, label=look.label)
 
 
 SCRIPT = Script(

@@ -29,7 +29,7 @@ from dashtheory.deep.presets import describe_setting, folder_of
 from dashtheory.deep.run import data_facts, rule_jobs
 from dashtheory.experiments.rule_ablation import ABLATION, AblationConfig
 from dashtheory.parallel import Job
-from dashtheory.plot import add_heading, draw_differences, rule_style, say_seeds
+from dashtheory.plot import add_heading, draw_amounts, draw_differences, rule_style, say_seeds
 from dashtheory.record import PAIRED, paired_differences
 
 NAME = "rule_ablation"
@@ -54,7 +54,7 @@ def draw(table: pd.DataFrame, config: AblationConfig) -> Figure:
     figure.subplots_adjust(left=0.19, right=0.985, top=1 - 0.98 * inch, bottom=0.78 * inch, wspace=0.08)
     seeds = table["seed"].nunique()
     foot = f"last stage; dots: {seeds} seeds, the same for all rules" + (
-        f"; lines: 95% {PAIRED}, each rule by itself" if seeds > 1 else ""
+        f"; lines: 95% {PAIRED}, each rule by itself; right: ± 1 standard deviation" if seeds > 1 else ""
     )
     if len(_share_capped(table)):
         foot += f"; capped: stages that ended after {config.training.max_epochs} epochs"
@@ -69,15 +69,11 @@ def draw(table: pd.DataFrame, config: AblationConfig) -> Figure:
 def _draw_steps(ax: Axes, table: pd.DataFrame, rules: Sequence[str]) -> None:
     """Optimizer steps of all stages after the first."""
     rows = table[(table["metric"] == "steps") & (table["stage"] > 1)]
-    steps = rows.groupby(["rule", "seed"])["value"].sum().groupby("rule").mean()
-    places = range(len(rules))
-    ax.barh(places, [steps[rule] for rule in rules], color=[rule_style(rule).color for rule in rules], height=0.62)
+    steps = rows.groupby(["rule", "seed"])["value"].sum()
+    draw_amounts(ax, steps.droplevel("seed"), rules, names=False)
     for rule, share in _share_capped(table).items():
         words = f" {100 * share:.0f}% capped"
         ax.annotate(words, (0, rules.index(str(rule))), color="white", va="center", fontsize=8)
-    ax.set_ylim(len(rules) - 0.4, -0.6)
-    ax.set_yticks(list(places), [""] * len(rules))
-    ax.tick_params(axis="y", length=0)
     ax.set(xlabel=f"optimizer steps, {say_seeds(table)}", title="Training time after stage 1")
 
 

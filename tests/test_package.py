@@ -21,6 +21,7 @@ def test_importing_the_package_or_level_1_does_not_load_torch() -> None:
     assert not {"torch", "numba", "matplotlib"} & loaded_by("import dashtheory")
     assert "torch" not in loaded_by("import dashtheory; dashtheory.discrete.simulate")
     assert not {"torch", "ipywidgets", "IPython"} & loaded_by("import dashtheory.explore")
+    assert not {"seaborn", "ipywidgets"} & loaded_by("import dashtheory.plot, dashtheory.command")
 
 
 def test_public_names_exist() -> None:

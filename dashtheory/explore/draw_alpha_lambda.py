@@ -50,6 +50,7 @@ class AlphaLambdaDrawing:
         self.canvas = Canvas(figure, [self.histogram, *self.floors, self.curve, self.even, *bars])
 
     def _cosines(self, ax: Axes) -> None:
+        # Moved in place at every touch of a slider: seaborn would make new artists.
         self.histogram = ax.stairs(np.zeros(len(EDGES) - 1), EDGES, fill=True, color=rule_style("dash").color)
         self.floors = [ax.plot([], [], color="#000000", linestyle=_FLOOR, linewidth=1.8)[0]]
         ax.set(

@@ -79,7 +79,7 @@ def _draw_memorised(ax: Axes, table: pd.DataFrame) -> None:
         ax.set(title="Alignment after the rule", xlabel=_COSINE, ylabel="share of weights (%)")
         return
     stage = counted[-1]
-    edges = np.linspace(-1, 1, BINS + 1)
+    edges = np.linspace(-1, 1, BINS + 1)  # shares are kept by bin: seaborn would need made-up cosines to bin again
     for rule in sort_rules(list(table["rule"].unique())):
         rows = table[(table["rule"] == rule) & (table["stage"] == stage)].groupby("metric")["value"].mean()
         look = rule_style(rule)

@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm, Normalize
-from matplotlib.image import AxesImage
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 
@@ -29,28 +28,44 @@ def draw_map(
     log: bool = False,
     every: tuple[int, int] = (1, 1),
     colors: str = "cividis",
-) -> AxesImage:
+    notes: pd.DataFrame | None = None,
+) -> Axes:
     """Draw a grid as cells of equal size, ticks at its values, with a colour bar.
+
+    A cell is one unit wide and high; the first is centred at (0.5, 0.5).
 
     Args:
         ax: where. grid: values; its index and columns become the y and x ticks, every[1]-th and every[0]-th of
             them.
         label: of the colour bar. low, high: ends of the colours. log: logarithmic colours.
         colors: name of a colour map; "cividis" for amounts, "PuOr" for differences around zero.
-    Returns: the image.
+        notes: words in the cells, of the shape of `grid`; their colour is readable on the cell's.
+    Returns: `ax`.
     """
-    norm = LogNorm(low, high) if log else Normalize(low, high)
-    image = ax.imshow(grid.to_numpy(), origin="lower", aspect="auto", norm=norm, cmap=colors)
-    for axis, values, step in ((ax.xaxis, grid.columns, every[0]), (ax.yaxis, grid.index, every[1])):
-        places = range(0, len(values), step)
-        axis.set_ticks(list(places), [f"{values[place]:g}" for place in places])
+    import seaborn as sns
+
+    sns.heatmap(
+        grid.rename(index="{:g}".format, columns="{:g}".format),
+        norm=LogNorm(low, high) if log else Normalize(low, high),
+        cmap=colors,
+        linewidths=0.3,
+        linecolor="face",  # cells of an SVG have no hairlines between them
+        annot=notes,
+        fmt="",
+        annot_kws={"fontsize": 7, "linespacing": 0.9},
+        xticklabels=every[0],
+        yticklabels=every[1],
+        cbar_kws={"label": label, "pad": 0.02},
+        ax=ax,
+    )
+    ax.invert_yaxis()
+    ax.tick_params(rotation=0)
     ax.grid(visible=False)
-    figure = ax.get_figure()
-    assert figure is not None
-    bar = figure.colorbar(image, ax=ax, label=label, pad=0.02)
     if log:
+        bar = ax.collections[0].colorbar
+        assert bar is not None
         plain_log_ticks(bar.ax.yaxis)
-    return image
+    return ax
 
 
 def plain_log_ticks(axis: Axis) -> None:
@@ -71,6 +86,7 @@ def draw_contours(
     inside = [level for level in levels if np.nanmin(values) < level < np.nanmax(values)]
     if not inside or min(values.shape) < 2:
         return
-    lines = ax.contour(values, levels=inside, colors=color, linewidths=1.6, linestyles=style)
+    rows, columns = (np.arange(size) + 0.5 for size in values.shape)
+    lines = ax.contour(columns, rows, values, levels=inside, colors=color, linewidths=1.6, linestyles=style)
     if labels:
         ax.clabel(lines, fmt="%g", fontsize=8)

@@ -31,7 +31,7 @@ def draw_stages(
             become bars then.
     Returns: `ax`.
     """
-    summary = summarize(table, metric, band)
+    summary = summarize(table, metric, band)  # seaborn's lineplot would average logarithms on a logarithmic axis
     every = max(1, summary["stage"].nunique() // 8)
     rules = sort_rules(summary["rule"].tolist())
     for place, rule in enumerate(rules):  # markers are staggered, so that equal curves both show

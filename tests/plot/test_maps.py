@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.colors import to_rgb
 
 from dashtheory.plot import draw_contours, draw_map, pivot_map, say_seeds
 from dashtheory.record import make_table, name_setting, split_settings
@@ -82,14 +83,38 @@ def test_a_grid_is_the_mean_over_seeds_both_axes_rising() -> None:
 def test_a_map_shows_the_grid_with_its_values_as_ticks() -> None:
     figure, ax = plt.subplots()
     grid = pivot_map(split_settings(table()), "gap", "x", "y")
-    image = draw_map(ax, grid, label="points", low=0, high=200, every=(2, 1))
-    assert np.array_equal(np.asarray(image.get_array()), grid.to_numpy())
+    assert draw_map(ax, grid, label="points", low=0, high=200, every=(2, 1)) is ax
+    (cells,) = ax.collections
+    assert np.array_equal(np.asarray(cells.get_array()), grid.to_numpy())
+    assert [ax.get_xticks().tolist(), ax.get_yticks().tolist()] == [[0.5, 2.5], [0.5, 1.5]]  # centres of cells
+    assert {text.get_rotation() for text in (*ax.get_xticklabels(), *ax.get_yticklabels())} == {0}
     assert [text.get_text() for text in ax.get_xticklabels()] == ["0.5", "100"]
     assert [text.get_text() for text in ax.get_yticklabels()] == ["1", "3"]
-    assert image.get_clim() == (0, 200)
+    assert cells.get_clim() == (0, 200)
     assert figure.axes[1].get_ylabel() == "points"
     low, high = ax.get_ylim()
     assert low < high  # y rises upwards
+    plt.close(figure)
+
+
+def test_colours_may_be_logarithmic() -> None:
+    figure, ax = plt.subplots()
+    draw_map(ax, pd.DataFrame([[1.0, 10.0, 100.0]]), label="", log=True)
+    (cells,) = ax.collections
+    assert np.asarray(cells.norm(np.array([10.0]))) == pytest.approx([0.5])
+    assert cells.get_clim() == (1, 100)
+    plt.close(figure)
+
+
+def test_notes_stand_in_their_cells_and_are_readable() -> None:
+    figure, ax = plt.subplots()
+    notes = pd.DataFrame([["a", "b"], ["", "d"]])
+    draw_map(ax, pd.DataFrame([[0.0, 1.0], [0.5, 0.0]]), label="", notes=notes)
+    places = {text.get_text(): text.get_position() for text in ax.texts if text.get_text()}
+    assert places == {"a": (0.5, 0.5), "b": (1.5, 0.5), "d": (1.5, 1.5)}
+    light = {text.get_text(): sum(to_rgb(text.get_color())) for text in ax.texts}
+    assert light["a"] > 2.5  # on dark blue
+    assert light["b"] < 1  # on yellow
     plt.close(figure)
 
 
@@ -99,11 +124,11 @@ def test_contours_lie_where_the_grid_crosses_their_level() -> None:
     draw_contours(ax, grid, [1.25, 99], color="black", labels=False)
     (lines,) = ax.collections
     (path,) = lines.get_paths()
-    assert np.allclose(np.asarray(path.vertices)[:, 0], 1.25)
+    assert np.allclose(np.asarray(path.vertices)[:, 0], 1.75)  # centres of cells: 0.5, 1.5, ...
     tilted = pd.DataFrame(np.add.outer(2 * np.arange(4.0), np.arange(5.0)))  # value 2 y + x
     draw_contours(ax, tilted, [3.0], color="black", labels=False)
     (path,) = ax.collections[1].get_paths()
-    vertices = np.asarray(path.vertices)
+    vertices = np.asarray(path.vertices) - 0.5
     assert np.allclose(vertices[:, 0] + 2 * vertices[:, 1], 3)
     draw_contours(ax, grid, [99], color="black")  # outside: nothing is drawn
     draw_contours(ax, grid.iloc[:1], [1.25], color="black")  # a single row has no lines

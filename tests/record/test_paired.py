@@ -8,9 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from scipy import stats
 
-from dashtheory.plot import draw_differences, rule_style, style
+from dashtheory.plot import draw_amounts, draw_differences, rule_style, style
 from dashtheory.record import make_table, paired_differences, stage_rows
 
 
@@ -118,18 +119,19 @@ def test_every_rule_has_a_row_with_its_mean_interval_and_seeds() -> None:
         assert [label.get_text() for label in ax.get_yticklabels()] == ["cold", "warm"]
         assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first rule on top
         points = {tuple(np.round(line.get_xdata(), 6)): line.get_ydata() for line in ax.lines}  # type: ignore[arg-type]
-        assert (20.0, 30.0, 10.0) in points
+        lines, seeds = ax.collections
+        assert np.sort(np.asarray(seeds.get_offsets())[:, 0]) == pytest.approx([10, 20, 30])
+        assert (np.asarray(seeds.get_offsets())[:, 1] > 1).all()  # below their row
         mean = round(100 * found["mean"][0], 6)
         assert np.asarray(points[(mean,)]).tolist() == [1]
-        segment = ax.collections[0].get_segments()[0]  # type: ignore[attr-defined]
+        (segment,) = lines.get_segments()  # type: ignore[attr-defined]
         assert segment[:, 0].tolist() == pytest.approx([100 * found["low"][0], 100 * found["high"][0]])
-        rows = np.asarray(points[20.0, 30.0, 10.0]).tolist()
-        assert rows == pytest.approx([1.24] * 3)  # below their row, apart from the next
         assert np.asarray(points[0,]).tolist() == [0]  # the reference: no difference, a mark at zero
         assert np.asarray(points[0, 0]).tolist() == [0, 1]  # the line at zero, over the whole height
         assert segment[:, 1].tolist() == [1, 1]
-        colors = {line.get_color() for line in ax.lines if line.get_xdata()[0] in (20.0, mean)}  # type: ignore[index]
-        assert colors <= {rule_style("warm").color}
+        marks = [line for line in ax.lines if np.size(line.get_xdata()) == 1]
+        assert marks[-1].get_color() == rule_style("warm").color
+        assert {to_hex(color) for color in np.asarray(seeds.get_facecolor())} == {rule_style("warm").color.lower()}
         (mark,) = [
             line
             for line in draw_differences(plt.figure().gca(), found, ["warm", "cold"]).lines
@@ -139,6 +141,48 @@ def test_every_rule_has_a_row_with_its_mean_interval_and_seeds() -> None:
         draw_differences(ax, found, ["warm"], names=False)
         assert [label.get_text() for label in ax.get_yticklabels()] == [""]
         plt.close("all")
+
+
+def test_seeds_of_equal_difference_do_not_hide_each_other() -> None:
+    made = table({"cold": [0.0] * 4, "warm": [0.5, 0.5, 0.5, 0.9]})
+    with style():
+        figure, ax = plt.subplots(figsize=(4, 1.2))
+        draw_differences(ax, paired_differences(made, "accuracy", "cold"), ["cold", "warm"])
+        figure.canvas.draw()
+        seeds = ax.collections[-1]
+        places = ax.transData.transform(np.asarray(seeds.get_offsets()))
+    distances = [math.dist(a, b) for i, a in enumerate(places) for b in places[:i]]
+    diameter = np.sqrt(seeds.get_sizes()[0]) * figure.dpi / 72  # type: ignore[attr-defined]
+    assert min(distances) >= diameter
+    plt.close(figure)
+
+
+def test_one_rule_alone_and_many_equal_seeds_are_drawn() -> None:
+    made = table({"cold": [0.0] * 40, "warm": [0.5] * 40})
+    found = paired_differences(made, "accuracy", "cold")
+    with style():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(4, 1))
+        draw_differences(left, found, ["cold", "warm"])  # more seeds than a row has room for: no warning
+        draw_differences(right, found, ["cold"])
+        figure.canvas.draw()
+    assert len(np.asarray(left.collections[-1].get_offsets())) == 40
+    assert not right.collections
+    plt.close(figure)
+
+
+def test_bars_are_means_with_their_standard_deviation() -> None:
+    steps = pd.Series([1.0, 3.0, 10.0, 20.0], index=["warm", "warm", "cold", "cold"])
+    with style():
+        figure, ax = plt.subplots()
+        assert draw_amounts(ax, steps, ["cold", "warm"]) is ax
+    assert [(bar.get_width(), to_hex(bar.get_facecolor())) for bar in ax.patches] == [  # type: ignore[attr-defined]
+        (15, rule_style("cold").color.lower()),
+        (2, rule_style("warm").color.lower()),
+    ]
+    for line, mean, sd in zip(ax.lines, (15, 2), (np.std([10, 20], ddof=1), np.std([1, 3], ddof=1)), strict=True):
+        assert np.asarray(line.get_xdata()) == pytest.approx([mean - sd, mean + sd])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["cold", "warm"]
+    plt.close(figure)
 
 
 def test_gaps_and_mixtures_of_experiments_are_refused() -> None:
