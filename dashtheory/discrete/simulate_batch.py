@@ -56,7 +56,7 @@ class Batch:
 
 def simulate_batch(
     worlds: Worlds,
-    chunk_size: ArrayLike,
+    per_class_chunk_size: ArrayLike,
     num_stages: int,
     *,
     seeds: ArrayLike,
@@ -71,7 +71,8 @@ def simulate_batch(
 
     Args:
         worlds: probabilities (C, K) or (B, C, K) of independent features, a `Mixture`, or B of them of one shape.
-        chunk_size: samples per class per chunk: one number, (B,), or (B, C) or (1, C) for unequal classes.
+        per_class_chunk_size: samples of each class in a chunk, N / C: one number, (B,), or (B, C) or (1, C) for
+            unequal classes.
         num_stages: J.
         seeds: integers >= 0, one for all or (B,). A seed has one stream of data: simulations of equal seed, world
             and sizes see the same samples, whatever their gamma and tau.
@@ -84,7 +85,7 @@ def simulate_batch(
     Raises: ValueError if an argument is out of range or the lengths do not fit.
     Deterministic given the seeds, whatever num_threads is.
     """
-    plan = _Plan.check(worlds, chunk_size, num_stages, seeds, gamma, tau, rules, stages)
+    plan = _Plan.check(worlds, per_class_chunk_size, num_stages, seeds, gamma, tau, rules, stages)
     num_classes, _, num_features = plan.worlds[0].shape
     shape = (len(plan.seeds), len(plan.rules), len(plan.stages), num_classes)
     learned = np.zeros((*shape, num_features), dtype=np.bool_)
@@ -141,7 +142,7 @@ class _Plan:
     """Checked arguments, all of length B."""
 
     worlds: tuple[Mixture, ...]
-    chunk_size: Ints  # (B, C)
+    per_class_chunk_size: Ints  # (B, C)
     num_stages: int
     seeds: Ints
     gamma: Ints
@@ -153,7 +154,7 @@ class _Plan:
     def check(
         cls,
         worlds: Worlds,
-        chunk_size: ArrayLike,
+        per_class_chunk_size: ArrayLike,
         num_stages: int,
         seeds: ArrayLike,
         gamma: ArrayLike,
@@ -175,26 +176,35 @@ class _Plan:
             fail(
                 "rules", "must name at least one, each once", str([str(rule) for rule in chosen]), "Drop doubles."
             )
-        sizes, gammas = _entries("chunk_size", chunk_size), _entries("gamma", gamma)
+        sizes, gammas = _entries("per_class_chunk_size", per_class_chunk_size), _entries("gamma", gamma)
         if gammas.ndim > 1:
             fail("gamma", "must be a number or have shape (B,)", f"shape {gammas.shape}", "One per simulation.")
         lengths = {
             "worlds": len(mixtures),
-            "chunk_size": len(sizes) if sizes.ndim else 1,
+            "per_class_chunk_size": len(sizes) if sizes.ndim else 1,
             "gamma": gammas.size,
             **{name: _entries(name, value).size for name, value in (("seeds", seeds), ("tau", tau))},
         }
         length = max(lengths.values())
-        if sizes.ndim == 1 and len(sizes) > max(found for name, found in lengths.items() if name != "chunk_size"):
+        if sizes.ndim == 1 and len(sizes) > max(
+            found for name, found in lengths.items() if name != "per_class_chunk_size"
+        ):
             rule = "must be a number, one per simulation, or of shape (1, C) for classes of unequal size"
-            fail("chunk_size", rule, f"{len(sizes)} in a row for one simulation", "Write [[900, 100]], say.")
+            fail(
+                "per_class_chunk_size",
+                rule,
+                f"{len(sizes)} in a row for one simulation",
+                "Write [[900, 100]], say.",
+            )
         for name, found in lengths.items():
             if found not in (1, length):
                 fail(name, f"must have one entry, or one per simulation ({length})", str(found), f"{lengths}")
         num_classes, _, num_features = mixtures[0].shape
         return cls(
             worlds=mixtures * (length if len(mixtures) == 1 else 1),
-            chunk_size=_whole("chunk_size", sizes[:, None] if sizes.ndim == 1 else sizes, (length, num_classes)),
+            per_class_chunk_size=_whole(
+                "per_class_chunk_size", sizes[:, None] if sizes.ndim == 1 else sizes, (length, num_classes)
+            ),
             num_stages=num_stages,
             seeds=_whole("seeds", seeds, (length,), minimum=0),
             gamma=np.broadcast_to([least_count(one) for one in gammas.ravel()], length),
@@ -208,7 +218,7 @@ def _run_one(plan: _Plan, one: int, learned: NDArray[np.bool_], memorized: Ints,
     """Draw the data of simulation `one` and run every rule; fills (R, S, C, K) and (R, S, C)."""
     world, stages = plan.worlds[one], np.array(plan.stages) - 1
     state = _data_state(int(plan.seeds[one]))
-    for label, size in enumerate(plan.chunk_size[one].tolist()):
+    for label, size in enumerate(plan.per_class_chunk_size[one].tolist()):
         by_feature = _draw_class(world, label, size * plan.num_stages, state)
         by_sample = _kernel.transpose_bits(by_feature, size * plan.num_stages)
         for place, rule in enumerate(plan.rules):

@@ -72,7 +72,7 @@ class Population:
 
 def population(
     distribution: ArrayLike | Mixture | FeatureTable,
-    chunk_size: ArrayLike,
+    per_class_chunk_size: ArrayLike,
     num_stages: int,
     *,
     gamma: float = 50,
@@ -84,7 +84,8 @@ def population(
 
     Args:
         distribution: probabilities (C, K) of independent features, a `Mixture`, or a `FeatureTable`.
-        chunk_size: samples per class per chunk, > 0, a number or (C,), as large as you like; need not be whole.
+        per_class_chunk_size: samples of each class in a chunk, N / C, > 0, a number or (C,), as large as you like;
+            need not be whole.
         num_stages: J.
         gamma: active samples that must show a feature to learn it, > 0.
         tau: learned features that give a sample a zero gradient, >= 1.
@@ -101,22 +102,29 @@ def population(
     tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
     phi = rule if isinstance(rule, Forgetting) else _CORNERS[choice("rule", rule, RULES)]
     if isinstance(distribution, FeatureTable):
-        sizes = _check_sizes(chunk_size, len(distribution.combinations))
+        sizes = _check_sizes(per_class_chunk_size, len(distribution.combinations))
         return _run_table(distribution, sizes, num_stages, gamma, tau, phi, str(rule), generator)
     world = distribution if isinstance(distribution, Mixture) else Mixture.independent(distribution)
-    return _closed_form(world, _check_sizes(chunk_size, world.shape[0]), num_stages, gamma, tau, phi, str(rule))
+    return _closed_form(
+        world, _check_sizes(per_class_chunk_size, world.shape[0]), num_stages, gamma, tau, phi, str(rule)
+    )
 
 
 _CORNERS = {"cold": Forgetting(1, 1), "warm": Forgetting(0, 0), "ideal": Forgetting(1, 0)}
 
 
-def _check_sizes(chunk_size: ArrayLike, num_classes: int) -> Floats:
+def _check_sizes(per_class_chunk_size: ArrayLike, num_classes: int) -> Floats:
     """Samples per class per chunk, float64 (C,)."""
-    sizes = np.atleast_1d(np.array(chunk_size, dtype=object))
+    sizes = np.atleast_1d(np.array(per_class_chunk_size, dtype=object))
     for size in sizes.ravel().tolist():
-        real("chunk_size", size, low=0, open_low=True, fix="It counts samples per class.")
+        real("per_class_chunk_size", size, low=0, open_low=True, fix="It counts samples per class.")
     if sizes.shape not in ((1,), (num_classes,)):
-        fail("chunk_size", f"must be a number or have shape (C,) = ({num_classes},)", str(sizes.shape), "Mend it.")
+        fail(
+            "per_class_chunk_size",
+            f"must be a number or have shape (C,) = ({num_classes},)",
+            str(sizes.shape),
+            "Mend it.",
+        )
     return np.broadcast_to(sizes.astype(np.float64), (num_classes,))
 
 

@@ -32,11 +32,13 @@ from tests.oracles.discrete import simulate_with_sets
 def test_plain_numpy_equals_the_oracle(
     seed: int, shape: tuple[int, int, int, int], gamma: float, tau: int, rule: str
 ) -> None:
-    num_classes, num_features, chunk_size, num_stages = shape
-    features = np.random.default_rng(seed).random((num_classes, num_features, chunk_size * num_stages)) < 0.5
+    num_classes, num_features, per_class_chunk_size, num_stages = shape
+    features = (
+        np.random.default_rng(seed).random((num_classes, num_features, per_class_chunk_size * num_stages)) < 0.5
+    )
     before = features.copy()
-    run = simulate_with_numpy(features, chunk_size, gamma=gamma, tau=tau, rule=rule)
-    expected = simulate_with_sets(features, chunk_size, gamma=gamma, tau=tau, rule=rule)
+    run = simulate_with_numpy(features, per_class_chunk_size, gamma=gamma, tau=tau, rule=rule)
+    expected = simulate_with_sets(features, per_class_chunk_size, gamma=gamma, tau=tau, rule=rule)
     assert run.rule == rule
     np.testing.assert_array_equal(features, before)
     np.testing.assert_array_equal(run.learned, expected.learned)

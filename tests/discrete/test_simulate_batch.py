@@ -239,7 +239,7 @@ def varied(count: int) -> dict[str, Any]:
     generator = np.random.default_rng(1)
     return {
         "worlds": generator.uniform(0, 0.7, (count, 2, 5)),
-        "chunk_size": generator.integers(5, 40, (count, 2)),
+        "per_class_chunk_size": generator.integers(5, 40, (count, 2)),
         "seeds": generator.integers(0, 2**40, count),
         "gamma": generator.uniform(1, 20, count),
         "tau": generator.integers(1, 5, count),
@@ -264,7 +264,7 @@ def test_every_simulation_is_the_one_that_runs_alone(twenty: Batch) -> None:
     for one in range(20):
         alone = simulate_batch(
             arguments["worlds"][one],
-            arguments["chunk_size"][one][None],
+            arguments["per_class_chunk_size"][one][None],
             4,
             seeds=int(arguments["seeds"][one]),
             gamma=float(arguments["gamma"][one]),
@@ -282,7 +282,7 @@ def test_every_simulation_equals_simulate(twenty: Batch) -> None:
     for one in range(20):
         alone = One(
             world=Mixture.independent(arguments["worlds"][one]),
-            sizes=tuple(arguments["chunk_size"][one].tolist()),
+            sizes=tuple(arguments["per_class_chunk_size"][one].tolist()),
             num_stages=4,
             seed=int(arguments["seeds"][one]),
             gamma=float(arguments["gamma"][one]),
@@ -332,7 +332,7 @@ def test_samples_are_not_shared_between_seeds() -> None:
 # ------------------------------------------------------------------------------------------ broadcasting
 
 
-BASE: dict[str, Any] = {"worlds": WORLD, "chunk_size": 30, "seeds": 3, "gamma": 6.5, "tau": 2}
+BASE: dict[str, Any] = {"worlds": WORLD, "per_class_chunk_size": 30, "seeds": 3, "gamma": 6.5, "tau": 2}
 OTHER_WORLD = Mixture.independent([[0.1, 0.9, 0.4], [0.3, 0.3, 0.3]])
 
 
@@ -342,10 +342,10 @@ OTHER_WORLD = Mixture.independent([[0.1, 0.9, 0.4], [0.3, 0.3, 0.3]])
         ("worlds", [WORLD, OTHER_WORLD, WORLD]),
         ("worlds", (OTHER_WORLD, WORLD)),
         ("worlds", np.stack([WORLD.probabilities[:, 0], OTHER_WORLD.probabilities[:, 0]])),
-        ("chunk_size", [[10, 10], [30, 30], [50, 50]]),
-        ("chunk_size", [[10, 20], [30, 30]]),
-        ("chunk_size", [[10], [30]]),
-        ("chunk_size", np.array([[10, 20]])),
+        ("per_class_chunk_size", [[10, 10], [30, 30], [50, 50]]),
+        ("per_class_chunk_size", [[10, 20], [30, 30]]),
+        ("per_class_chunk_size", [[10], [30]]),
+        ("per_class_chunk_size", np.array([[10, 20]])),
         ("seeds", [4, 3, 2, 1]),
         ("seeds", np.array([7], dtype=np.uint8)),
         ("gamma", [1, 5, 9.5, math.inf]),
@@ -383,7 +383,7 @@ def test_worlds_may_be_written_in_every_way() -> None:
 def test_one_chunk_size_per_simulation_is_not_one_per_class() -> None:
     """Two numbers go with two simulations; sizes of two classes need two axes."""
     assert len(simulate_batch(WORLD, [10, 20], 1, seeds=[0, 0]).learned) == 2
-    with pytest.raises(ValueError, match="chunk_size must be a number, one per simulation, or of shape"):
+    with pytest.raises(ValueError, match="per_class_chunk_size must be a number, one per simulation, or of shape"):
         simulate_batch(WORLD, [10, 20], 1, seeds=0)
     found = simulate_batch(WORLD, [[10, 20]], 1, seeds=0, rules=["cold"])
     assert found.active_at_start.tolist() == [[[[10, 20]]]]
@@ -594,7 +594,7 @@ def test_an_exception_in_a_simulation_is_raised_and_stops_the_batch(monkeypatch:
 
 # -------------------------------------------------------------------------------------------- bad input
 
-GOOD: dict[str, Any] = {"worlds": WORLD, "chunk_size": 10, "num_stages": 3, "seeds": 0}
+GOOD: dict[str, Any] = {"worlds": WORLD, "per_class_chunk_size": 10, "num_stages": 3, "seeds": 0}
 TALL = Mixture.independent([[0.5, 0.5, 0.5]])
 
 
@@ -609,15 +609,19 @@ TALL = Mixture.independent([[0.5, 0.5, 0.5]])
         ("worlds", np.ones((1, 1, 1, 1)), r"probabilities must have shape \(C, K\)"),
         ("worlds", np.ones((0, 2, 3)), "."),
         ("worlds", [WORLD, TALL], r"worlds must be of one shape \(C, G, K\), got "),
-        ("chunk_size", 0, "chunk_size must be an integer >= 1, got 0"),
-        ("chunk_size", -1, "chunk_size must be an integer >= 1, got -1"),
-        ("chunk_size", 2.5, r"chunk_size must be an integer >= 1, got 2\.5"),
-        ("chunk_size", True, "chunk_size must be an integer >= 1, got True"),
-        ("chunk_size", "10", "chunk_size must be an integer >= 1, got '10'"),
-        ("chunk_size", None, "chunk_size must be an integer >= 1, got None"),
-        ("chunk_size", [[10, 0]], "chunk_size must be an integer >= 1, got 0"),
-        ("chunk_size", [[10, 10, 10]], r"chunk_size must fit the shape \(1, 2\), got shape \(1, 3\)"),
-        ("chunk_size", [], "chunk_size must have one entry, or one per simulation"),
+        ("per_class_chunk_size", 0, "per_class_chunk_size must be an integer >= 1, got 0"),
+        ("per_class_chunk_size", -1, "per_class_chunk_size must be an integer >= 1, got -1"),
+        ("per_class_chunk_size", 2.5, r"per_class_chunk_size must be an integer >= 1, got 2\.5"),
+        ("per_class_chunk_size", True, "per_class_chunk_size must be an integer >= 1, got True"),
+        ("per_class_chunk_size", "10", "per_class_chunk_size must be an integer >= 1, got '10'"),
+        ("per_class_chunk_size", None, "per_class_chunk_size must be an integer >= 1, got None"),
+        ("per_class_chunk_size", [[10, 0]], "per_class_chunk_size must be an integer >= 1, got 0"),
+        (
+            "per_class_chunk_size",
+            [[10, 10, 10]],
+            r"per_class_chunk_size must fit the shape \(1, 2\), got shape \(1, 3\)",
+        ),
+        ("per_class_chunk_size", [], "per_class_chunk_size must have one entry, or one per simulation"),
         ("num_stages", 0, "num_stages must be an integer >= 1, got 0"),
         ("num_stages", 1.0, r"num_stages must be an integer >= 1, got 1\.0"),
         ("num_stages", None, "num_stages must be an integer >= 1, got None"),
@@ -652,7 +656,7 @@ TALL = Mixture.independent([[0.5, 0.5, 0.5]])
         ("gamma", [True, 5], r"gamma must be a number in \(0, inf\], got True"),
         ("seeds", 2**63, "seeds must be below 2\\^63, got 9223372036854775808"),
         ("seeds", 2**64, "seeds must be below 2\\^63, got 18446744073709551616"),
-        ("chunk_size", 2**63, "chunk_size must be below 2\\^63"),
+        ("per_class_chunk_size", 2**63, "per_class_chunk_size must be below 2\\^63"),
         ("seeds", [[1, 2], [3]], r"seeds must be an integer >= 0, got \[1, 2\]"),
         ("gamma", [[1, 2], [3]], r"gamma must be a number in .*, got \[1, 2\]"),
         (
@@ -686,8 +690,8 @@ def test_bad_input_is_refused_by_name_and_value(argument: str, value: object, to
     [
         ("worlds", [WORLD, WORLD]),
         ("worlds", np.full((2, 2, 3), 0.5)),
-        ("chunk_size", [10, 10]),
-        ("chunk_size", [[10, 10], [10, 10]]),
+        ("per_class_chunk_size", [10, 10]),
+        ("per_class_chunk_size", [[10, 10], [10, 10]]),
         ("gamma", [1, 2]),
         ("tau", [1, 2]),
     ],

@@ -497,8 +497,8 @@ BAD_SETS: list[tuple[dict[str, Any], str]] = [
         "learned must be a bool array whose last axes are (C, K) = (1, 1)",
     ),
     ({"learned": np.zeros((1, 1))}, "learned must be a bool array"),
-    ({"chunk_size": 0}, "chunk_size must be an integer >= 1, got 0"),
-    ({"chunk_size": 2.5}, "chunk_size must be an integer >= 1, got 2.5"),
+    ({"per_class_chunk_size": 0}, "per_class_chunk_size must be an integer >= 1, got 0"),
+    ({"per_class_chunk_size": 2.5}, "per_class_chunk_size must be an integer >= 1, got 2.5"),
     ({"gamma": 0}, "gamma must be a number in (0, inf], got 0"),
     ({"tau": 0}, "tau must be an integer >= 1, got 0"),
     ({"tau": 1.5}, "tau must be an integer >= 1, got 1.5"),
@@ -508,7 +508,7 @@ BAD_SETS: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize("function", [learning_chances, quiet_probability])
 @pytest.mark.parametrize(("changes", "message"), BAD_SETS)
 def test_bad_arguments_of_chances_are_named(function: Any, changes: dict[str, Any], message: str) -> None:
-    arguments: dict[str, Any] = {"learned": ONE, "probabilities": [[0.5]], "chunk_size": 10, **changes}
+    arguments: dict[str, Any] = {"learned": ONE, "probabilities": [[0.5]], "per_class_chunk_size": 10, **changes}
     with pytest.raises(ValueError, match=re.escape(message)):
         function(**arguments)
 
@@ -517,13 +517,16 @@ BAD_LAWS: list[tuple[dict[str, Any], str]] = [
     ({"probabilities": [[1.5]]}, "probabilities must lie in [0, 1], got 1.5"),
     ({"probabilities": [0.5]}, "probabilities must have shape (..., C, K), got shape (1,)"),
     ({"probabilities": [[math.nan]]}, "probabilities must lie in [0, 1], got nan"),
-    ({"chunk_size": 0}, "chunk_size must be an integer >= 1, got 0"),
-    ({"chunk_size": 2.5}, "chunk_size must be an integer >= 1, got 2.5"),
+    ({"per_class_chunk_size": 0}, "per_class_chunk_size must be an integer >= 1, got 0"),
+    ({"per_class_chunk_size": 2.5}, "per_class_chunk_size must be an integer >= 1, got 2.5"),
     (
-        {"chunk_size": [10, 20]},
-        "chunk_size and gamma must be numbers or fit the worlds (), got shapes (2,) and ()",
+        {"per_class_chunk_size": [10, 20]},
+        "per_class_chunk_size and gamma must be numbers or fit the worlds (), got shapes (2,) and ()",
     ),
-    ({"gamma": [10, 20]}, "chunk_size and gamma must be numbers or fit the worlds (), got shapes () and (2,)"),
+    (
+        {"gamma": [10, 20]},
+        "per_class_chunk_size and gamma must be numbers or fit the worlds (), got shapes () and (2,)",
+    ),
     ({"num_stages": 0}, "num_stages must be an integer >= 1, got 0"),
     ({"gamma": 0}, "gamma must be a number in (0, inf], got 0"),
     ({"gamma": math.nan}, "gamma must be a number in (0, inf], got nan"),
@@ -533,7 +536,7 @@ BAD_LAWS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changes", "message"), BAD_LAWS)
 def test_bad_arguments_of_the_law_are_named(changes: dict[str, Any], message: str) -> None:
-    arguments: dict[str, Any] = {"probabilities": [[0.5]], "chunk_size": 10, "num_stages": 2, **changes}
+    arguments: dict[str, Any] = {"probabilities": [[0.5]], "per_class_chunk_size": 10, "num_stages": 2, **changes}
     with pytest.raises(ValueError, match=re.escape(message)):
         warm_law(**arguments)
 
@@ -541,8 +544,8 @@ def test_bad_arguments_of_the_law_are_named(changes: dict[str, Any], message: st
 BAD_CHAINS: list[tuple[dict[str, Any], str]] = [
     ({"probabilities": [[1.5]]}, "probabilities must lie in [0, 1], got 1.5"),
     ({"probabilities": [[[0.5]]]}, "probabilities must have shape (C, K)"),
-    ({"chunk_size": 0}, "chunk_size must be an integer >= 1, got 0"),
-    ({"chunk_size": 10**9 + 1}, "got 1000000001. Use warm_law or population for larger chunks."),
+    ({"per_class_chunk_size": 0}, "per_class_chunk_size must be an integer >= 1, got 0"),
+    ({"per_class_chunk_size": 10**9 + 1}, "got 1000000001. Use warm_law or population for larger chunks."),
     ({"num_stages": 0}, "num_stages must be an integer >= 1, got 0"),
     ({"num_chains": 0}, "num_chains must be an integer >= 1, got 0"),
     ({"generator": 7}, "generator must be a numpy Generator, got 7"),
@@ -560,7 +563,12 @@ BAD_CHAINS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changes", "message"), BAD_CHAINS)
 def test_bad_arguments_of_the_chain_are_named(changes: dict[str, Any], message: str) -> None:
-    arguments: dict[str, Any] = {"probabilities": [[0.5]], "chunk_size": 10, "num_stages": 2, "num_chains": 1}
+    arguments: dict[str, Any] = {
+        "probabilities": [[0.5]],
+        "per_class_chunk_size": 10,
+        "num_stages": 2,
+        "num_chains": 1,
+    }
     with pytest.raises(ValueError, match=re.escape(message)):
         warm_chain(**{**arguments, "generator": np.random.default_rng(0), **changes})
 

@@ -56,11 +56,11 @@ def assert_equal(one: Population, other: Population) -> None:
 def test_the_four_corners_are_the_simulator_on_exactly_stationary_chunks(
     case: Any, noise: int, feature: int
 ) -> None:
-    table, copies, chunk_size, num_stages, gamma, tau = case
+    table, copies, per_class_chunk_size, num_stages, gamma, tau = case
     rule = Forgetting(noise, feature)
     data = stationary_data(table, copies, num_stages)
-    run = simulate(data, chunk_size, gamma=gamma, tau=tau, rule=rule, generator=np.random.default_rng(0))
-    limit = population(table, chunk_size, num_stages, gamma=gamma, tau=tau, rule=rule)
+    run = simulate(data, per_class_chunk_size, gamma=gamma, tau=tau, rule=rule, generator=np.random.default_rng(0))
+    limit = population(table, per_class_chunk_size, num_stages, gamma=gamma, tau=tau, rule=rule)
     assert limit.rule == run.rule == f"forget({noise},{feature})"
     assert np.array_equal(limit.learned, run.learned)
     assert np.allclose(limit.active_at_start, run.active_at_start, rtol=0, atol=1e-9)
@@ -193,13 +193,15 @@ def test_what_is_learned_after_forgetting_all_noise_does_not_depend_on_chance(
 def test_with_the_same_features_forgotten_the_limit_is_the_simulator_on_stationary_chunks(
     case: Any, noise: int, feature: float, seed: int
 ) -> None:
-    table, copies, chunk_size, num_stages, gamma, tau = case
+    table, copies, per_class_chunk_size, num_stages, gamma, tau = case
     rule = Forgetting(noise, feature)
     data = stationary_data(table, copies, num_stages)
-    run = simulate(data, chunk_size, gamma=gamma, tau=tau, rule=rule, generator=np.random.default_rng(seed))
+    run = simulate(
+        data, per_class_chunk_size, gamma=gamma, tau=tau, rule=rule, generator=np.random.default_rng(seed)
+    )
     num_classes, num_features, num_samples = data.shape
     script = Scripted(draws_for_features(seed, num_classes, num_features, num_stages, num_samples))
-    limit = population(table, chunk_size, num_stages, gamma=gamma, tau=tau, rule=rule, generator=script)
+    limit = population(table, per_class_chunk_size, num_stages, gamma=gamma, tau=tau, rule=rule, generator=script)
     assert next(script.rows, None) is None  # stages 2, 3, ... of each class draw once
     assert np.array_equal(limit.learned, run.learned)
     assert np.allclose(limit.active_at_start, run.active_at_start, rtol=0, atol=1e-9)

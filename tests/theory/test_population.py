@@ -44,28 +44,30 @@ def stationary_data(table: FeatureTable, copies: NDArray[np.int64], num_stages: 
 def stationary_cases(draw: st.DrawFn) -> tuple[FeatureTable, NDArray[np.int64], int, int, float, int]:
     """Chunks that repeat exactly: a table, copies of its rows, chunk size, stages, gamma, tau."""
     num_classes, num_features = draw(st.integers(1, 3)), draw(st.integers(1, 5))
-    num_rows, chunk_size = draw(st.integers(1, 6)), draw(st.integers(1, 12))
+    num_rows, per_class_chunk_size = draw(st.integers(1, 6)), draw(st.integers(1, 12))
     bits = draw(st.lists(st.booleans(), min_size=num_classes * num_rows * num_features, max_size=100))
     rows = np.array(bits[: num_classes * num_rows * num_features]).reshape(num_classes, num_rows, num_features)
     picks = draw(
         st.lists(
-            st.integers(0, num_rows - 1), min_size=num_classes * chunk_size, max_size=num_classes * chunk_size
+            st.integers(0, num_rows - 1),
+            min_size=num_classes * per_class_chunk_size,
+            max_size=num_classes * per_class_chunk_size,
         )
     )
     copies = np.stack([np.bincount(part, minlength=num_rows) for part in np.reshape(picks, (num_classes, -1))])
-    table = FeatureTable(combinations=rows, frequencies=copies / chunk_size)
+    table = FeatureTable(combinations=rows, frequencies=copies / per_class_chunk_size)
     # gamma lies off the integers, so that rounding in frequencies cannot tip a tie.
-    gamma = draw(st.integers(0, 3 * chunk_size)) + 0.5
-    return table, copies, chunk_size, draw(st.integers(1, 4)), gamma, draw(st.integers(1, 4))
+    gamma = draw(st.integers(0, 3 * per_class_chunk_size)) + 0.5
+    return table, copies, per_class_chunk_size, draw(st.integers(1, 4)), gamma, draw(st.integers(1, 4))
 
 
 @settings(max_examples=150)
 @given(case=stationary_cases(), rule=st.sampled_from(RULES))
 def test_on_exactly_stationary_chunks_the_limit_is_the_simulator(case: Any, rule: str) -> None:
-    table, copies, chunk_size, num_stages, gamma, tau = case
+    table, copies, per_class_chunk_size, num_stages, gamma, tau = case
     data = stationary_data(table, copies, num_stages)
-    run = simulate(data, chunk_size, gamma=gamma, tau=tau, rule=rule)
-    limit = population(table, chunk_size, num_stages, gamma=gamma, tau=tau, rule=rule)
+    run = simulate(data, per_class_chunk_size, gamma=gamma, tau=tau, rule=rule)
+    limit = population(table, per_class_chunk_size, num_stages, gamma=gamma, tau=tau, rule=rule)
     assert np.array_equal(limit.learned, run.learned)
     assert np.allclose(limit.active_at_start, run.active_at_start, rtol=0, atol=1e-9)
     assert np.allclose(limit.memorized, run.num_memorized, rtol=0, atol=1e-9)
@@ -144,7 +146,7 @@ def test_only_gamma_over_chunk_size_counts_up_to_trillions_of_samples() -> None:
     p = paper_probabilities(np.random.default_rng(0), num_features=1000)
     large = population(p, 10**12, 50, gamma=50 * 10**9)
     small = population(p, 10**3, 50, gamma=50)
-    assert np.array_equal(large.learned, small.learned)  # only gamma / chunk_size counts
+    assert np.array_equal(large.learned, small.learned)  # only gamma / per_class_chunk_size counts
     assert np.allclose(large.memorized, small.memorized * 1e9, rtol=1e-12)
 
 
@@ -188,8 +190,8 @@ def test_predictions_are_rows_beside_the_simulation() -> None:
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"distribution": [[1.5]]}, "probabilities must lie in [0, 1], got 1.5"),
     ({"distribution": [0.5]}, "probabilities must have shape (C, K)"),
-    ({"chunk_size": 0}, "chunk_size must be a number in (0, inf), got 0"),
-    ({"chunk_size": float("inf")}, "chunk_size must be a number in (0, inf), got inf"),
+    ({"per_class_chunk_size": 0}, "per_class_chunk_size must be a number in (0, inf), got 0"),
+    ({"per_class_chunk_size": float("inf")}, "per_class_chunk_size must be a number in (0, inf), got inf"),
     ({"num_stages": 0}, "num_stages must be an integer >= 1, got 0"),
     ({"gamma": 0}, "gamma must be a number in (0, inf], got 0"),
     ({"tau": 0}, "tau must be an integer >= 1, got 0"),
@@ -199,10 +201,13 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changes", "message"), BAD)
 def test_bad_arguments_are_named_with_their_value(changes: dict[str, Any], message: str) -> None:
-    arguments: dict[str, Any] = {"distribution": [[0.5]], "chunk_size": 10, "num_stages": 2, **changes}
+    arguments: dict[str, Any] = {"distribution": [[0.5]], "per_class_chunk_size": 10, "num_stages": 2, **changes}
     with pytest.raises(ValueError, match=re.escape(message)):
         population(
-            arguments.pop("distribution"), arguments.pop("chunk_size"), arguments.pop("num_stages"), **arguments
+            arguments.pop("distribution"),
+            arguments.pop("per_class_chunk_size"),
+            arguments.pop("num_stages"),
+            **arguments,
         )
 
 
@@ -478,11 +483,17 @@ def test_sampled_tables_approach_the_closed_form_about_as_one_over_the_root_of_t
 
 
 MORE_BAD: list[tuple[dict[str, Any], str]] = [
-    ({"chunk_size": [10, 10, 10]}, "chunk_size must be a number or have shape (C,) = (1,), got (3,)"),
-    ({"chunk_size": [[10]]}, "chunk_size must be a number or have shape (C,) = (1,), got (1, 1)"),
-    ({"chunk_size": [-1.0]}, "chunk_size must be a number in (0, inf), got -1.0"),
-    ({"chunk_size": math.nan}, "chunk_size must be a number in (0, inf), got nan"),
-    ({"chunk_size": "many"}, "chunk_size must be a number in (0, inf), got 'many'"),
+    (
+        {"per_class_chunk_size": [10, 10, 10]},
+        "per_class_chunk_size must be a number or have shape (C,) = (1,), got (3,)",
+    ),
+    (
+        {"per_class_chunk_size": [[10]]},
+        "per_class_chunk_size must be a number or have shape (C,) = (1,), got (1, 1)",
+    ),
+    ({"per_class_chunk_size": [-1.0]}, "per_class_chunk_size must be a number in (0, inf), got -1.0"),
+    ({"per_class_chunk_size": math.nan}, "per_class_chunk_size must be a number in (0, inf), got nan"),
+    ({"per_class_chunk_size": "many"}, "per_class_chunk_size must be a number in (0, inf), got 'many'"),
     ({"num_stages": 1.5}, "num_stages must be an integer >= 1, got 1.5"),
     ({"gamma": math.nan}, "gamma must be a number in (0, inf], got nan"),
     ({"rule": None}, "rule must be one of cold, warm, ideal, got None"),
@@ -492,7 +503,7 @@ MORE_BAD: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changes", "message"), MORE_BAD)
 def test_more_bad_arguments_are_named_with_their_value(changes: dict[str, Any], message: str) -> None:
-    arguments: dict[str, Any] = {"distribution": [[0.5]], "chunk_size": 10, "num_stages": 2, **changes}
+    arguments: dict[str, Any] = {"distribution": [[0.5]], "per_class_chunk_size": 10, "num_stages": 2, **changes}
     with pytest.raises(ValueError, match=re.escape(message)):
         population(**arguments)
 
@@ -537,5 +548,5 @@ def test_what_is_not_a_world_or_table_is_named() -> None:
         prefix_tails(np.array([[0.5]]), 0)
     listed = FeatureTable(combinations=[[[True]]], frequencies=[[1.0]])  # type: ignore[arg-type]
     assert population(listed, 10, 1, gamma=5, tau=1).learned.all()
-    with pytest.raises(ValueError, match="chunk_size must"):
+    with pytest.raises(ValueError, match="per_class_chunk_size must"):
         population([[0.5]], [[1], [1, 2]], 1)
