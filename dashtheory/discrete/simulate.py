@@ -68,6 +68,7 @@ def simulate(
     features: NDArray[np.bool_] | PackedFeatures,
     per_class_chunk_size: int,
     *,
+    num_stages: int | None = None,
     gamma: float = 50,
     tau: int = 3,
     rule: str | Forgetting = "cold",
@@ -78,6 +79,7 @@ def simulate(
     Args:
         features: bool (C, K, n), or the same packed: class, feature, sample of that class in order of arrival.
         per_class_chunk_size: samples of each class in a chunk: N / C.
+        num_stages: J, checked if given: the samples must be those of J chunks, so that N in place of N / C shows.
         gamma: active samples that must show a feature for it to be learned; > 0. A fraction acts as its
             ceiling, because counts are integers.
         tau: learned features that give a sample a zero gradient; >= 1.
@@ -85,14 +87,14 @@ def simulate(
         generator: what a `Forgetting` draws from: class by class, J n uniform draws for the samples, then J K
             for the features. The other rules draw nothing.
     Returns: a `Simulation`.
-    Raises: ValueError if an argument is out of range, `per_class_chunk_size` does not divide n, or a `Forgetting`
-        has no generator.
+    Raises: ValueError if an argument is out of range, `per_class_chunk_size` does not divide n, or not into
+        `num_stages` chunks, or a `Forgetting` has no generator.
     Time: about one step per shown feature per active sample and stage.
     """
     if not isinstance(features, PackedFeatures):
         check_features("features", features)
         features = pack_features(features)
-    per_class_chunk_size, num_stages = _check_chunks(features.num_samples, per_class_chunk_size)
+    per_class_chunk_size, num_stages = _check_chunks(features, per_class_chunk_size, num_stages)
     threshold = least_count(gamma)
     tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
     # No sample shows more than K features, so any larger tau acts alike and fits the kernel's int32.
@@ -139,18 +141,23 @@ def _draw_lost(
     )
 
 
-def _check_chunks(num_samples: int, per_class_chunk_size: int) -> tuple[int, int]:
-    per_class_chunk_size = integer(
-        "per_class_chunk_size", per_class_chunk_size, minimum=1, fix="An empty chunk has nothing to train on."
-    )
-    if num_samples % per_class_chunk_size:
-        fail(
-            "per_class_chunk_size",
-            f"must divide the {num_samples} samples per class",
-            repr(per_class_chunk_size),
-            f"Drop the last {num_samples % per_class_chunk_size} samples or choose a divisor.",
-        )
-    return per_class_chunk_size, num_samples // per_class_chunk_size
+def _check_chunks(features: PackedFeatures, per_class_chunk_size: int, num_stages: int | None) -> tuple[int, int]:
+    """Samples of each class in a chunk, and J."""
+    name, number, classes = "per_class_chunk_size", features.num_samples, features.num_classes
+    size = integer(name, per_class_chunk_size, minimum=1, fix="An empty chunk has nothing to train on.")
+    if num_stages is not None:
+        num_stages = integer("num_stages", num_stages, minimum=1, fix="It counts stages.")
+    if number % size or num_stages not in (None, number // size):
+        rule = f"must divide the {number} samples of each class"
+        fix = f"Drop the last {number % size} samples or choose a divisor."
+        if num_stages is not None:
+            rule += f" into {num_stages} chunks"
+            fix = "Give the samples of each class in a chunk, and the data of all stages."
+        each, rest = divmod(size, classes)
+        if classes > 1 and not rest and number % each == 0 and num_stages in (None, number // each):
+            fix = f"If that is N, of all {classes} classes, give N / C = {each}."
+        fail(name, rule, repr(size), fix)
+    return size, number // size
 
 
 def least_count(gamma: float) -> int:

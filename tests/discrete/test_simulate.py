@@ -521,9 +521,11 @@ BAD_INPUT = [
     ("per_class_chunk_size", 0, "got 0"),
     ("per_class_chunk_size", -4, "got -4"),
     ("per_class_chunk_size", 5, "12 samples.*got 5"),
-    ("per_class_chunk_size", 24, "12 samples.*got 24"),
+    ("per_class_chunk_size", 24, r"12 samples.*got 24\. If that is N, of all 2 classes, give N / C = 12\.$"),
     ("per_class_chunk_size", 4.0, r"got 4\.0"),
     ("per_class_chunk_size", True, "got True"),
+    ("num_stages", 0, "got 0"),
+    ("num_stages", 3.0, r"got 3\.0"),
     ("rule", "lukewarm", "cold, warm, ideal.*got 'lukewarm'"),
     ("rule", "Cold", "got 'Cold'"),
     ("rule", 0, "got 0"),
@@ -537,6 +539,27 @@ def test_bad_input_is_refused_by_name_and_value(argument: str, value: object, to
     arguments: dict[str, Any] = {**GOOD, argument: value}
     with pytest.raises(ValueError, match=f"^{argument} must .*{told}"):
         simulate(**arguments)
+
+
+@pytest.mark.parametrize(("num_classes", "num_stages"), [(2, 1), (2, 4), (2, 5), (3, 6), (5, 2)])
+def test_the_samples_of_all_classes_in_place_of_those_of_each_are_refused(
+    num_classes: int, num_stages: int
+) -> None:
+    """With J told, N in place of N / C is always seen; without it, where N does not divide the data."""
+    features = np.ones((num_classes, 3, 4 * num_stages), dtype=np.bool_)
+    told = rf"^per_class_chunk_size must .*, got {4 * num_classes}\. .*N / C = 4\.$"
+    assert len(simulate(features, 4, num_stages=num_stages).learned) == num_stages
+    with pytest.raises(ValueError, match=told):
+        simulate(features, 4 * num_classes, num_stages=num_stages)
+    if num_stages % num_classes:
+        with pytest.raises(ValueError, match=told):
+            simulate(features, 4 * num_classes)
+
+
+def test_data_of_another_number_of_stages_are_refused() -> None:
+    told = "^per_class_chunk_size must divide the 12 samples of each class into 2 chunks, got 4. Give the samples"
+    with pytest.raises(ValueError, match=told):
+        simulate(np.ones((2, 3, 12), dtype=np.bool_), 4, num_stages=2)
 
 
 def test_good_input_is_not_refused() -> None:
