@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dashtheory._check import choice, fail, integer, real
-from dashtheory.measure import Norms, feature_shares, memorisation_gap
+from dashtheory.measure import Norms, feature_shares, memorization_gap
 from dashtheory.parallel import Report
 from dashtheory.record import concatenate as stack_tables
 from dashtheory.record import make_table, name_setting, stage_rows
@@ -159,7 +159,7 @@ class Watch:
         swapped = torch.stack([_right(state, _swapped(state, stage, draws)) for draws in range(_SWAPS)])
         for order, seed, rule, place in self._each(state):
             truth = torch.ones_like(own[order, place])
-            found = memorisation_gap(own[order, place], swapped[:, order, place], truth)
+            found = memorization_gap(own[order, place], swapped[:, order, place], truth)
             self.keep(self.experiment, rule, seed, stage, swap_accuracy=found.swapped, memorisation_gap=found.gap)
 
     def _keep_persistence(self, stage: int, state: StageState) -> None:

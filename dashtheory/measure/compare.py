@@ -63,7 +63,7 @@ def compare(
         new_loss, new_accuracy        on `new`, and `_reestimated`
         memorisation_gap              old minus new accuracy (re-estimated where there are statistics), as `new`
                                       has noise of its own
-        canary_*, clean_*             loss and accuracy on canaries and others; canary_gap and canary_memorised
+        canary_*, clean_*             loss and accuracy on canaries and others; canary_gap and canary_memorized
                                       (`dashtheory.measure.canary_gap`); statistics re-estimated if there are any
         weight_norm                   of all that rules shrink, and by layer
         gradient_norm                 of the mean loss over `data` (`dashtheory.protocol.measures`)
@@ -149,7 +149,7 @@ def _canaries(
         "clean_accuracy": found.clean.accuracy,
         "canary_accuracy": found.canary.accuracy,
         "canary_gap": found.gap,
-        "canary_memorised": found.memorised,
+        "canary_memorized": found.memorized,
     }
     return {(name, ""): value for name, value in numbers.items()}
 

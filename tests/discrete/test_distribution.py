@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 chance = st.sampled_from([0.0, 1.0]) | st.floats(0, 1)
 
 
-def normalised(values: Floats) -> Floats:
+def normalized(values: Floats) -> Floats:
     """Rows that add up to 1, some of whose entries may be 0."""
     values = np.where(values.sum(axis=1, keepdims=True) > 1e-3, values, 1.0)
     return np.asarray(values / values.sum(axis=1, keepdims=True))
@@ -34,7 +34,7 @@ def worlds(draw: st.DrawFn) -> Mixture:
     """C <= 3, G <= 3, K <= 4; in half of them the test weights differ."""
     shape = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 4))
     parts = arrays(np.float64, shape[:2], elements=st.integers(0, 5), fill=st.nothing())
-    weights = parts.map(normalised)
+    weights = parts.map(normalized)
     return Mixture(
         probabilities=draw(arrays(np.float64, shape, elements=chance, fill=st.nothing())),
         weights=draw(weights),
@@ -209,7 +209,7 @@ def test_label_noise_twice_adds_up() -> None:
     assert twice.shape == (1, 3, 2)
 
 
-def test_noisy_samples_can_only_be_memorised() -> None:
+def test_noisy_samples_can_only_be_memorized() -> None:
     """Features that all clean samples show: after the stage, what is held are the bare samples."""
     world = Mixture.independent([[1.0, 1.0, 1.0]]).with_label_noise(0.3)
     (packed,) = draw_data(world, 2000, 1)

@@ -204,7 +204,7 @@ def test_the_first_stage_forgets_nothing(case: Case) -> None:
 
 @given(case=any_case)
 @settings(max_examples=80)
-def test_every_sample_is_memorised_or_explained(case: Case) -> None:
+def test_every_sample_is_memorized_or_explained(case: Case) -> None:
     run = case.run()
     assert (run.memorized | explained(case, run))[arrived(case)].all()
     assert not run.memorized[~arrived(case)].any()

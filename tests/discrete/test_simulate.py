@@ -182,7 +182,7 @@ def test_a_fractional_gamma_acts_as_its_ceiling(case: Case, rule: str) -> None:
 
 @given(case=any_case, rule=any_rule, gamma=st.sampled_from([10**6, 2**63 - 1, 2**63, 1e300, math.inf]))
 @settings(max_examples=50)
-def test_a_gamma_beyond_every_count_learns_nothing_and_memorises_all(case: Case, rule: str, gamma: float) -> None:
+def test_a_gamma_beyond_every_count_learns_nothing_and_memorizes_all(case: Case, rule: str, gamma: float) -> None:
     run = simulate(case.features, case.per_class_chunk_size, gamma=gamma, tau=case.tau, rule=rule)
     assert not run.learned.any()
     np.testing.assert_array_equal(run.memorized, np.broadcast_to(arrived(case), run.memorized.shape))
@@ -238,7 +238,7 @@ def test_a_larger_gamma_learns_a_prefix_of_what_a_smaller_one_learns(case: Case,
 
 @given(case=any_case, rule=any_rule)
 @settings(max_examples=100)
-def test_every_sample_of_a_stage_is_memorised_or_shows_tau_learned_features(case: Case, rule: str) -> None:
+def test_every_sample_of_a_stage_is_memorized_or_shows_tau_learned_features(case: Case, rule: str) -> None:
     run = case.run(rule)
     fitted = shown_and_learned(case.features, run.learned) >= case.tau
     here = np.broadcast_to(arrived(case), fitted.shape)
@@ -366,7 +366,7 @@ def test_warm_learns_nothing_from_the_first_chunk_repeated(case: Case, num_repea
 
 @given(case=any_case, rule=any_rule, seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=80)
-def test_relabelling_classes_permutes_the_results(case: Case, rule: str, seed: int) -> None:
+def test_relabeling_classes_permutes_the_results(case: Case, rule: str, seed: int) -> None:
     """Classes share nothing, so this holds even with ties; only the interleaving needs none."""
     new = np.random.default_rng(seed).permutation(case.features.shape[0])
     run = case.run(rule)
@@ -383,7 +383,7 @@ def test_relabelling_classes_permutes_the_results(case: Case, rule: str, seed: i
 @every_rule
 @given(seed=st.integers(0, 2**32 - 1), per_class_chunk_size=st.integers(70, 200), tau=st.integers(1, 3))
 @settings(max_examples=15)
-def test_relabelling_permutes_the_results_where_there_are_no_ties(
+def test_relabeling_permutes_the_results_where_there_are_no_ties(
     seed: int, per_class_chunk_size: int, tau: int, rule: str
 ) -> None:
     """Both classes and features, the order of learning included."""
@@ -404,7 +404,7 @@ def test_relabelling_permutes_the_results_where_there_are_no_ties(
 
 @given(case=any_case, rule=any_rule, seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=80)
-def test_shuffling_the_samples_of_each_chunk_only_moves_what_is_memorised(
+def test_shuffling_the_samples_of_each_chunk_only_moves_what_is_memorized(
     case: Case, rule: str, seed: int
 ) -> None:
     generator = np.random.default_rng(seed)

@@ -484,7 +484,7 @@ def test_a_gamma_beyond_every_count_learns_nothing(gamma: float) -> None:
     assert (found.accuracy == 0.5).all()
 
 
-def test_a_tau_beyond_the_features_memorises_everything() -> None:
+def test_a_tau_beyond_the_features_memorizes_everything() -> None:
     for tau in (4, 5, 2**31, 2**62):
         found = simulate_batch(WORLD, 30, 3, seeds=0, gamma=3, tau=tau, rules=ALL_RULES)
         assert (found.num_memorized == 90).all()

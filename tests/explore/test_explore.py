@@ -314,7 +314,7 @@ def test_the_two_layer_network_is_the_reference_run_before_its_last_stage() -> N
     np.testing.assert_allclose(found.lengths[0], books, rtol=1e-4)
 
 
-def test_the_digits_network_has_memorised_wrong_labels_and_its_new_chunk_is_new() -> None:
+def test_the_digits_network_has_memorized_wrong_labels_and_its_new_chunk_is_new() -> None:
     network = trained("digits")
     found = Shrinks(network).compute(AlphaLambdaState())
     by_group = dict(zip((one.replace("\n", " ") for one in found.groups), found.accuracy[0], strict=True))

@@ -842,7 +842,7 @@ def test_the_penalty_holds_the_weights_back_in_every_stage(optimizer: str) -> No
     assert held[1] < free[1]
 
 
-def test_l2_init_without_strength_is_warm_to_the_bit_and_its_start_is_the_first_initialisation() -> None:
+def test_l2_init_without_strength_is_warm_to_the_bit_and_its_start_is_the_first_initialization() -> None:
     first = make_net(torch_stream(0, "init", 1))
     nothing, warm, held = run(L2Init(l2=0), "Adam"), run(make_rule("warm"), "Adam"), run(L2Init(), "Adam")
     for a, b in zip(nothing, warm, strict=True):
@@ -938,7 +938,7 @@ def test_ablations_of_dash_repeat_whatever_the_global_streams(options: dict[str,
     assert equal(*found)
 
 
-def test_what_the_optimizer_minimises_is_the_loss_with_the_penalty() -> None:
+def test_what_the_optimizer_minimizes_is_the_loss_with_the_penalty() -> None:
     told: list[float] = []
 
     class Listening(torch.optim.SGD):

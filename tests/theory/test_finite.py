@@ -452,7 +452,7 @@ def test_the_chain_is_the_simulator_after_a_thousand_stages() -> None:
     assert (np.abs(one.mean(axis=0) - other.mean(axis=0)) <= five_errors(one, other)).all()
 
 
-def test_memorised_and_active_samples_of_the_law_near_the_simulator() -> None:
+def test_memorized_and_active_samples_of_the_law_near_the_simulator() -> None:
     """The same error of the tail, in samples: within 5 % of the mean over 100 simulations.
 
     Measured: memorised after stage 1 9.5 % too few (the tail is off most there), from stage 5 on within 2.5 %.

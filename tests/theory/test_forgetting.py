@@ -320,7 +320,7 @@ def independent_cases(draw: st.DrawFn) -> tuple[NDArray[np.float64], float, int,
 
 @settings(max_examples=120, deadline=None)
 @given(case=independent_cases(), seed=st.integers(0, 2**32))
-def test_learned_and_memorised_do_not_depend_on_the_features_forgotten(case: Any, seed: int) -> None:
+def test_learned_and_memorized_do_not_depend_on_the_features_forgotten(case: Any, seed: int) -> None:
     p, gamma, tau, rule = case
     edge = population(p, 1, 7, gamma=gamma, tau=tau, rule=Forgetting(rule.phi_noise, 0))
     assume(not near_a_tie(p, gamma, tau, rule.phi_noise, 7))

@@ -248,7 +248,7 @@ def test_many_rare_features_give_the_poisson_distribution(tau: int) -> None:
     assert sp.expand(sy.tail_poisson(tau) * sp.exp(sy.RATE) - series) == 0
 
 
-def test_effective_samples_follow_the_memorised_mass() -> None:
+def test_effective_samples_follow_the_memorized_mass() -> None:
     count = sy.numeric(sy.effective_samples(), sy.CHUNK, sy.FORGOTTEN, sy.STAGE)
     for forgotten in (0.0, 0.1, 0.7, 1.0):
         held = 0.0  # chunks' worth of unsure samples whose noise is held

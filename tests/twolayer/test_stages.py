@@ -110,7 +110,7 @@ def test_velocity_starts_anew_every_stage_unless_kept() -> None:
     assert np.array_equal(reset.metrics["test_loss"][0, 1], kept.metrics["test_loss"][0, 1])
 
 
-def test_rules_share_data_and_the_first_initialisation_and_runs_repeat() -> None:
+def test_rules_share_data_and_the_first_initialization_and_runs_repeat() -> None:
     config = toy_config(PATCH)
     found, again = (run(config, ["cold", "warm", "ideal"], [1, 2]) for _ in range(2))
     for name, values in found.metrics.items():
