@@ -89,12 +89,12 @@ def simulate_batch(
     num_classes, _, num_features = plan.worlds[0].shape
     shape = (len(plan.seeds), len(plan.rules), len(plan.stages), num_classes)
     learned = np.zeros((*shape, num_features), dtype=np.bool_)
-    memorized, active = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    num_memorized, active = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
 
     def run_block(first: int) -> int:
         last = min(first + _BLOCK, len(plan.seeds))
         for one in range(first, last):
-            _run_one(plan, one, learned[one], memorized[one], active[one])
+            _run_one(plan, one, learned[one], num_memorized[one], active[one])
         return last - first
 
     threads = usable_cores() if num_threads is None else num_threads
@@ -112,7 +112,7 @@ def simulate_batch(
         rules=tuple(map(str, plan.rules)),
         stages=plan.stages,
         learned=learned,
-        num_memorized=memorized,
+        num_memorized=num_memorized,
         active_at_start=active,
         accuracy=_accuracy(plan, learned),
     )
@@ -214,7 +214,7 @@ class _Plan:
         )
 
 
-def _run_one(plan: _Plan, one: int, learned: NDArray[np.bool_], memorized: Ints, active: Ints) -> None:
+def _run_one(plan: _Plan, one: int, learned: NDArray[np.bool_], num_memorized: Ints, active: Ints) -> None:
     """Draw the data of simulation `one` and run every rule; fills (R, S, C, K) and (R, S, C)."""
     world, stages = plan.worlds[one], np.array(plan.stages) - 1
     state = _data_state(int(plan.seeds[one]))
@@ -223,7 +223,7 @@ def _run_one(plan: _Plan, one: int, learned: NDArray[np.bool_], memorized: Ints,
         by_sample = _kernel.transpose_bits(by_feature, size * plan.num_stages)
         for place, rule in enumerate(plan.rules):
             numbers = (size, int(plan.gamma[one]), int(plan.tau[one]), kernel_rule_of(rule))
-            results = (learned[place, :, label], memorized[place, :, label], active[place, :, label])
+            results = (learned[place, :, label], num_memorized[place, :, label], active[place, :, label])
             lost = _draw_lost(rule, plan, one, label, by_sample.shape[0], by_feature.shape[0])
             _kernel.learn_class_at(stages, by_feature, by_sample, *numbers, *lost, *results)
 

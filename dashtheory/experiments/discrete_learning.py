@@ -107,7 +107,7 @@ def predict_discrete(config: DiscreteConfig, seed: int, experiment: str) -> pd.D
         metrics = {
             "test_accuracy": limit.accuracy,
             "learned_features": limit.num_learned,
-            "memorized_samples": limit.memorized,
+            "memorized_samples": limit.num_memorized,
             "active_samples": limit.active_at_start,
         }
         rows += metric_rows(experiment, rule, seed, {PREDICTED + name: values for name, values in metrics.items()})

@@ -149,7 +149,7 @@ def _canaries(
         "clean_accuracy": found.clean.accuracy,
         "canary_accuracy": found.canary.accuracy,
         "canary_gap": found.gap,
-        "canary_memorized": found.memorized,
+        "canary_memorized": found.memorized_share,
     }
     return {(name, ""): value for name, value in numbers.items()}
 

@@ -113,14 +113,14 @@ class WarmLaw:
         chances: float64 (..., J, C, K), chance that the feature has been learned.
         num_learned: float64 (..., J), expected learned features, all classes together.
         accuracy: float64 (..., J), expected test accuracy.
-        memorized: float64 (..., J), expected memorised samples, all classes together.
+        num_memorized: float64 (..., J), expected memorised samples, all classes together.
         active_at_start: float64 (..., J), expected non-zero-gradient samples at the start of each stage.
     """
 
     chances: Floats
     num_learned: Floats
     accuracy: Floats
-    memorized: Floats
+    num_memorized: Floats
     active_at_start: Floats
 
 
@@ -179,7 +179,7 @@ def warm_law(
         chances=np.take_along_axis(ordered, np.broadcast_to(back[..., None, :, :], ordered.shape), axis=-1),
         num_learned=np.moveaxis(chances.sum(axis=(1, -1)), 0, -1),
         accuracy=np.moveaxis(1 - (1 - 1 / num_classes) * tails.mean(axis=-1), 0, -1),
-        memorized=np.moveaxis(np.cumsum(active, axis=0), 0, -1),
+        num_memorized=np.moveaxis(np.cumsum(active, axis=0), 0, -1),
         active_at_start=np.moveaxis(np.concatenate([first, active[:-1]]), 0, -1),
     )
 

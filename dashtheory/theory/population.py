@@ -53,7 +53,7 @@ class Population:
         learned: bool (J, C, K), after each stage.
         unsure: float64 (J, C), chance that a test sample shows fewer than tau learned features, after each stage.
         accuracy: float64 (J,), expected test accuracy, classes weighted by their samples, in [1/C, 1].
-        memorized: float64 (J,), samples whose noise is held after each stage, all classes together.
+        num_memorized: float64 (J,), samples whose noise is held after each stage, all classes together.
         active_at_start: float64 (J,), non-zero-gradient samples at the start of each stage.
     """
 
@@ -61,7 +61,7 @@ class Population:
     learned: NDArray[np.bool_]
     unsure: Floats
     accuracy: Floats
-    memorized: Floats
+    num_memorized: Floats
     active_at_start: Floats
 
     @property
@@ -164,7 +164,7 @@ def _closed_form(
         learned=learned,
         unsure=unsure,
         accuracy=1 - (1 - 1 / world.num_labels) * (unsure @ sizes / sizes.sum()),
-        memorized=(stages * tails + held) @ sizes,
+        num_memorized=(stages * tails + held) @ sizes,
         active_at_start=active @ sizes,
     )
 
@@ -213,7 +213,7 @@ def _run_table(
     """The learner itself, on frequencies in place of samples."""
     num_classes, _, num_features = table.combinations.shape
     learned = np.zeros((num_stages, num_classes, num_features), dtype=np.bool_)
-    unsure, memorized, active = np.zeros((3, num_stages, num_classes))
+    unsure, num_memorized, active = np.zeros((3, num_stages, num_classes))
     for label, size in enumerate(sizes.tolist()):
         rows, shares = table.combinations[label], size * table.frequencies[label]
         known = np.zeros(num_features, dtype=np.bool_)
@@ -229,13 +229,13 @@ def _run_table(
             held[hits < tau] = stage + 1
             learned[stage, label] = known
             unsure[stage, label] = table.frequencies[label] @ (hits < tau)
-            memorized[stage, label] = shares @ held
+            num_memorized[stage, label] = shares @ held
     return Population(
         rule=name,
         learned=learned,
         unsure=unsure,
         accuracy=1 - (1 - 1 / num_classes) * (unsure @ sizes / sizes.sum()),
-        memorized=memorized.sum(axis=1),
+        num_memorized=num_memorized.sum(axis=1),
         active_at_start=active.sum(axis=1),
     )
 

@@ -115,14 +115,14 @@ class StationaryRun:
         unsure_by_class: int64 (J, C), samples per chunk that show fewer than tau learned features after each
             stage.
         active_at_start: int64 (J,), samples with a non-zero gradient when the stage starts.
-        memorized: int64 (J,), samples whose noise is held after each stage.
+        num_memorized: int64 (J,), samples whose noise is held after each stage.
     """
 
     rule: str
     learned: NDArray[np.bool_]
     unsure_by_class: Ints
     active_at_start: Ints
-    memorized: Ints
+    num_memorized: Ints
 
     @property
     def unsure(self) -> Ints:
@@ -168,7 +168,7 @@ def run(universe: Universe, rule: str) -> StationaryRun:
 def _run(universe: Universe, rule: str) -> StationaryRun:
     num_features = universe.combinations.shape[2]
     classes = [list(_stages(rows, num_features, universe, rule)) for rows in universe.rows]
-    learned, unsure, active, memorized = (
+    learned, unsure, active, num_memorized = (
         [[stage[part] for stage in stages] for stages in zip(*classes, strict=True)] for part in range(4)
     )
     arrays = {
@@ -178,7 +178,7 @@ def _run(universe: Universe, rule: str) -> StationaryRun:
         == 1,
         "unsure_by_class": np.array(unsure, dtype=np.int64),
         "active_at_start": np.array([sum(stage) for stage in active], dtype=np.int64),
-        "memorized": np.array([sum(stage) for stage in memorized], dtype=np.int64),
+        "num_memorized": np.array([sum(stage) for stage in num_memorized], dtype=np.int64),
     }
     for array in arrays.values():
         array.setflags(write=False)

@@ -115,7 +115,7 @@ def test_every_number_is_that_of_its_own_measure() -> None:
         gap = evaluate(anew, old).accuracy - evaluate(anew, NEW).accuracy
         assert value(table, "memorisation_gap", column) == gap
         canaries = canary_gap(anew, old, MASK)
-        assert value(table, "canary_memorized", column) == canaries.memorized
+        assert value(table, "canary_memorized", column) == canaries.memorized_share
         assert value(table, "canary_gap", column) == canaries.gap
         assert value(table, "canary_loss", column) == canaries.canary.loss
         assert value(table, "clean_accuracy", column) == canaries.clean.accuracy

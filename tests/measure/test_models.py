@@ -130,7 +130,7 @@ def test_a_network_that_memorized_a_share_of_the_canaries_is_told_that_share() -
         model = Memory(inputs[known], targets[known]) if len(known) else Memory(-inputs[:1], targets[:1])
         found = canary_gap(model, Examples(inputs, targets), canary)
         assert found.clean.accuracy == 1
-        assert abs(found.memorized - share) < 0.03
+        assert abs(found.memorized_share - share) < 0.03
         assert math.isclose(found.gap, 1 - found.canary.accuracy, rel_tol=1e-12)
         assert abs(found.gap - 0.75 * (1 - share)) < 0.03
 
@@ -161,7 +161,7 @@ def test_the_canary_gap_is_two_evaluations() -> None:
         assert mine.accuracy == theirs.accuracy
         assert math.isclose(mine.loss, theirs.loss, rel_tol=1e-6)
     assert found.num_classes == 3
-    assert -0.5 <= found.memorized <= 1
+    assert -0.5 <= found.memorized_share <= 1
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_the_integer_learner_is_the_simulator(universe: Universe) -> None:
         assert exact.rule == rule
         assert np.array_equal(exact.learned, sampled.learned)
         assert np.array_equal(exact.active_at_start, sampled.active_at_start)
-        assert np.array_equal(exact.memorized, sampled.num_memorized)
+        assert np.array_equal(exact.num_memorized, sampled.num_memorized)
         for stage, learned in enumerate(sampled.learned):
             unsure = recounted_unsure(universe, learned)
             assert np.array_equal(exact.unsure_by_class[stage], unsure)
@@ -109,7 +109,7 @@ def test_classes_of_any_size_do_not_interact(universe: Universe, rule: str) -> N
     parts = [simulated(single_class(universe, c), rule) for c in range(len(universe.copies))]
     assert np.array_equal(together.learned, np.concatenate([part.learned for part in parts], axis=1))
     assert np.array_equal(together.active_at_start, sum(part.active_at_start for part in parts))
-    assert np.array_equal(together.memorized, sum(part.num_memorized for part in parts))
+    assert np.array_equal(together.num_memorized, sum(part.num_memorized for part in parts))
 
 
 def test_hand_sized_runs() -> None:
@@ -120,9 +120,9 @@ def test_hand_sized_runs() -> None:
         cold.learned[:, 0].tolist() == ideal.learned[:, 0].tolist() == [[False, False], [True, True], [True, True]]
     )
     assert not warm.learned.any()
-    assert [cold.active_at_start.tolist(), cold.memorized.tolist()] == [[6, 12, 18], [6, 2, 3]]
-    assert [ideal.active_at_start.tolist(), ideal.memorized.tolist()] == [[6, 12, 3], [6, 2, 3]]
-    assert [warm.active_at_start.tolist(), warm.memorized.tolist()] == [[6, 6, 6], [6, 12, 18]]
+    assert [cold.active_at_start.tolist(), cold.num_memorized.tolist()] == [[6, 12, 18], [6, 2, 3]]
+    assert [ideal.active_at_start.tolist(), ideal.num_memorized.tolist()] == [[6, 12, 3], [6, 2, 3]]
+    assert [warm.active_at_start.tolist(), warm.num_memorized.tolist()] == [[6, 6, 6], [6, 12, 18]]
     assert [cold.unsure.tolist(), warm.unsure.tolist()] == [[6, 1, 1], [6, 6, 6]]
     assert universe.remainder == 1
     assert universe.samples == 6

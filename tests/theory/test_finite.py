@@ -354,7 +354,7 @@ def test_the_warm_law_is_equation_5(size: int, gamma: float, tau: int) -> None:
     assert np.allclose(law.num_learned, chances.sum(axis=(1, 2)), rtol=1e-9, atol=1e-13)
     assert np.allclose(law.accuracy, 1 - 2 / 3 * tails.mean(axis=1), rtol=1e-12)
     left = size * tails.sum(axis=1)  # active at the end of the stage in its chunk: held from then on
-    assert np.allclose(law.memorized, [left[: j + 1].sum() for j in range(6)], rtol=1e-12)
+    assert np.allclose(law.num_memorized, [left[: j + 1].sum() for j in range(6)], rtol=1e-12)
     assert np.allclose(law.active_at_start, [3 * size, *left[:5]], rtol=1e-12)
     assert (np.diff(law.chances, axis=0) >= 0).all()
     if gamma > size:
@@ -376,7 +376,7 @@ def test_worlds_on_leading_axes_are_worlds_run_apart() -> None:
             (row, warm_law(p[one], [20, 30, 40][one[1]], 5, gamma=5, tau=2)),
         ]
         for many, alone in apart:
-            for name in ("chances", "num_learned", "accuracy", "memorized", "active_at_start"):
+            for name in ("chances", "num_learned", "accuracy", "num_memorized", "active_at_start"):
                 assert getattr(many, name).shape == (2, 3, *getattr(alone, name).shape), name
                 assert np.allclose(getattr(many, name)[one], getattr(alone, name), rtol=1e-13, atol=0), name
 
@@ -388,7 +388,7 @@ def test_the_order_in_which_features_are_listed_does_not_matter() -> None:
     law, again = warm_law(p, 300, 8, gamma=20), warm_law(np.take_along_axis(p, columns, axis=1), 300, 8, gamma=20)
     wanted = np.take_along_axis(law.chances, np.broadcast_to(columns, law.chances.shape), axis=2)
     assert np.allclose(again.chances, wanted, rtol=1e-12)
-    for name in ("num_learned", "accuracy", "memorized", "active_at_start"):
+    for name in ("num_learned", "accuracy", "num_memorized", "active_at_start"):
         assert np.allclose(getattr(again, name), getattr(law, name), rtol=1e-12), name
     reversed_classes = warm_law(p[::-1], 300, 8, gamma=20)
     assert np.allclose(reversed_classes.chances, law.chances[:, ::-1], rtol=1e-12)
@@ -462,7 +462,7 @@ def test_memorized_and_active_samples_of_the_law_near_the_simulator() -> None:
     marks = [1, 5, 20, 50]
     batch = simulate_batch(p, 500, 50, seeds=np.arange(100), rules=["warm"], stages=marks)
     at = np.array(marks) - 1
-    memorized = law.memorized[at] / batch.num_memorized[:, 0].sum(axis=2).mean(axis=0)
+    memorized = law.num_memorized[at] / batch.num_memorized[:, 0].sum(axis=2).mean(axis=0)
     active = law.active_at_start[at] / batch.active_at_start[:, 0].sum(axis=2).mean(axis=0)
     assert active[0] == 1
     assert (np.abs(memorized - 1) < [0.15, 0.05, 0.05, 0.05]).all()

@@ -70,7 +70,7 @@ def test_on_exactly_stationary_chunks_the_limit_is_the_simulator(case: Any, rule
     limit = population(table, per_class_chunk_size, num_stages, gamma=gamma, tau=tau, rule=rule)
     assert np.array_equal(limit.learned, run.learned)
     assert np.allclose(limit.active_at_start, run.active_at_start, rtol=0, atol=1e-9)
-    assert np.allclose(limit.memorized, run.num_memorized, rtol=0, atol=1e-9)
+    assert np.allclose(limit.num_memorized, run.num_memorized, rtol=0, atol=1e-9)
     assert np.array_equal(limit.num_learned, run.num_learned)
 
 
@@ -90,7 +90,7 @@ def test_the_closed_form_is_the_learner_on_all_combinations(
     closed = population(probabilities, 17.3, 5, **options)
     listed = population(FeatureTable.independent(probabilities), 17.3, 5, **options)
     assert np.array_equal(closed.learned, listed.learned)
-    for name in ("accuracy", "memorized", "active_at_start"):
+    for name in ("accuracy", "num_memorized", "active_at_start"):
         assert np.allclose(getattr(closed, name), getattr(listed, name), rtol=1e-12, atol=1e-12), name
     assert np.allclose(closed.accuracy, expected_accuracy(closed.learned, probabilities, tau), rtol=1e-13)
 
@@ -147,7 +147,7 @@ def test_only_gamma_over_chunk_size_counts_up_to_trillions_of_samples() -> None:
     large = population(p, 10**12, 50, gamma=50 * 10**9)
     small = population(p, 10**3, 50, gamma=50)
     assert np.array_equal(large.learned, small.learned)  # only gamma / per_class_chunk_size counts
-    assert np.allclose(large.memorized, small.memorized * 1e9, rtol=1e-12)
+    assert np.allclose(large.num_memorized, small.num_memorized * 1e9, rtol=1e-12)
 
 
 def test_hand_sized_case() -> None:
@@ -155,14 +155,14 @@ def test_hand_sized_case() -> None:
     # of the 15 left 3.75 show the second. Three chunks bring 11.25: learned at stage 3 by cold, never by warm.
     cold = population([[0.5, 0.25]], 30, 3, gamma=10, tau=1, rule="cold")
     assert cold.learned[:, 0].tolist() == [[True, False], [True, False], [True, True]]
-    assert cold.memorized.tolist() == [15, 30, 90 * 0.5 * 0.75]
+    assert cold.num_memorized.tolist() == [15, 30, 90 * 0.5 * 0.75]
     assert cold.active_at_start.tolist() == [30, 60, 90]
     ideal = population([[0.5, 0.25]], 30, 3, gamma=10, tau=1, rule="ideal")
     assert ideal.active_at_start.tolist() == [30, 30, 45]
     warm = population([[0.5, 0.25]], 30, 3, gamma=10, tau=1, rule="warm")
     assert warm.learned[:, 0].tolist() == [[True, False]] * 3
     assert warm.active_at_start.tolist() == [30, 15, 15]
-    assert warm.memorized.tolist() == [15, 30, 45]
+    assert warm.num_memorized.tolist() == [15, 30, 45]
     assert (cold.accuracy == 1).all()  # a single class is always guessed right
 
 
@@ -276,7 +276,7 @@ def test_a_mixture_is_the_list_of_its_combinations(rule: str | Forgetting, seed:
         table = population(listed(world, world.weights), sizes, 5, **options)
         assert closed.rule == table.rule == str(rule)
         assert np.array_equal(closed.learned, table.learned)
-        for name in ("memorized", "active_at_start"):
+        for name in ("num_memorized", "active_at_start"):
             assert np.allclose(getattr(closed, name), getattr(table, name), rtol=1e-12, atol=1e-12), name
         # Test samples: fewer than tau hits among all combinations, with the test weights.
         test = listed(world, world.test_weights)
@@ -300,7 +300,7 @@ def test_any_table_is_a_mixture_of_certain_components(seed: int, rule: str | For
     options: dict[str, Any] = {"gamma": float(generator.uniform(1, 90)), "tau": int(generator.integers(1, 4))}
     one, other = (population(each, 50, 6, rule=rule, **options) for each in (world, table))
     # Where two features are shown by the same samples left, rounding breaks the tie: compare what does not depend.
-    for name in ("num_learned", "accuracy", "memorized", "active_at_start", "unsure"):
+    for name in ("num_learned", "accuracy", "num_memorized", "active_at_start", "unsure"):
         assert np.allclose(getattr(one, name), getattr(other, name), rtol=1e-10, atol=1e-10), name
 
 
@@ -318,7 +318,7 @@ def test_label_noise_has_a_closed_form(rule: str, rate: float) -> None:
     assert np.allclose(noisy.accuracy, expected_accuracy(clean.learned, p, 3), rtol=1e-12)
     stages = np.arange(1, num_stages + 1)
     blank = 2 * size * rate
-    assert np.allclose(noisy.memorized, clean.memorized + blank * stages, rtol=1e-12)
+    assert np.allclose(noisy.num_memorized, clean.num_memorized + blank * stages, rtol=1e-12)
     counted = 1 if rule == "warm" else stages
     assert np.allclose(noisy.active_at_start, clean.active_at_start + blank * counted, rtol=1e-12)
     steps = greedy_order(Mixture.independent(p).with_label_noise(rate), 3)
@@ -361,7 +361,7 @@ def test_classes_of_unequal_size_are_classes_run_alone(kind: str, rule: str | Fo
     together, alone = run(p, sizes), [run(p[[c]], sizes[c]) for c in range(3)]
     assert np.array_equal(together.learned, np.concatenate([one.learned for one in alone], axis=1))
     assert np.array_equal(together.unsure, np.concatenate([one.unsure for one in alone], axis=1))
-    assert np.allclose(together.memorized, sum(one.memorized for one in alone), rtol=1e-12)
+    assert np.allclose(together.num_memorized, sum(one.num_memorized for one in alone), rtol=1e-12)
     if not (kind == "table" and rule == Forgetting(1, 0.4)):
         assert np.allclose(together.active_at_start, sum(one.active_at_start for one in alone), rtol=1e-12)
     weighted = (together.unsure * sizes).sum(axis=1) / sizes.sum()
@@ -384,7 +384,7 @@ def test_the_simulator_with_unequal_classes_approaches_the_limit() -> None:
         found = (batch.accuracy[:, place] * sizes).sum(axis=2).mean(axis=0) / sizes.sum()
         assert np.abs(found - limit.accuracy[[0, 2]]).max() < 0.01
         held = batch.num_memorized[:, place].sum(axis=2).mean(axis=0)
-        assert np.allclose(held, limit.memorized[[0, 2]], rtol=0.02)
+        assert np.allclose(held, limit.num_memorized[[0, 2]], rtol=0.02)
 
 
 # --- the greedy order -------------------------------------------------------------------------------------------
@@ -475,7 +475,7 @@ def test_sampled_tables_approach_the_closed_form_about_as_one_over_the_root_of_t
             options: dict[str, Any] = {"gamma": 15, "tau": 2, "rule": rule}
             run = population(FeatureTable.sampled(p, num_rows, generator), 100, 5, **options)
             limit = population(p, 100, 5, **options)
-            names = ("memorized", "active_at_start")
+            names = ("num_memorized", "active_at_start")
             found += [np.abs(getattr(run, name) / getattr(limit, name) - 1).mean() for name in names]
         errors.append(float(np.mean(found)))
     assert 4 < errors[0] / errors[1] < 16
@@ -525,7 +525,7 @@ def test_a_threshold_that_is_never_reached_and_one_that_always_is() -> None:
     for world in (p, Mixture.independent(p), FeatureTable.independent(p)):
         never = population(world, 10, 3, gamma=math.inf)
         assert not never.learned.any()
-        assert never.memorized.tolist() == [10, 20, 30]
+        assert never.num_memorized.tolist() == [10, 20, 30]
         always = population(world, 10, 1, gamma=1e-300, tau=1)
         assert always.learned.tolist() == [[[True, True, False]]]
         assert (population(world, 10, 2, gamma=1e-300, tau=9).unsure == 1).all()
