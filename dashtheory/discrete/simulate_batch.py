@@ -25,7 +25,7 @@ from dashtheory.record import usable_cores
 from dashtheory.seeds import numpy_stream
 
 Ints = NDArray[np.int64]
-Worlds = ArrayLike | Mixture | Sequence[Mixture]
+Distributions = ArrayLike | Mixture | Sequence[Mixture]
 _BLOCK = 8  # simulations that a thread takes at a time
 
 
@@ -55,7 +55,7 @@ class Batch:
 
 
 def simulate_batch(
-    worlds: Worlds,
+    distribution: Distributions,
     per_class_chunk_size: ArrayLike,
     num_stages: int,
     *,
@@ -70,12 +70,13 @@ def simulate_batch(
     """Run B simulations, each with every rule on the same data.
 
     Args:
-        worlds: probabilities (C, K) or (B, C, K) of independent features, a `Mixture`, or B of them of one shape.
+        distribution: probabilities (C, K) or (B, C, K) of independent features, a `Mixture`, or B of them of one
+            shape.
         per_class_chunk_size: samples of each class in a chunk, N / C: one number, (B,), or (B, C) or (1, C) for
             unequal classes.
         num_stages: J.
-        seeds: integers >= 0, one for all or (B,). A seed has one stream of data: simulations of equal seed, world
-            and sizes see the same samples, whatever their gamma and tau.
+        seeds: integers >= 0, one for all or (B,). A seed has one stream of data: simulations of equal seed,
+            distribution and sizes see the same samples, whatever their gamma and tau.
         gamma, tau: as in `simulate`; a number or (B,).
         rules: names or `Forgetting`s. Forgetting draws from the seed's own stream, the same for every rule.
         stages: stages to record, from 1, rising; default: the last alone.
@@ -85,8 +86,8 @@ def simulate_batch(
     Raises: ValueError if an argument is out of range or the lengths do not fit.
     Deterministic given the seeds, whatever num_threads is.
     """
-    plan = _Plan.check(worlds, per_class_chunk_size, num_stages, seeds, gamma, tau, rules, stages)
-    num_classes, _, num_features = plan.worlds[0].shape
+    plan = _Plan.check(distribution, per_class_chunk_size, num_stages, seeds, gamma, tau, rules, stages)
+    num_classes, _, num_features = plan.mixtures[0].shape
     shape = (len(plan.seeds), len(plan.rules), len(plan.stages), num_classes)
     learned = np.zeros((*shape, num_features), dtype=np.bool_)
     num_memorized, active = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
@@ -118,16 +119,18 @@ def simulate_batch(
     )
 
 
-def draw_data(world: ArrayLike | Mixture, num_samples: ArrayLike, seed: int) -> list[PackedFeatures]:
+def draw_data(distribution: ArrayLike | Mixture, num_samples: ArrayLike, seed: int) -> list[PackedFeatures]:
     """The training data that `simulate_batch` draws for a seed.
 
-    Args: world: probabilities (C, K) or a `Mixture`. num_samples: per class, a number or (C,). seed: >= 0.
+    Args: distribution: probabilities (C, K) or a `Mixture`. num_samples: per class, a number or (C,). seed: >= 0.
     Returns: C packed data sets of one class each, (1, K, n_c).
     Raises: ValueError if an argument is out of range.
     """
-    mixtures = _worlds(world)
-    if len(mixtures) > 1 or np.ndim(np.asarray(world, dtype=object)) == 3:
-        fail("world", "must be one world", f"{len(mixtures)}", "Give probabilities (C, K) or one Mixture.")
+    mixtures = _mixtures(distribution)
+    if len(mixtures) > 1 or np.ndim(np.asarray(distribution, dtype=object)) == 3:
+        fail(
+            "distribution", "must be a single one", f"{len(mixtures)}", "Give probabilities (C, K) or one Mixture."
+        )
     mixture = mixtures[0]
     sizes = _whole("num_samples", num_samples, (mixture.shape[0],))
     state = _data_state(seed)
@@ -141,7 +144,7 @@ def draw_data(world: ArrayLike | Mixture, num_samples: ArrayLike, seed: int) -> 
 class _Plan:
     """Checked arguments, all of length B."""
 
-    worlds: tuple[Mixture, ...]
+    mixtures: tuple[Mixture, ...]
     per_class_chunk_size: Ints  # (B, C)
     num_stages: int
     seeds: Ints
@@ -153,7 +156,7 @@ class _Plan:
     @classmethod
     def check(
         cls,
-        worlds: Worlds,
+        distribution: Distributions,
         per_class_chunk_size: ArrayLike,
         num_stages: int,
         seeds: ArrayLike,
@@ -162,7 +165,7 @@ class _Plan:
         rules: Sequence[str | Forgetting],
         stages: Sequence[int] | None,
     ) -> _Plan:
-        mixtures = _worlds(worlds)
+        mixtures = _mixtures(distribution)
         num_stages = integer("num_stages", num_stages, minimum=1, fix="It counts stages.")
         wanted = (num_stages,) if stages is None else _several("stages", stages)
         for stage in wanted:
@@ -180,7 +183,7 @@ class _Plan:
         if gammas.ndim > 1:
             fail("gamma", "must be a number or have shape (B,)", f"shape {gammas.shape}", "One per simulation.")
         lengths = {
-            "worlds": len(mixtures),
+            "distribution": len(mixtures),
             "per_class_chunk_size": len(sizes) if sizes.ndim else 1,
             "gamma": gammas.size,
             **{name: _entries(name, value).size for name, value in (("seeds", seeds), ("tau", tau))},
@@ -201,7 +204,7 @@ class _Plan:
                 fail(name, f"must have one entry, or one per simulation ({length})", str(found), f"{lengths}")
         num_classes, _, num_features = mixtures[0].shape
         return cls(
-            worlds=mixtures * (length if len(mixtures) == 1 else 1),
+            mixtures=mixtures * (length if len(mixtures) == 1 else 1),
             per_class_chunk_size=_whole(
                 "per_class_chunk_size", sizes[:, None] if sizes.ndim == 1 else sizes, (length, num_classes)
             ),
@@ -216,7 +219,7 @@ class _Plan:
 
 def _run_one(plan: _Plan, one: int, learned: NDArray[np.bool_], num_memorized: Ints, active: Ints) -> None:
     """Draw the data of simulation `one` and run every rule; fills (R, S, C, K) and (R, S, C)."""
-    world, stages = plan.worlds[one], np.array(plan.stages) - 1
+    world, stages = plan.mixtures[one], np.array(plan.stages) - 1
     state = _data_state(int(plan.seeds[one]))
     for label, size in enumerate(plan.per_class_chunk_size[one].tolist()):
         by_feature = _draw_class(world, label, size * plan.num_stages, state)
@@ -262,29 +265,36 @@ def _accuracy(plan: _Plan, learned: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Expected test accuracy (B, R, S, C), world by world and tau by tau."""
     accuracy = np.empty(learned.shape[:-1])
     groups: dict[tuple[int, int], list[int]] = {}
-    for one, (world, tau) in enumerate(zip(plan.worlds, plan.tau.tolist(), strict=True)):
+    for one, (world, tau) in enumerate(zip(plan.mixtures, plan.tau.tolist(), strict=True)):
         groups.setdefault((id(world), tau), []).append(one)
     for (_, tau), members in groups.items():
-        accuracy[members] = plan.worlds[members[0]].expected_accuracy(learned[members], tau)
+        accuracy[members] = plan.mixtures[members[0]].expected_accuracy(learned[members], tau)
     return accuracy
 
 
-def _worlds(worlds: Worlds) -> tuple[Mixture, ...]:
+def _mixtures(distribution: Distributions) -> tuple[Mixture, ...]:
     """One mixture for all simulations, or one for each."""
-    if isinstance(worlds, Mixture):
-        return (worlds,)
-    if isinstance(worlds, Sequence) and worlds and all(isinstance(one, Mixture) for one in worlds):
-        mixtures = tuple(one for one in worlds if isinstance(one, Mixture))
+    if isinstance(distribution, Mixture):
+        return (distribution,)
+    if (
+        isinstance(distribution, Sequence)
+        and distribution
+        and all(isinstance(one, Mixture) for one in distribution)
+    ):
+        mixtures = tuple(one for one in distribution if isinstance(one, Mixture))
         if len({one.shape for one in mixtures}) > 1:
             fail(
-                "worlds", "must be of one shape (C, G, K)", str({one.shape for one in mixtures}), "Run them apart."
+                "distribution",
+                "must be of one shape (C, G, K)",
+                str({one.shape for one in mixtures}),
+                "Run them apart.",
             )
         return mixtures
     try:
-        values = np.asarray(worlds, dtype=np.float64)
+        values = np.asarray(distribution, dtype=np.float64)
     except (ValueError, TypeError) as error:
         rule = "must be probabilities (C, K) or (B, C, K), a Mixture, or Mixtures alone"
-        fail("worlds", rule, type(worlds).__name__, f"Mend them: {error}.")
+        fail("distribution", rule, type(distribution).__name__, f"Mend them: {error}.")
     return tuple(map(Mixture.independent, values)) if values.ndim == 3 else (Mixture.independent(values),)
 
 

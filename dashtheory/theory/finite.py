@@ -125,7 +125,7 @@ class WarmLaw:
 
 
 def warm_law(
-    probabilities: ArrayLike,
+    distribution: ArrayLike,
     per_class_chunk_size: ArrayLike,
     num_stages: int,
     *,
@@ -144,7 +144,7 @@ def warm_law(
     Its error against the exact chain is measured in tests/test_theory_finite.py and in figures/warm_creep.
 
     Args:
-        probabilities: (..., C, K), leading axes for many worlds at once.
+        distribution: probabilities (..., C, K) of independent features, leading axes for many worlds at once.
         per_class_chunk_size: samples of each class in a chunk, N / C, a number or (...).
         gamma: a number or (...). tau: >= 1.
         num_stages: J.
@@ -153,12 +153,12 @@ def warm_law(
     Time: J K steps on arrays of all worlds.
     """
     try:
-        p = np.asarray(probabilities, dtype=np.float64)
+        p = np.asarray(distribution, dtype=np.float64)
     except (ValueError, TypeError) as error:
-        fail("probabilities", "must be numbers of shape (..., C, K)", "a ragged array", f"Mend it: {error}.")
+        fail("distribution", "must be numbers of shape (..., C, K)", "a ragged array", f"Mend it: {error}.")
     if p.ndim < 2:
-        fail("probabilities", "must have shape (..., C, K)", f"shape {p.shape}", "Add an axis for a single class.")
-    check_probabilities(p.reshape(-1, p.shape[-1]))
+        fail("distribution", "must have shape (..., C, K)", f"shape {p.shape}", "Add an axis for a single class.")
+    check_probabilities(p.reshape(-1, p.shape[-1]), "distribution")
     num_stages = integer("num_stages", num_stages, minimum=1, fix="It counts stages.")
     tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
     tau = min(tau, p.shape[-1] + 1)  # no sample shows more
@@ -233,7 +233,7 @@ def _with_event(states: Floats, chance: Floats) -> Floats:
 
 
 def warm_chain(
-    probabilities: ArrayLike,
+    distribution: ArrayLike,
     per_class_chunk_size: int,
     num_stages: int,
     *,
@@ -246,7 +246,8 @@ def warm_chain(
     """Draw warm learners from their exact law, by counts and without samples.
 
     Args:
-        probabilities: (C, K). per_class_chunk_size: samples of each class in a chunk, N / C, below 10^9.
+        distribution: probabilities (C, K) of independent features.
+        per_class_chunk_size: samples of each class in a chunk, N / C, below 10^9.
         num_stages: J. gamma, tau: as in `dashtheory.discrete.simulate`.
         num_chains: R, independent learners. generator: source of all draws.
         stages: stages to record, from 1, rising; default: all.
@@ -255,7 +256,7 @@ def warm_chain(
     Time: R C K binomial draws per stage, and K hypergeometric ones per learned feature, whatever the chunk size.
     Ties within a class go to the smallest feature.
     """
-    p = check_probabilities(probabilities)
+    p = check_probabilities(distribution, "distribution")
     size = integer("per_class_chunk_size", per_class_chunk_size, minimum=1, fix="It counts samples per class.")
     if size > _LARGEST:
         fail(

@@ -238,7 +238,7 @@ def varied(count: int) -> dict[str, Any]:
     """Arguments of `count` simulations, no two alike."""
     generator = np.random.default_rng(1)
     return {
-        "worlds": generator.uniform(0, 0.7, (count, 2, 5)),
+        "distribution": generator.uniform(0, 0.7, (count, 2, 5)),
         "per_class_chunk_size": generator.integers(5, 40, (count, 2)),
         "seeds": generator.integers(0, 2**40, count),
         "gamma": generator.uniform(1, 20, count),
@@ -263,7 +263,7 @@ def test_every_simulation_is_the_one_that_runs_alone(twenty: Batch) -> None:
     arguments = varied(20)
     for one in range(20):
         alone = simulate_batch(
-            arguments["worlds"][one],
+            arguments["distribution"][one],
             arguments["per_class_chunk_size"][one][None],
             4,
             seeds=int(arguments["seeds"][one]),
@@ -281,7 +281,7 @@ def test_every_simulation_equals_simulate(twenty: Batch) -> None:
     arguments = varied(20)
     for one in range(20):
         alone = One(
-            world=Mixture.independent(arguments["worlds"][one]),
+            world=Mixture.independent(arguments["distribution"][one]),
             sizes=tuple(arguments["per_class_chunk_size"][one].tolist()),
             num_stages=4,
             seed=int(arguments["seeds"][one]),
@@ -332,16 +332,16 @@ def test_samples_are_not_shared_between_seeds() -> None:
 # ------------------------------------------------------------------------------------------ broadcasting
 
 
-BASE: dict[str, Any] = {"worlds": WORLD, "per_class_chunk_size": 30, "seeds": 3, "gamma": 6.5, "tau": 2}
+BASE: dict[str, Any] = {"distribution": WORLD, "per_class_chunk_size": 30, "seeds": 3, "gamma": 6.5, "tau": 2}
 OTHER_WORLD = Mixture.independent([[0.1, 0.9, 0.4], [0.3, 0.3, 0.3]])
 
 
 @pytest.mark.parametrize(
     ("argument", "values"),
     [
-        ("worlds", [WORLD, OTHER_WORLD, WORLD]),
-        ("worlds", (OTHER_WORLD, WORLD)),
-        ("worlds", np.stack([WORLD.probabilities[:, 0], OTHER_WORLD.probabilities[:, 0]])),
+        ("distribution", [WORLD, OTHER_WORLD, WORLD]),
+        ("distribution", (OTHER_WORLD, WORLD)),
+        ("distribution", np.stack([WORLD.probabilities[:, 0], OTHER_WORLD.probabilities[:, 0]])),
         ("per_class_chunk_size", [[10, 10], [30, 30], [50, 50]]),
         ("per_class_chunk_size", [[10, 20], [30, 30]]),
         ("per_class_chunk_size", [[10], [30]]),
@@ -363,7 +363,10 @@ def test_an_argument_is_one_value_or_one_per_simulation(argument: str, values: A
     found = simulate_batch(**arguments, num_stages=2, rules=RULES_HERE)
     assert found.learned.shape == (count, 5, 1, 2, 3)
     for one in range(count):
-        single = {**BASE, argument: np.asarray(values)[one : one + 1] if argument != "worlds" else values[one]}
+        single = {
+            **BASE,
+            argument: np.asarray(values)[one : one + 1] if argument != "distribution" else values[one],
+        }
         if with_seeds and argument != "seeds":
             single["seeds"] = 50 + one
         alone = simulate_batch(**single, num_stages=2, rules=RULES_HERE)
@@ -594,21 +597,21 @@ def test_an_exception_in_a_simulation_is_raised_and_stops_the_batch(monkeypatch:
 
 # -------------------------------------------------------------------------------------------- bad input
 
-GOOD: dict[str, Any] = {"worlds": WORLD, "per_class_chunk_size": 10, "num_stages": 3, "seeds": 0}
+GOOD: dict[str, Any] = {"distribution": WORLD, "per_class_chunk_size": 10, "num_stages": 3, "seeds": 0}
 TALL = Mixture.independent([[0.5, 0.5, 0.5]])
 
 
 @pytest.mark.parametrize(
     ("argument", "value", "told"),
     [
-        ("worlds", [[1.5]], r"probabilities must lie in \[0, 1\], got 1\.5"),
-        ("worlds", [[math.nan]], r"probabilities must lie in \[0, 1\], got nan"),
-        ("worlds", [0.5], r"probabilities must have shape \(C, K\)"),
-        ("worlds", None, r"probabilities must have shape \(C, K\)"),
-        ("worlds", [], r"probabilities must have shape \(C, K\)"),
-        ("worlds", np.ones((1, 1, 1, 1)), r"probabilities must have shape \(C, K\)"),
-        ("worlds", np.ones((0, 2, 3)), "."),
-        ("worlds", [WORLD, TALL], r"worlds must be of one shape \(C, G, K\), got "),
+        ("distribution", [[1.5]], r"probabilities must lie in \[0, 1\], got 1\.5"),
+        ("distribution", [[math.nan]], r"probabilities must lie in \[0, 1\], got nan"),
+        ("distribution", [0.5], r"probabilities must have shape \(C, K\)"),
+        ("distribution", None, r"probabilities must have shape \(C, K\)"),
+        ("distribution", [], r"probabilities must have shape \(C, K\)"),
+        ("distribution", np.ones((1, 1, 1, 1)), r"probabilities must have shape \(C, K\)"),
+        ("distribution", np.ones((0, 2, 3)), "."),
+        ("distribution", [WORLD, TALL], r"distribution must be of one shape \(C, G, K\), got "),
         ("per_class_chunk_size", 0, "per_class_chunk_size must be an integer >= 1, got 0"),
         ("per_class_chunk_size", -1, "per_class_chunk_size must be an integer >= 1, got -1"),
         ("per_class_chunk_size", 2.5, r"per_class_chunk_size must be an integer >= 1, got 2\.5"),
@@ -664,8 +667,8 @@ TALL = Mixture.independent([[0.5, 0.5, 0.5]])
             [np.ones((2, 2)), np.ones((2, 3))],
             "gamma must be a number or a regular array, got a ragged one",
         ),
-        ("worlds", "abc", "worlds must be probabilities .*, got str"),
-        ("worlds", object(), "worlds must be probabilities .*, got object"),
+        ("distribution", "abc", "distribution must be probabilities .*, got str"),
+        ("distribution", object(), "distribution must be probabilities .*, got object"),
         ("rules", None, "rules must be a sequence, got None"),
         ("rules", Forgetting(1, 0), "rules must be a sequence, got Forgetting"),
         ("stages", 2, "stages must be a sequence, got 2"),
@@ -688,8 +691,8 @@ def test_bad_input_is_refused_by_name_and_value(argument: str, value: object, to
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        ("worlds", [WORLD, WORLD]),
-        ("worlds", np.full((2, 2, 3), 0.5)),
+        ("distribution", [WORLD, WORLD]),
+        ("distribution", np.full((2, 2, 3), 0.5)),
         ("per_class_chunk_size", [10, 10]),
         ("per_class_chunk_size", [[10, 10], [10, 10]]),
         ("gamma", [1, 2]),
@@ -729,5 +732,5 @@ def test_rules_that_differ_a_little_are_two_rules() -> None:
 
 
 def test_one_world_at_a_time_has_its_data_drawn() -> None:
-    with pytest.raises(ValueError, match="world must be one world, got 2"):
+    with pytest.raises(ValueError, match="distribution must be a single one, got 2"):
         draw_data(np.full((2, 1, 3), 0.5), 10, 0)

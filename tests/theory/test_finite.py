@@ -514,9 +514,9 @@ def test_bad_arguments_of_chances_are_named(function: Any, changes: dict[str, An
 
 
 BAD_LAWS: list[tuple[dict[str, Any], str]] = [
-    ({"probabilities": [[1.5]]}, "probabilities must lie in [0, 1], got 1.5"),
-    ({"probabilities": [0.5]}, "probabilities must have shape (..., C, K), got shape (1,)"),
-    ({"probabilities": [[math.nan]]}, "probabilities must lie in [0, 1], got nan"),
+    ({"distribution": [[1.5]]}, "distribution must lie in [0, 1], got 1.5"),
+    ({"distribution": [0.5]}, "distribution must have shape (..., C, K), got shape (1,)"),
+    ({"distribution": [[math.nan]]}, "distribution must lie in [0, 1], got nan"),
     ({"per_class_chunk_size": 0}, "per_class_chunk_size must be an integer >= 1, got 0"),
     ({"per_class_chunk_size": 2.5}, "per_class_chunk_size must be an integer >= 1, got 2.5"),
     (
@@ -536,14 +536,14 @@ BAD_LAWS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changes", "message"), BAD_LAWS)
 def test_bad_arguments_of_the_law_are_named(changes: dict[str, Any], message: str) -> None:
-    arguments: dict[str, Any] = {"probabilities": [[0.5]], "per_class_chunk_size": 10, "num_stages": 2, **changes}
+    arguments: dict[str, Any] = {"distribution": [[0.5]], "per_class_chunk_size": 10, "num_stages": 2, **changes}
     with pytest.raises(ValueError, match=re.escape(message)):
         warm_law(**arguments)
 
 
 BAD_CHAINS: list[tuple[dict[str, Any], str]] = [
-    ({"probabilities": [[1.5]]}, "probabilities must lie in [0, 1], got 1.5"),
-    ({"probabilities": [[[0.5]]]}, "probabilities must have shape (C, K)"),
+    ({"distribution": [[1.5]]}, "distribution must lie in [0, 1], got 1.5"),
+    ({"distribution": [[[0.5]]]}, "distribution must have shape (C, K)"),
     ({"per_class_chunk_size": 0}, "per_class_chunk_size must be an integer >= 1, got 0"),
     ({"per_class_chunk_size": 10**9 + 1}, "got 1000000001. Use warm_law or population for larger chunks."),
     ({"num_stages": 0}, "num_stages must be an integer >= 1, got 0"),
@@ -564,7 +564,7 @@ BAD_CHAINS: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("changes", "message"), BAD_CHAINS)
 def test_bad_arguments_of_the_chain_are_named(changes: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {
-        "probabilities": [[0.5]],
+        "distribution": [[0.5]],
         "per_class_chunk_size": 10,
         "num_stages": 2,
         "num_chains": 1,

@@ -540,7 +540,7 @@ def test_equal_counts_of_a_table_go_to_the_smallest_feature_whatever_the_roundin
 
 
 def test_what_is_not_a_world_or_table_is_named() -> None:
-    with pytest.raises(ValueError, match="world must be a Mixture, got list"):
+    with pytest.raises(ValueError, match="distribution must be a Mixture, got list"):
         greedy_order([[0.5]], 1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="tau must be an integer >= 1, got 0"):
         greedy_order(Mixture.independent([[0.5]]), 0)
