@@ -18,7 +18,7 @@ from dashtheory.deep.presets import ComparisonConfig
 from dashtheory.deep.source import TEXT
 from dashtheory.evaluate import Scores, evaluate
 from dashtheory.parallel import Report
-from dashtheory.protocol import Task, between_stages, global_stream, train
+from dashtheory.protocol import Task, context_of_stage, global_stream, train
 from dashtheory.record import make_table, name_setting, stage_rows
 from dashtheory.rules import Learner, Rule
 from dashtheory.rules.spec import parse_rule
@@ -119,7 +119,7 @@ def _finished(
 ) -> dict[str, float]:
     """Scores of a copy of the learner after the rule and training on all chunks."""
     state = rule.start(task.fresh(torch_stream(seed, "init", 1)))
-    mine, _ = rule.apply(_copy(learner), between_stages(stream.chunks, task, seed, 2, state))
+    mine, _ = rule.apply(_copy(learner), context_of_stage(stream.chunks, task, seed, 2, state))
     with global_stream(torch_stream(seed, "layers", 2), task.device):
         training = train(
             mine,

@@ -22,7 +22,14 @@ from dashtheory.protocol.engine import (
 )
 from dashtheory.protocol.fast_engine import FastEngine, make_fast_engine
 from dashtheory.protocol.measures import Measures, PictureMeasures
-from dashtheory.protocol.stages import StageResult, Task, between_stages, global_stream, run_resumable, run_stages
+from dashtheory.protocol.stages import (
+    StageResult,
+    Task,
+    context_of_stage,
+    global_stream,
+    run_resumable,
+    run_stages,
+)
 from dashtheory.protocol.train import TrainConfig, Training, train
 
 __all__ = [
@@ -43,7 +50,7 @@ __all__ = [
     "TrainConfig",
     "Training",
     "Work",
-    "between_stages",
+    "context_of_stage",
     "describe_device",
     "exact_or_fast",
     "find_device",

@@ -2,7 +2,7 @@
 
 from dashtheory.twolayer._dash import StackReport
 from dashtheory.twolayer._steps import Hyper
-from dashtheory.twolayer.apply_rules import Between, apply_rules
+from dashtheory.twolayer.apply_rules import StackContext, apply_rules
 from dashtheory.twolayer.config import (
     CNN_A,
     CUB,
@@ -45,7 +45,6 @@ __all__ = [
     "ROOT",
     "RULES",
     "Affine",
-    "Between",
     "Books",
     "DashChannels",
     "Hyper",
@@ -65,6 +64,7 @@ __all__ = [
     "SignalNoise",
     "Soft",
     "Stack",
+    "StackContext",
     "StackReport",
     "StackTraining",
     "StageState",

@@ -32,7 +32,7 @@ from dashtheory.twolayer.state import Books
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Between:
+class StackContext:
     """What the rules of a stack may use before a stage.
 
     Attributes:
@@ -63,28 +63,28 @@ def fresh_params(stack: Stack, seeds: Sequence[int], stage: int, like: Tensor) -
 
 
 def apply_rules(
-    rules: Sequence[TwoLayerRule], books: Books, between: Between
+    rules: Sequence[TwoLayerRule], books: Books, context: StackContext
 ) -> tuple[Books, dict[int, StackReport]]:
     """Apply to every replica its rule.
 
-    Args: rules: one per replica. books: unchanged. between: what rules may use.
+    Args: rules: one per replica. books: unchanged. context: what rules may use.
     Returns: the books after it, and the reports of the rules that shrink by alignment, by replica.
     Raises: ValueError if a rule does not fit the network.
     """
     after = books.copy()
     guided = {place: rule for place, rule in enumerate(rules) if isinstance(rule, Guided)}
     chosen = {name: value[:, list(guided)] for name, value in books.params.items()}
-    found = descents(list(guided.values()), chosen, between.stack, between.samples, between.chunk_size)
+    found = descents(list(guided.values()), chosen, context.stack, context.samples, context.chunk_size)
     reports = {}
     for (place, rule), descent in zip(guided.items(), found, strict=True):
         weights = {name: value[:, place] for name, value in books.params.items()}
         factors, reports[place] = guided_factors(
-            rule, weights, descent, between.stack, between.generators() if isinstance(rule, Permuted) else []
+            rule, weights, descent, context.stack, context.generators() if isinstance(rule, Permuted) else []
         )
         _scale_(after, place, factors)
     for place, any_rule in enumerate(rules):
         if place not in reports:
-            _apply_(any_rule, after, place, between)
+            _apply_(any_rule, after, place, context)
     renewed = [place for place, any_rule in enumerate(rules) if _renews(any_rule)]
     return (after.renewed(renewed) if renewed else after), reports
 
@@ -109,33 +109,33 @@ def _renews(rule: TwoLayerRule) -> bool:
     return isinstance(rule, Cold | ColdShrunk | WarmRenewed)
 
 
-def _apply_(rule: TwoLayerRule, books: Books, place: int, between: Between) -> None:
+def _apply_(rule: TwoLayerRule, books: Books, place: int, context: StackContext) -> None:
     """A rule that needs no gradient, in place."""
     if isinstance(rule, Cold | ColdShrunk):
-        _restart_(books, place, between, rule.factor if isinstance(rule, ColdShrunk) else 1.0)
+        _restart_(books, place, context, rule.factor if isinstance(rule, ColdShrunk) else 1.0)
     elif isinstance(rule, ShrinkPerturb | Perturb):
         shrink = rule.shrink if isinstance(rule, ShrinkPerturb) else 1.0
         _scale_(books, place, _same(books.params, shrink))
-        _add_(books, place, _noise(books.params, place, rule.perturb, between))
+        _add_(books, place, _noise(books.params, place, rule.perturb, context))
     elif isinstance(rule, ShrinkFresh):
         _scale_(books, place, _same(books.params, rule.shrink))
-        fresh = between.fresh(books.params)
+        fresh = context.fresh(books.params)
         _add_(books, place, {name: rule.perturb * value for name, value in fresh.items()})
     elif isinstance(rule, Reset):
-        fresh = between.fresh(books.params)
+        fresh = context.fresh(books.params)
         books.params[OUTPUT][:, place] = books.origin[OUTPUT][:, place] = fresh[OUTPUT]
     elif isinstance(rule, Ideal | Soft):
-        _forget_noise_(books, place, rule.lam if isinstance(rule, Soft) else 0.0, between.stack.data.num_axes)
+        _forget_noise_(books, place, rule.lam if isinstance(rule, Soft) else 0.0, context.stack.data.num_axes)
     elif isinstance(rule, Oracle):
-        shares = _feature_shares(books.learned()[:, place], between.stack.data.num_axes)
+        shares = _feature_shares(books.learned()[:, place], context.stack.data.num_axes)
         best = shares.argsort(dim=1, descending=True)[:, : shares.shape[1] // 2]
         factors = torch.full_like(shares, rule.rest).scatter_(1, best, rule.top)
         _scale_(books, place, {HIDDEN: factors.unsqueeze(-1)})
 
 
-def _restart_(books: Books, place: int, between: Between, factor: float) -> None:
+def _restart_(books: Books, place: int, context: StackContext, factor: float) -> None:
     """Fresh weights times a factor; biases start at 0."""
-    for name, value in between.fresh(books.params).items():
+    for name, value in context.fresh(books.params).items():
         for params in (books.params, books.initial, books.origin):
             params[name][:, place] = factor * value
     if books.rho is not None:
@@ -167,11 +167,11 @@ def _add_(books: Books, place: int, values: Params) -> None:
         books.origin[name][:, place] += value
 
 
-def _noise(params: Params, place: int, scale: float, between: Between) -> Params:
+def _noise(params: Params, place: int, scale: float, context: StackContext) -> Params:
     """Gaussian noise as `dashtheory.rules.shrink_and_perturb_` draws it, in float32 and in model order."""
     drawn = [
         {name: torch.randn(value.shape[2:], generator=one, dtype=torch.float32) for name, value in params.items()}
-        for one in between.generators()
+        for one in context.generators()
     ]
     return {name: scale * torch.stack([one[name] for one in drawn]).to(params[name]) for name in params}
 

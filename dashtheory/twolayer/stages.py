@@ -25,7 +25,7 @@ from dashtheory.record import make_table, name_setting, stage_rows
 from dashtheory.seeds import numpy_stream, torch_stream
 from dashtheory.twolayer._dash import StackReport
 from dashtheory.twolayer._steps import Hyper
-from dashtheory.twolayer.apply_rules import Between, apply_rules, check_rule, fresh_params
+from dashtheory.twolayer.apply_rules import StackContext, apply_rules, check_rule, fresh_params
 from dashtheory.twolayer.config import TwoLayerConfig, check_training
 from dashtheory.twolayer.data import PatchData, concatenate, draw, stack
 from dashtheory.twolayer.rules import TwoLayerRule, parse_rule
@@ -236,7 +236,7 @@ class _Runner:
         """Rule, training, scores."""
         self.chunks.append(draw_chunk(self.config, self.seeds, stage))
         if stage > 1:
-            books = self._between(stage, books)
+            books = self._before_stage(stage, books)
         training = train_stack(
             self.network,
             books.params,
@@ -258,18 +258,18 @@ class _Runner:
         self._observe(stage, "end", books, {})
         return books
 
-    def _between(self, stage: int, books: Books) -> Books:
+    def _before_stage(self, stage: int, books: Books) -> Books:
         """The rules, and the optimizer's state after them."""
         self._keep_norms("_before_rule", stage, books)
         self._observe(stage, "before rule", books, {})
-        between = Between(
+        context = StackContext(
             stack=self.network,
             samples=self.network.samples(concatenate(self.chunks)),
             chunk_size=self.config.chunk_size,
             seeds=self.seeds,
             stage=stage,
         )
-        books, reports = apply_rules(self.rules, books, between)
+        books, reports = apply_rules(self.rules, books, context)
         if self.config.velocity == "reset":
             books = books.renewed(range(len(self.replicas)))
         for place, found in reports.items():

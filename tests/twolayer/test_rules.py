@@ -11,18 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dashtheory.rules import GRANULARITIES, L2Init, Learner, Rule, ShrinkReport, dash_
-from dashtheory.rules import Between as ShrinkBetween
+from dashtheory.rules import GRANULARITIES, Context, L2Init, Learner, Rule, ShrinkReport, dash_
 from dashtheory.seeds import torch_stream
 from dashtheory.twolayer import (
     RULES,
-    Between,
     Books,
     DashChannels,
     MLPConfig,
     Params,
     PatchConfig,
     Soft,
+    StackContext,
     StackReport,
     TwoLayerConfig,
     TwoLayerRule,
@@ -52,10 +51,10 @@ class Midway:
 
     config: TwoLayerConfig
     books: Books
-    between: Between
+    context: StackContext
 
     def after(self, rules: Sequence[TwoLayerRule]) -> tuple[Books, dict[int, StackReport]]:
-        return apply_rules(rules, self.books, self.between)
+        return apply_rules(rules, self.books, self.context)
 
 
 def midway(network: str, number: int, num_classes: int = 2) -> Midway:
@@ -64,13 +63,13 @@ def midway(network: str, number: int, num_classes: int = 2) -> Midway:
     ended = run(toy_config(NETWORKS[network], num_classes, num_stages=1), names, SEEDS)
     stack = make_stack(config)
     data = concatenate([draw_chunk(config, SEEDS, stage) for stage in (1, 2)])
-    between = Between(stack=stack, samples=stack.samples(data), chunk_size=12, seeds=SEEDS, stage=2)
-    return Midway(config, ended.books, between)
+    context = StackContext(stack=stack, samples=stack.samples(data), chunk_size=12, seeds=SEEDS, stage=2)
+    return Midway(config, ended.books, context)
 
 
 def on_module(rule: Rule, made: Midway, seed: int) -> tuple[Params, ShrinkReport | None]:
     """What the rule of `dashtheory.rules` does to the readable module of the first replica."""
-    stack = made.between.stack
+    stack = made.context.stack
 
     def module_of(params: Params) -> Learner:
         module = stack.module().double()
@@ -81,14 +80,14 @@ def on_module(rule: Rule, made: Midway, seed: int) -> tuple[Params, ShrinkReport
         parts = [draw_chunk(made.config, SEEDS, stage).of_seed(seed) for stage in (1, 2)]
         return [(part.x(), part.labels) for part in parts]
 
-    between = ShrinkBetween(
+    context = Context(
         chunks=chunks,
         loss_fn=functional.cross_entropy,
         fresh=lambda: module_of(stack.draw(torch_stream(SEEDS[seed], "init", 2))),
         generator=torch_stream(SEEDS[seed], "perturbation", 2),
         renew=lambda model: torch.optim.SGD(model.parameters(), 0.1),
     )
-    learner, report = rule.apply(module_of(of_replica(made.books.params, seed, 0)), between)
+    learner, report = rule.apply(module_of(of_replica(made.books.params, seed, 0)), context)
     return {name: value.detach() for name, value in learner.model.named_parameters()}, report
 
 
@@ -130,7 +129,7 @@ def test_a_rule_does_to_a_stack_what_it_does_to_each_module(network: str, num_cl
 def test_stacked_dash_is_dash_on_the_readable_module() -> None:
     made = midway("mlp", 1)
     books, _ = made.after([parse_rule("dash:lam=0.05")])
-    module = made.between.stack.module().double()
+    module = made.context.stack.module().double()
     module.load_state_dict(of_replica(made.books.params, 1, 0))
     before = {name: value.clone() for name, value in module.state_dict().items()}
     chunks = [draw_chunk(made.config, SEEDS, stage).of_seed(1) for stage in (1, 2)]
@@ -197,7 +196,7 @@ def test_channels_have_cosines_of_their_own_and_one_channel_is_dash() -> None:
     assert worst(of_replica(books.params, 0, 1), of_replica(books.params, 0, 2)) < 1e-12
     weights = torch.full((24,), 0.3 * 0.7 / 12, dtype=torch.float64)
     weights[12:] = 0.3 / 12
-    descent = made.between.stack.gradient(made.books.params, made.between.samples, weights)["hidden.weight"]
+    descent = made.context.stack.gradient(made.books.params, made.context.samples, weights)["hidden.weight"]
     row, down = made.books.params["hidden.weight"][1, 0, 3], -descent[1, 0, 3]
     # 2 classes x 5 features in channels 0, 1, 0, 1, 0; 40 dimensions of noise in four tens
     members = [
