@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from benchmarks.baselines import simulate_with_numpy
 from dashtheory.discrete import (
-    RULES,
+    DISCRETE_RULES,
     Simulation,
     paper_probabilities,
     sample_features,
@@ -58,7 +58,7 @@ class Setting:
     num_stages: int = 50  # J
     gamma: int = 50
     tau: int = 3
-    rules: tuple[str, ...] = RULES
+    rules: tuple[str, ...] = DISCRETE_RULES
     num_seeds: int = 1
     num_test: int = 5000  # test samples per class
 

@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.discrete import circumstances, repeated
 from benchmarks.script import write_record
 from dashtheory.discrete import (
-    RULES,
+    DISCRETE_RULES,
     Batch,
     draw_data,
     expected_accuracy,
@@ -83,7 +83,7 @@ def one_at_a_time(work: Work) -> list[Any]:
     found = []
     for seed, p in enumerate(worlds(work)):
         data = sample_packed(p, work.per_class_chunk_size * work.num_stages, numpy_stream(seed, "data"))
-        for rule in RULES:
+        for rule in DISCRETE_RULES:
             run = simulate(data, work.per_class_chunk_size, gamma=work.gamma, rule=rule)
             found.append(expected_accuracy(run.learned[-1], p, 3))
     return found
@@ -106,7 +106,7 @@ def require_equal(work: Work, batch: Batch) -> None:
     """Stop unless every simulation of the batch is what `simulate` does with the same data."""
     for seed, p in enumerate(worlds(work)):
         data = draw_data(p, work.per_class_chunk_size * work.num_stages, seed)
-        for place, rule in enumerate(RULES):
+        for place, rule in enumerate(DISCRETE_RULES):
             for label, samples in enumerate(data):
                 run = simulate(samples, work.per_class_chunk_size, gamma=work.gamma, rule=rule)
                 if not np.array_equal(batch.learned[seed, place, :, label], run.learned[:, 0]):
@@ -118,7 +118,7 @@ def limit_of_all_rules(work: Work) -> list[Any]:
     return [
         population(p, work.per_class_chunk_size, work.num_stages, gamma=work.gamma, rule=rule)
         for p in worlds(work)
-        for rule in RULES
+        for rule in DISCRETE_RULES
     ]
 
 
@@ -127,7 +127,7 @@ def simulation_of_all_rules(work: Work) -> list[Any]:
     found = []
     for seed, p in enumerate(worlds(work)):
         data = sample_packed(p, work.per_class_chunk_size * work.num_stages, numpy_stream(seed, "data"))
-        for rule in RULES:
+        for rule in DISCRETE_RULES:
             run = simulate(data, work.per_class_chunk_size, gamma=work.gamma, rule=rule)
             found.append((run, expected_accuracy(run.learned, p, 3), run.num_memorized))
     return found

@@ -28,7 +28,7 @@ from dashtheory.discrete.forgetting import Forgetting, draw_bits
 from dashtheory.discrete.packed import PackedFeatures, check_features, pack_features
 
 _KERNEL_RULES = {"cold": _kernel.COLD, "warm": _kernel.WARM, "ideal": _kernel.IDEAL}
-RULES = tuple(_KERNEL_RULES)
+DISCRETE_RULES = tuple(_KERNEL_RULES)
 """The rules of level 1, by name."""
 
 
@@ -125,7 +125,7 @@ def kernel_rule_of(rule: str | Forgetting) -> int:
     """The kernel's number of a rule, or ValueError."""
     if isinstance(rule, Forgetting):
         return _kernel.FORGET
-    return _KERNEL_RULES[choice("rule", rule, RULES)]
+    return _KERNEL_RULES[choice("rule", rule, DISCRETE_RULES)]
 
 
 def _draw_lost(

@@ -20,7 +20,7 @@ from dashtheory.discrete import _draw, _kernel
 from dashtheory.discrete.distribution import Mixture
 from dashtheory.discrete.forgetting import Forgetting
 from dashtheory.discrete.packed import PackedFeatures
-from dashtheory.discrete.simulate import RULES, kernel_rule_of, least_count
+from dashtheory.discrete.simulate import DISCRETE_RULES, kernel_rule_of, least_count
 from dashtheory.record import usable_cores
 from dashtheory.seeds import numpy_stream
 
@@ -62,7 +62,7 @@ def simulate_batch(
     seeds: ArrayLike,
     gamma: ArrayLike = 50,
     tau: ArrayLike = 3,
-    rules: Sequence[str | Forgetting] = RULES,
+    rules: Sequence[str | Forgetting] = DISCRETE_RULES,
     stages: Sequence[int] | None = None,
     num_threads: int | None = None,
     report: Callable[[float, str], None] | None = None,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dashtheory._check import fail
-from dashtheory.discrete import RULES, DiscreteSetting, Forgetting, Mixture, simulate_batch
+from dashtheory.discrete import DISCRETE_RULES, DiscreteSetting, Forgetting, Mixture, simulate_batch
 from dashtheory.explore.state import Menu, Slider, control
 from dashtheory.theory import population
 
@@ -67,7 +67,7 @@ class Course:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DiscreteFound:
-    """Courses by the name of the rule: RULES and `FORGETTING`.
+    """Courses by the name of the rule: DISCRETE_RULES and `FORGETTING`.
 
     Attributes:
         limit: in the population limit. simulated: on drawn data, one seed; empty if this state was not simulated.
@@ -107,7 +107,7 @@ def rules(state: DiscreteState) -> dict[str, str | Forgetting]:
             f"{phi.phi_feature:g}",
             "Move it to 0 or choose independent features: there is no closed form.",
         )
-    return {**{name: name for name in RULES}, FORGETTING: phi}
+    return {**{name: name for name in DISCRETE_RULES}, FORGETTING: phi}
 
 
 def limit(state: DiscreteState) -> dict[str, Course]:

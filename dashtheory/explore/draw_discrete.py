@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from dashtheory.discrete import RULES
+from dashtheory.discrete import DISCRETE_RULES
 from dashtheory.explore.discrete import FORGETTING, DiscreteFound
 from dashtheory.explore.figure import Canvas, make_figure, round_top, screen_style, settle, short
 from dashtheory.plot import RuleStyle, rule_style
@@ -19,7 +19,7 @@ _PANELS = (
     ("active_at_start", 1.0, "Training time", "active at the start"),
 )
 _FIXED = {"num_learned": (0.0, 104.0), "accuracy": (48.0, 102.0)}
-_NAMES = (*RULES, FORGETTING)
+_NAMES = (*DISCRETE_RULES, FORGETTING)
 
 
 def look(rule: str) -> RuleStyle:

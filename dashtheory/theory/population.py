@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dashtheory._check import choice, fail, integer, numpy_generator, real
-from dashtheory.discrete import RULES, Forgetting, Mixture
+from dashtheory.discrete import DISCRETE_RULES, Forgetting, Mixture
 from dashtheory.theory.greedy import greedy_order
 from dashtheory.theory.table import FeatureTable
 
@@ -100,7 +100,7 @@ def population(
     num_stages = integer("num_stages", num_stages, minimum=1, fix="It counts stages.")
     gamma = real("gamma", gamma, low=0, open_low=True, infinite=True, fix="It is a count.")
     tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
-    phi = rule if isinstance(rule, Forgetting) else _CORNERS[choice("rule", rule, RULES)]
+    phi = rule if isinstance(rule, Forgetting) else _CORNERS[choice("rule", rule, DISCRETE_RULES)]
     if isinstance(distribution, FeatureTable):
         sizes = _check_sizes(per_class_chunk_size, len(distribution.combinations))
         return _run_table(distribution, sizes, num_stages, gamma, tau, phi, str(rule), generator)

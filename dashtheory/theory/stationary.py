@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dashtheory._check import choice, fail, integer
-from dashtheory.discrete import RULES
+from dashtheory.discrete import DISCRETE_RULES
 
 Ints = NDArray[np.int64]
 Feature = tuple[int, int]
@@ -161,7 +161,7 @@ def run(universe: Universe, rule: str) -> StationaryRun:
     Raises: ValueError if the rule is unknown.
     Deterministic and exact. Time: about R K steps per learned feature and stage.
     """
-    return _run(universe, choice("rule", rule, RULES))
+    return _run(universe, choice("rule", rule, DISCRETE_RULES))
 
 
 @lru_cache(maxsize=16)

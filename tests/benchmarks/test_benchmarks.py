@@ -17,7 +17,7 @@ import benchmarks.claims as claims
 import benchmarks.discrete as bench
 import benchmarks.theory as theory
 from benchmarks.baselines import simulate_with_numpy
-from dashtheory.discrete import RULES, simulate
+from dashtheory.discrete import DISCRETE_RULES, simulate
 from tests.oracles.discrete import simulate_with_sets
 
 
@@ -26,7 +26,7 @@ from tests.oracles.discrete import simulate_with_sets
     shape=st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 9), st.integers(1, 4)),
     gamma=st.integers(1, 8) | st.floats(0.5, 8),
     tau=st.integers(1, 4),
-    rule=st.sampled_from(RULES),
+    rule=st.sampled_from(DISCRETE_RULES),
 )
 @settings(max_examples=200)
 def test_plain_numpy_equals_the_oracle(

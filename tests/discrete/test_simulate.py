@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from dashtheory.discrete import (
-    RULES,
+    DISCRETE_RULES,
     PackedFeatures,
     Simulation,
     expected_accuracy,
@@ -461,7 +461,7 @@ def test_strides_of_the_input_do_not_matter(rule: str) -> None:
 
 
 def test_the_rules_are_known_by_name() -> None:
-    assert RULES == RULE_NAMES
+    assert DISCRETE_RULES == RULE_NAMES
 
 
 # ------------------------------------------------------------------------------------- the size of things

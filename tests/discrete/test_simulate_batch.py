@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dashtheory.discrete import (
-    RULES,
+    DISCRETE_RULES,
     Batch,
     Forgetting,
     Mixture,
@@ -38,7 +38,7 @@ Ints = NDArray[np.int64]
 Rule = str | Forgetting
 
 CORNERS = {Forgetting(0, 0): "warm", Forgetting(1, 0): "ideal", Forgetting(1, 1): "cold"}
-ALL_RULES: tuple[Rule, ...] = (*RULES, *CORNERS)
+ALL_RULES: tuple[Rule, ...] = (*DISCRETE_RULES, *CORNERS)
 WORLD = Mixture.independent([[0.6, 0.4, 0.2], [0.5, 0.3, 0.1]])
 
 batch = sys.modules["dashtheory.discrete.simulate_batch"]  # the package's attribute is the function
@@ -212,9 +212,9 @@ def test_accuracy_is_that_of_the_world(one: One) -> None:
 @given(one=simulations(small=True))
 @settings(max_examples=20)
 def test_only_the_last_stage_is_recorded_by_default(one: One) -> None:
-    found = one.batch(RULES)
+    found = one.batch(DISCRETE_RULES)
     assert found.stages == (one.num_stages,)
-    assert_same(found, one.batch(RULES, [one.num_stages]))
+    assert_same(found, one.batch(DISCRETE_RULES, [one.num_stages]))
     np.testing.assert_array_equal(found.num_learned, found.learned.sum(axis=(3, 4)))
     assert found.num_learned.dtype == np.int64
 
@@ -414,8 +414,8 @@ def test_label_noise_is_in_the_data_and_not_in_the_accuracy() -> None:
 def test_the_defaults_are_those_of_simulate() -> None:
     p = np.linspace(0.9, 0.1, 8).reshape(2, 4)
     found = simulate_batch(p, 100, 2, seeds=1)
-    assert found.rules == RULES
-    assert_same(found, simulate_batch(p, 100, 2, seeds=1, gamma=50, tau=3, rules=RULES, stages=[2]))
+    assert found.rules == DISCRETE_RULES
+    assert_same(found, simulate_batch(p, 100, 2, seeds=1, gamma=50, tau=3, rules=DISCRETE_RULES, stages=[2]))
 
 
 def test_the_input_is_not_modified() -> None:

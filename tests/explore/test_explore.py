@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from dashtheory.batchnorm import reestimated
-from dashtheory.discrete import RULES, Forgetting, draw_data, expected_accuracy, simulate
+from dashtheory.discrete import DISCRETE_RULES, Forgetting, draw_data, expected_accuracy, simulate
 from dashtheory.evaluate import cross_entropy, evaluate
 from dashtheory.experiments.shrink_geometry import changed
 from dashtheory.explore import DiscreteExplorer, Explorer, explore_alpha_lambda, explore_discrete, explore_shrink
@@ -133,7 +133,7 @@ def test_set_moves_controls_by_name_or_nothing_at_all() -> None:
 def test_lines_are_the_population_limit(state: DiscreteState) -> None:
     found = limit(state)
     rules: dict[str, str | Forgetting] = {
-        **{rule: rule for rule in RULES},
+        **{rule: rule for rule in DISCRETE_RULES},
         FORGETTING: Forgetting(state.phi_noise, state.phi_feature),
     }
     assert list(found) == list(rules)
@@ -157,7 +157,7 @@ def test_dots_are_a_simulation_of_the_same_state() -> None:
     found = simulated(state, seed=3)
     p = world("paper").probabilities[:, 0]
     data = draw_data(p, state.per_class_chunk_size * state.num_stages, 3)
-    for rule in RULES:
+    for rule in DISCRETE_RULES:
         runs = [simulate(samples, state.per_class_chunk_size, gamma=12, tau=3, rule=rule) for samples in data]
         learned = np.concatenate([one.learned for one in runs], axis=1)
         np.testing.assert_array_equal(found[rule].num_learned, sum(one.num_learned for one in runs))

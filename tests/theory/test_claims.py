@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dashtheory.discrete import RULES, Simulation, simulate
+from dashtheory.discrete import DISCRETE_RULES, Simulation, simulate
 from dashtheory.theory import claims as claims_module
 from dashtheory.theory.claims import CLAIMS, FINITE, Claim, Comparison, IndependentWorld, first_strict_stage
 from dashtheory.theory.stationary import Limits, StationaryRun, Universe, greedy, run, size, small_universes
@@ -89,7 +89,7 @@ def recounted_unsure(universe: Universe, learned: NDArray[np.bool_]) -> NDArray[
 @settings(max_examples=150, deadline=None)
 @given(universe=universes(same_size=True))
 def test_the_integer_learner_is_the_simulator(universe: Universe) -> None:
-    for rule in RULES:
+    for rule in DISCRETE_RULES:
         exact, sampled = run(universe, rule), simulated(universe, rule)
         assert exact.rule == rule
         assert np.array_equal(exact.learned, sampled.learned)
@@ -103,7 +103,7 @@ def test_the_integer_learner_is_the_simulator(universe: Universe) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(universe=universes(), rule=st.sampled_from(RULES))
+@given(universe=universes(), rule=st.sampled_from(DISCRETE_RULES))
 def test_classes_of_any_size_do_not_interact(universe: Universe, rule: str) -> None:
     together = run(universe, rule)
     parts = [simulated(single_class(universe, c), rule) for c in range(len(universe.copies))]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dashtheory.discrete import (
-    RULES,
+    DISCRETE_RULES,
     Forgetting,
     Mixture,
     expected_accuracy,
@@ -62,7 +62,7 @@ def stationary_cases(draw: st.DrawFn) -> tuple[FeatureTable, NDArray[np.int64], 
 
 
 @settings(max_examples=150)
-@given(case=stationary_cases(), rule=st.sampled_from(RULES))
+@given(case=stationary_cases(), rule=st.sampled_from(DISCRETE_RULES))
 def test_on_exactly_stationary_chunks_the_limit_is_the_simulator(case: Any, rule: str) -> None:
     table, copies, per_class_chunk_size, num_stages, gamma, tau = case
     data = stationary_data(table, copies, num_stages)
@@ -79,7 +79,7 @@ def test_on_exactly_stationary_chunks_the_limit_is_the_simulator(case: Any, rule
     probabilities=st.lists(
         st.lists(st.integers(0, 20).map(lambda i: i / 23), min_size=4, max_size=4), min_size=1, max_size=3
     ),
-    rule=st.sampled_from(RULES),
+    rule=st.sampled_from(DISCRETE_RULES),
     gamma=st.floats(0.37, 60.0),
     tau=st.integers(1, 6),
 )
@@ -105,7 +105,7 @@ def test_prefix_tails_are_the_tails_of_prefixes() -> None:
         assert (np.diff(tails, axis=1) <= 0).all()
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", DISCRETE_RULES)
 def test_the_simulator_approaches_the_limit_about_as_one_over_the_root_of_the_chunk(rule: str) -> None:
     """Mean absolute error of accuracy over 10 stages and 4 seeds, gamma a tenth of the chunk per class.
 
@@ -130,7 +130,7 @@ def test_the_simulator_approaches_the_limit_about_as_one_over_the_root_of_the_ch
 
 def test_features_are_learned_in_order_of_probability_and_warm_stops_after_its_first_stage() -> None:
     p = paper_probabilities(np.random.default_rng(1))
-    runs = {rule: population(p, 500, 30, rule=rule) for rule in RULES}
+    runs = {rule: population(p, 500, 30, rule=rule) for rule in DISCRETE_RULES}
     for run in runs.values():
         assert (run.learned[..., :-1] >= run.learned[..., 1:]).all()  # p falls along the last axis
     assert np.array_equal(runs["cold"].learned, runs["ideal"].learned)
@@ -265,7 +265,7 @@ def worlds_of_mixtures(seed: int) -> list[Mixture]:
     ]
 
 
-@pytest.mark.parametrize("rule", [*RULES, Forgetting(0.3, 0)], ids=str)
+@pytest.mark.parametrize("rule", [*DISCRETE_RULES, Forgetting(0.3, 0)], ids=str)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_mixture_is_the_list_of_its_combinations(rule: str | Forgetting, seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -290,7 +290,7 @@ def test_a_mixture_is_the_list_of_its_combinations(rule: str | Forgetting, seed:
 
 
 @settings(max_examples=60)
-@given(seed=st.integers(0, 10**6), rule=st.sampled_from([*RULES, Forgetting(0.6, 0)]))
+@given(seed=st.integers(0, 10**6), rule=st.sampled_from([*DISCRETE_RULES, Forgetting(0.6, 0)]))
 def test_any_table_is_a_mixture_of_certain_components(seed: int, rule: str | Forgetting) -> None:
     """Features that exclude or imply each other: the order is not that of p."""
     generator = np.random.default_rng(seed)
@@ -304,7 +304,7 @@ def test_any_table_is_a_mixture_of_certain_components(seed: int, rule: str | For
         assert np.allclose(getattr(one, name), getattr(other, name), rtol=1e-10, atol=1e-10), name
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", DISCRETE_RULES)
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5])
 def test_label_noise_has_a_closed_form(rule: str, rate: float) -> None:
     """A share r shows nothing: train tail r + (1 - r) F, test tail F, and thresholds of n (1 - r) samples."""
@@ -344,7 +344,7 @@ def test_shared_features_are_one_learner_over_all_labels() -> None:
 @pytest.mark.parametrize(
     ("kind", "rule"),
     [
-        *itertools.product(["closed", "table"], [*RULES, Forgetting(0.4, 0), Forgetting(1, 0.4)]),
+        *itertools.product(["closed", "table"], [*DISCRETE_RULES, Forgetting(0.4, 0), Forgetting(1, 0.4)]),
         ("table", Forgetting(0, 1)),
     ],
     ids=str,
@@ -377,9 +377,9 @@ def test_the_simulator_with_unequal_classes_approaches_the_limit() -> None:
     p = paper_probabilities(np.random.default_rng(5), num_features=20)
     sizes = np.array([20_000, 60_000])
     batch = simulate_batch(
-        p, np.tile(sizes, (20, 1)), 3, seeds=np.arange(20), gamma=2500, rules=RULES, stages=[1, 3]
+        p, np.tile(sizes, (20, 1)), 3, seeds=np.arange(20), gamma=2500, rules=DISCRETE_RULES, stages=[1, 3]
     )
-    for place, rule in enumerate(RULES):
+    for place, rule in enumerate(DISCRETE_RULES):
         limit = population(p, sizes, 3, gamma=2500, rule=rule)
         found = (batch.accuracy[:, place] * sizes).sum(axis=2).mean(axis=0) / sizes.sum()
         assert np.abs(found - limit.accuracy[[0, 2]]).max() < 0.01
@@ -533,7 +533,7 @@ def test_a_threshold_that_is_never_reached_and_one_that_always_is() -> None:
 
 def test_equal_counts_of_a_table_go_to_the_smallest_feature_whatever_the_rounding() -> None:
     p = [[0.35, 0.48, 0.35]]
-    for rule in RULES:
+    for rule in DISCRETE_RULES:
         closed = population(p, 1, 6, gamma=0.36031687908663784, tau=1, rule=rule)
         listed = population(FeatureTable.independent(p), 1, 6, gamma=0.36031687908663784, tau=1, rule=rule)
         assert np.array_equal(closed.learned, listed.learned)
