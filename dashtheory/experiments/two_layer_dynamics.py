@@ -22,7 +22,7 @@ from dashtheory.seeds import numpy_stream
 from dashtheory.twolayer.config import PRESETS, TwoLayerConfig
 from dashtheory.twolayer.data import PatchData, draw, stack
 from dashtheory.twolayer.ridge import ridge_ceiling
-from dashtheory.twolayer.rules import RULES
+from dashtheory.twolayer.rules import STACK_RULES
 from dashtheory.twolayer.stack import HIDDEN, loss_of
 from dashtheory.twolayer.stages import Moment, Replica, StageState, run
 
@@ -45,7 +45,7 @@ class DynamicsConfig:
     regime: str = field(default="cnn_a", metadata={"help": f"one of {', '.join(PRESETS)}"})
     rules: tuple[str, ...] = field(
         default=("cold", "warm", "ideal", "sp", "dash", "uniform", "permuted"),
-        metadata={"help": f"rules between stages, of {', '.join(RULES)}"},
+        metadata={"help": f"rules between stages, of {', '.join(STACK_RULES)}"},
     )
     alpha: float = field(default=0.3, metadata={"help": "DASH: weight of each newer chunk, in (0, 1]"})
     lam: float = field(default=0.05, metadata={"help": "DASH: smallest factor kept, in [0, 1]"})
@@ -64,7 +64,12 @@ class DynamicsConfig:
         for name in ("num_stages", "chunk_size"):
             integer(name, getattr(self, name), minimum=0, fix="0 takes the regime's.")
         if not self.rules or len(set(self.rules)) < len(self.rules):
-            fail("rules", "must name at least one, each once", str(self.rules), f"Choose from {', '.join(RULES)}.")
+            fail(
+                "rules",
+                "must name at least one, each once",
+                str(self.rules),
+                f"Choose from {', '.join(STACK_RULES)}.",
+            )
         for rule in self.rules:
             self.replica(rule).parsed()
         self.setting()
@@ -82,7 +87,7 @@ class DynamicsConfig:
     def replica(self, rule: str) -> Replica:
         """The rule with this configuration's options, under its own name; options given with it stand."""
         name, *given = rule.split(":")
-        known = {one.name for one in fields(RULES[choice("rules", name, RULES)])}
+        known = {one.name for one in fields(STACK_RULES[choice("rules", name, STACK_RULES)])}
         open_ones = known - {part.partition("=")[0] for part in given}
         mine = [f"{one}={getattr(self, one)}" for one in _OPTIONS if one in open_ones]
         mine = [] if name in _OTHER_MEANING else mine

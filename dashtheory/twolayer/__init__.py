@@ -18,7 +18,16 @@ from dashtheory.twolayer.config import (
 from dashtheory.twolayer.data import PatchData, SignalNoise, concatenate, draw, stack
 from dashtheory.twolayer.modules import PatchNetwork, TwoLayerMLP
 from dashtheory.twolayer.ridge import PENALTIES, RidgeCeiling, ridge_ceiling
-from dashtheory.twolayer.rules import RULES, DashChannels, Ideal, Oracle, Soft, TwoLayerRule, make_rule, parse_rule
+from dashtheory.twolayer.rules import (
+    STACK_RULES,
+    DashChannels,
+    Ideal,
+    Oracle,
+    Soft,
+    TwoLayerRule,
+    make_stack_rule,
+    parse_stack_rule,
+)
 from dashtheory.twolayer.stack import Params, Samples, Stack, loss_of, make_stack, of_replica
 from dashtheory.twolayer.stages import (
     Moment,
@@ -43,7 +52,7 @@ __all__ = [
     "PRESETS",
     "RELU",
     "ROOT",
-    "RULES",
+    "STACK_RULES",
     "Affine",
     "Books",
     "DashChannels",
@@ -78,10 +87,10 @@ __all__ = [
     "draw_chunk",
     "draw_test",
     "loss_of",
-    "make_rule",
     "make_stack",
+    "make_stack_rule",
     "of_replica",
-    "parse_rule",
+    "parse_stack_rule",
     "ridge_ceiling",
     "run",
     "run_two_layer",

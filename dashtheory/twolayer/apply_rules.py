@@ -26,7 +26,7 @@ from dashtheory.rules import (
 )
 from dashtheory.seeds import torch_stream
 from dashtheory.twolayer._dash import Guided, StackReport, descents, guided_factors
-from dashtheory.twolayer.rules import RULES, DashChannels, Ideal, Oracle, Soft, TwoLayerRule
+from dashtheory.twolayer.rules import STACK_RULES, DashChannels, Ideal, Oracle, Soft, TwoLayerRule
 from dashtheory.twolayer.stack import HIDDEN, OUTPUT, MLPStack, Params, Samples, Stack
 from dashtheory.twolayer.state import Books
 
@@ -91,8 +91,8 @@ def apply_rules(
 
 def check_rule(rule: TwoLayerRule, stack: Stack) -> None:
     """Refuse a rule that cannot be applied to a stack of this network."""
-    if type(rule) not in RULES.values():
-        known = ", ".join(RULES)
+    if type(rule) not in STACK_RULES.values():
+        known = ", ".join(STACK_RULES)
         fail("rules", f"must be among {known}", type(rule).__name__, "Use run_stages with the readable module.")
     if isinstance(rule, Reset) and (not isinstance(stack, MLPStack) or rule.layer not in ("", "output")):
         fix = "The patch network's second layer is fixed."

@@ -28,7 +28,7 @@ from dashtheory.twolayer._steps import Hyper
 from dashtheory.twolayer.apply_rules import StackContext, apply_rules, check_rule, fresh_params
 from dashtheory.twolayer.config import TwoLayerConfig, check_training
 from dashtheory.twolayer.data import PatchData, concatenate, draw, stack
-from dashtheory.twolayer.rules import TwoLayerRule, parse_rule
+from dashtheory.twolayer.rules import TwoLayerRule, parse_stack_rule
 from dashtheory.twolayer.stack import Params, Stack, loss_of, make_stack
 from dashtheory.twolayer.state import Books
 from dashtheory.twolayer.train import train_stack
@@ -58,7 +58,7 @@ class Replica:
 
     def parsed(self) -> TwoLayerRule:
         """The rule. Raises: ValueError if there is no such rule or option."""
-        return parse_rule(self.rule) if isinstance(self.rule, str) else self.rule
+        return parse_stack_rule(self.rule) if isinstance(self.rule, str) else self.rule
 
     @property
     def label(self) -> str:

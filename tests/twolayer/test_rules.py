@@ -14,7 +14,7 @@ from torch.nn import functional
 from dashtheory.rules import GRANULARITIES, Context, L2Init, Learner, Rule, ShrinkReport, dash_
 from dashtheory.seeds import torch_stream
 from dashtheory.twolayer import (
-    RULES,
+    STACK_RULES,
     Books,
     DashChannels,
     MLPConfig,
@@ -28,10 +28,10 @@ from dashtheory.twolayer import (
     apply_rules,
     concatenate,
     draw_chunk,
-    make_rule,
     make_stack,
+    make_stack_rule,
     of_replica,
-    parse_rule,
+    parse_stack_rule,
     run,
 )
 from dashtheory.twolayer.apply_rules import check_rule
@@ -109,9 +109,9 @@ SPECS = (
 def test_a_rule_does_to_a_stack_what_it_does_to_each_module(network: str, num_classes: int) -> None:
     specs = [*SPECS, *(["reset"] if network == "mlp" else [])]
     made = midway(network, len(specs), num_classes)
-    books, reports = made.after([parse_rule(spec) for spec in specs])
+    books, reports = made.after([parse_stack_rule(spec) for spec in specs])
     for place, spec in enumerate(specs):
-        rule = parse_rule(spec)
+        rule = parse_stack_rule(spec)
         assert isinstance(rule, Rule)
         for seed in range(len(SEEDS)):
             expected, report = on_module(rule, made, seed)
@@ -128,7 +128,7 @@ def test_a_rule_does_to_a_stack_what_it_does_to_each_module(network: str, num_cl
 
 def test_stacked_dash_is_dash_on_the_readable_module() -> None:
     made = midway("mlp", 1)
-    books, _ = made.after([parse_rule("dash:lam=0.05")])
+    books, _ = made.after([parse_stack_rule("dash:lam=0.05")])
     module = made.context.stack.module().double()
     module.load_state_dict(of_replica(made.books.params, 1, 0))
     before = {name: value.clone() for name, value in module.state_dict().items()}
@@ -139,17 +139,19 @@ def test_stacked_dash_is_dash_on_the_readable_module() -> None:
 
 
 def test_the_rules_that_are_offered() -> None:
-    assert {"ideal", "soft", "oracle", "dash_channels", "dash", "cold", "sp"} <= set(RULES)
-    assert "l2_init" not in RULES
-    assert parse_rule("soft:lam=0.25") == Soft(lam=0.25)
-    assert make_rule("dash_channels", signal_channels=3) == DashChannels(signal_channels=3)
+    assert {"ideal", "soft", "oracle", "dash_channels", "dash", "cold", "sp"} <= set(STACK_RULES)
+    assert "l2_init" not in STACK_RULES
+    assert parse_stack_rule("soft:lam=0.25") == Soft(lam=0.25)
+    assert make_stack_rule("dash_channels", signal_channels=3) == DashChannels(signal_channels=3)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_ideal_and_soft_change_weights_on_noise_alone(network: str) -> None:
     made = midway(network, 4)
     before = made.books
-    after, _ = made.after([parse_rule(spec) for spec in ("ideal", "soft:lam=0", "soft:lam=0.25", "soft:lam=1")])
+    after, _ = made.after(
+        [parse_stack_rule(spec) for spec in ("ideal", "soft:lam=0", "soft:lam=0.25", "soft:lam=1")]
+    )
     first = "hidden.weight"
     start, was, now = before.initial[first], before.params[first], after.params[first]
     assert torch.equal(now[..., :AXES], was[..., :AXES])
@@ -169,7 +171,7 @@ def test_ideal_and_soft_change_weights_on_noise_alone(network: str) -> None:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_oracle_keeps_the_half_with_the_larger_share_of_features(network: str) -> None:
     made = midway(network, 1)
-    after, _ = made.after([parse_rule("oracle:top=0.9:rest=0.1")])
+    after, _ = made.after([parse_stack_rule("oracle:top=0.9:rest=0.1")])
     learned = made.books.learned()[:, 0]
     shares = learned[..., :AXES].square().sum(-1) / learned.square().sum(-1)
     for seed in range(2):
@@ -188,9 +190,9 @@ def cosine(left: Tensor, right: Tensor) -> float:
 def test_channels_have_cosines_of_their_own_and_one_channel_is_dash() -> None:
     made = midway("mlp", 3)
     rules = [
-        parse_rule("dash_channels:lam=0:num_channels=4:signal_channels=2"),
-        parse_rule("dash_channels:lam=0:num_channels=1:signal_channels=1"),
-        parse_rule("dash:lam=0"),
+        parse_stack_rule("dash_channels:lam=0:num_channels=4:signal_channels=2"),
+        parse_stack_rule("dash_channels:lam=0:num_channels=1:signal_channels=1"),
+        parse_stack_rule("dash:lam=0"),
     ]
     books, reports = made.after(rules)
     assert worst(of_replica(books.params, 0, 1), of_replica(books.params, 0, 2)) < 1e-12
@@ -250,7 +252,7 @@ def test_the_books_balance_after_every_rule(network: str, options: dict[str, Any
 def test_a_renewed_optimizer_forgets_and_a_kept_one_does_not() -> None:
     specs = ["warm", "warm_rm", "dash", "dash:optimizer=renewed", "cold", "sp"]
     made = midway("mlp", len(specs))
-    after, _ = made.after([parse_rule(spec) for spec in specs])
+    after, _ = made.after([parse_stack_rule(spec) for spec in specs])
     for name, value in after.moments.tensors[0].items():
         lost = [not value[:, place].any() for place in range(len(specs))]
         assert lost == [False, True, False, True, True, False], name
@@ -270,16 +272,16 @@ def test_a_renewed_optimizer_forgets_and_a_kept_one_does_not() -> None:
 )
 def test_a_bad_rule_is_refused(spec: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        parse_rule(spec)
+        parse_stack_rule(spec)
 
 
 def test_rules_that_do_not_fit_the_network_are_refused() -> None:
     patch = make_stack(toy_config(NETWORKS["patch"]))
     with pytest.raises(ValueError, match="rules may reset the output of an MLP alone"):
-        check_rule(parse_rule("reset"), patch)
+        check_rule(parse_stack_rule("reset"), patch)
     with pytest.raises(ValueError, match="num_channels must be at most noise_dim = 40"):
         check_rule(DashChannels(num_channels=41), patch)
     with pytest.raises(ValueError, match="rules must be among cold"):
         check_rule(L2Init(), patch)
     with pytest.raises(ValueError, match="rule must be a name with options"):
-        parse_rule(3)  # type: ignore[arg-type]
+        parse_stack_rule(3)  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ from dashtheory.twolayer import (
     draw_chunk,
     draw_test,
     make_stack,
-    parse_rule,
+    parse_stack_rule,
     ridge_ceiling,
     run,
     run_two_layer,
@@ -57,7 +57,7 @@ def stages_of_modules(config: TwoLayerConfig, spec: str, seed: int) -> Any:
         decay = config.weight_decay
         return torch.optim.SGD(parameters, config.learning_rate, momentum=config.momentum, weight_decay=decay)
 
-    rule = parse_rule(spec)
+    rule = parse_stack_rule(spec)
     assert isinstance(rule, Rule)
     return run_stages(
         Stream(tuple(Examples(part.x(), part.labels) for part in parts), Examples(test.x(), test.labels)),
