@@ -21,8 +21,8 @@ from dashtheory.measure.network import BINS
 from dashtheory.measure.norms import Norms, block_norms, norms, persistence
 from dashtheory.measure.recursions import (
     Frame,
-    PatchNetwork,
-    ReluNetwork,
+    PatchRecursion,
+    ReluRecursion,
     initial_coefficients,
     neuron_cosine,
     step_coefficients,
@@ -48,8 +48,8 @@ __all__ = [
     "Decomposition",
     "Frame",
     "Norms",
-    "PatchNetwork",
-    "ReluNetwork",
+    "PatchRecursion",
+    "ReluRecursion",
     "Span",
     "Spectrum",
     "SwapGap",
