@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Greedy:
+class GreedyOrder:
     """Order, gains and tails of a world; equation (1) of `dashtheory.theory.population`.
 
     Attributes:
@@ -40,11 +40,11 @@ class Greedy:
         return np.asarray(rank < num_learned[..., None])
 
 
-def greedy_order(distribution: Mixture, tau: int) -> Greedy:
+def greedy_order(distribution: Mixture, tau: int) -> GreedyOrder:
     """The order in which every rule learns the features of a world, and what each step gains.
 
     Args: distribution: C classes, G components, K features. tau: >= 1.
-    Returns: `Greedy`. Ties go to the smallest index. Time: O(C G K (K + tau)).
+    Returns: `GreedyOrder`. Ties go to the smallest index. Time: O(C G K (K + tau)).
     Raises: ValueError if an argument is out of range.
     """
     if not isinstance(distribution, Mixture):
@@ -73,7 +73,7 @@ def greedy_order(distribution: Mixture, tau: int) -> Greedy:
         tails[:, k + 1] = (distribution.weights * after).sum(axis=1)
         test_tails[:, k + 1] = (distribution.test_weights * after).sum(axis=1)
     falling = [np.minimum.accumulate(values, axis=1) for values in (gains, tails, test_tails)]  # but for rounding
-    return Greedy(order=order, gains=falling[0], tails=falling[1], test_tails=falling[2])
+    return GreedyOrder(order=order, gains=falling[0], tails=falling[1], test_tails=falling[2])
 
 
 def prefix_tails(sorted_p: Floats, tau: int) -> Floats:

@@ -74,8 +74,8 @@ class Universe:
             object.__setattr__(self, name, value)
 
     @property
-    def samples(self) -> int:
-        """Samples per chunk, all classes together."""
+    def chunk_size(self) -> int:
+        """N, samples of all classes in a chunk."""
         return int(self.copies.sum())
 
     @property
@@ -139,7 +139,7 @@ class StationaryRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Greedy:
+class UniverseOrder:
     """The greedy order of a universe, up to the last feature that an unsure sample shows.
 
     Attributes:
@@ -185,23 +185,23 @@ def _run(universe: Universe, rule: str) -> StationaryRun:
     return StationaryRun(rule=rule, **arrays)
 
 
-def greedy(universe: Universe) -> Greedy:
+def greedy(universe: Universe) -> UniverseOrder:
     """The order in which features are learned when any gain is enough.
 
     Args: universe: the chunks; its gamma and number of stages do not matter.
-    Returns: `Greedy`.
+    Returns: `UniverseOrder`.
     """
     num_features, tau = universe.combinations.shape[2], universe.tau
     known = [0] * len(universe.rows)
     order: list[Feature] = []
     gains: list[int] = []
-    unsure = [universe.samples]
+    unsure = [universe.chunk_size]
     while True:
         best = [_most_shown(*parts, num_features, tau) for parts in zip(universe.rows, known, strict=True)]
         label = max(range(len(best)), key=lambda c: best[c][0])  # ties: the first class
         gain, feature = best[label]
         if gain == 0:
-            return Greedy(order=tuple(order), gains=tuple(gains), unsure=tuple(unsure))
+            return UniverseOrder(order=tuple(order), gains=tuple(gains), unsure=tuple(unsure))
         known[label] |= 1 << feature
         order.append((label, feature))
         gains.append(gain)
@@ -232,7 +232,7 @@ class Limits:
 def size(universe: Universe) -> int:
     """C + K + samples per chunk + J + gamma + tau: the order of `small_universes`."""
     num_classes, _, num_features = (int(number) for number in universe.combinations.shape)
-    return num_classes + num_features + universe.samples + universe.num_stages + universe.gamma + universe.tau
+    return num_classes + num_features + universe.chunk_size + universe.num_stages + universe.gamma + universe.tau
 
 
 def small_universes(limits: Limits | None = None) -> Iterator[Universe]:

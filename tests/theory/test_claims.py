@@ -125,7 +125,7 @@ def test_hand_sized_runs() -> None:
     assert [warm.active_at_start.tolist(), warm.num_memorized.tolist()] == [[6, 6, 6], [6, 12, 18]]
     assert [cold.unsure.tolist(), warm.unsure.tolist()] == [[6, 1, 1], [6, 6, 6]]
     assert universe.remainder == 1
-    assert universe.samples == 6
+    assert universe.chunk_size == 6
     found = greedy(universe)
     assert [found.order, found.gains, found.unsure] == [((0, 0), (0, 1)), (3, 2), (6, 3, 1)]
 
@@ -147,7 +147,7 @@ def test_the_greedy_order_is_that_of_a_learner_that_takes_every_gain(universe: U
     assert list(found.gains) == sorted(found.gains, reverse=True)
     assert found.gains == () or found.gains[-1] > 0
     learned = np.zeros(universe.combinations[:, 0].shape, dtype=bool)
-    assert found.unsure[0] == universe.samples
+    assert found.unsure[0] == universe.chunk_size
     assert len(found.unsure) == len(found.order) + 1 == len(found.gains) + 1
     for (label, feature), gain, left in zip(found.order, found.gains, found.unsure[1:], strict=True):
         active = (universe.combinations & learned[:, None, :]).sum(axis=2) < universe.tau
@@ -168,7 +168,7 @@ def test_a_universe_and_its_runs_cannot_be_changed() -> None:
     copies: Any = np.ones((1, 1), dtype=np.int32)
     universe = Universe(combinations=rows, copies=copies, num_stages=1, gamma=1, tau=1)
     rows[:], copies[:] = False, 7  # the universe has copies of its own
-    assert universe.samples == 1
+    assert universe.chunk_size == 1
     assert universe.copies.dtype == np.int64
     assert run(universe, "cold").learned.all()
     for array in (universe.combinations, universe.copies, run(universe, "cold").learned):
