@@ -154,7 +154,9 @@ class Watch:
         old = state.data.part(0, len(state.data) - state.config.chunk_size)
         samples = state.network.samples(old)
         losses = (
-            loss_of(state.network.outputs(state.books.params, samples), samples.labels).values.double().mean(2)
+            loss_of(state.network.outputs(state.stack_state.params, samples), samples.labels)
+            .values.double()
+            .mean(2)
         )
         for order, seed, rule, place in self._each(state):
             self.keep(self.experiment, rule, seed, stage, **{f"old_loss_{moment}": float(losses[order, place])})
@@ -168,11 +170,11 @@ class Watch:
             self.keep(self.experiment, rule, seed, stage, swap_accuracy=found.swapped, memorisation_gap=found.gap)
 
     def _keep_persistence(self, stage: int, state: StageState) -> None:
-        if state.books.rho is None:
+        if state.stack_state.rho is None:
             return
         first = state.config.chunk_size
         noise = state.data.noise[:, None, :first].double()
-        length = (state.books.rho[..., :first].double() @ noise).flatten(2).norm(dim=2)
+        length = (state.stack_state.rho[..., :first].double() @ noise).flatten(2).norm(dim=2)
         if self._first is None:
             self._first = length
         share = length / self._first
@@ -182,7 +184,7 @@ class Watch:
 
     def _keep_neurons(self, stage: int, state: StageState) -> None:
         axes = state.config.data.num_axes
-        learned = state.books.learned().double()
+        learned = state.stack_state.learned().double()
         shares = feature_shares(Norms(learned[..., :axes].norm(dim=-1), learned[..., axes:].norm(dim=-1)))
         for place, found in state.reports.items():
             cosines = found.cosines[HIDDEN].double()
@@ -222,7 +224,7 @@ def feature_margins_of(state: StageState) -> Tensor:
             state.data.noise.new_zeros((seeds, data.num_axes, data.noise_dim)),
             labels.expand(seeds, -1),
         )
-        logits = state.network.outputs(state.books.params, state.network.samples(alone)).double()
+        logits = state.network.outputs(state.stack_state.params, state.network.samples(alone)).double()
         if logits.shape[2] == 1:
             logits = torch.cat([-logits / 2, logits / 2], dim=2)
         mine = torch.nn.functional.one_hot(labels, data.num_classes).mT.bool()
@@ -236,7 +238,7 @@ def feature_margins_of(state: StageState) -> Tensor:
 def _right(state: StageState, data: PatchData) -> Tensor:
     """Whether each sample is predicted right, int64 (S, R, n)."""
     samples = state.network.samples(data)
-    return loss_of(state.network.outputs(state.books.params, samples), samples.labels).right.long()
+    return loss_of(state.network.outputs(state.stack_state.params, samples), samples.labels).right.long()
 
 
 def _swapped(state: StageState, stage: int, draws: int) -> PatchData:

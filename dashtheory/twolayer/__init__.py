@@ -40,7 +40,7 @@ from dashtheory.twolayer.stages import (
     run,
     run_two_layer,
 )
-from dashtheory.twolayer.state import Books
+from dashtheory.twolayer.state import StackState
 from dashtheory.twolayer.train import Affine, Moments, StackTraining, train_stack
 
 __all__ = [
@@ -54,7 +54,6 @@ __all__ = [
     "ROOT",
     "STACK_RULES",
     "Affine",
-    "Books",
     "DashChannels",
     "Hyper",
     "Ideal",
@@ -75,6 +74,7 @@ __all__ = [
     "Stack",
     "StackContext",
     "StackReport",
+    "StackState",
     "StackTraining",
     "StageState",
     "TwoLayerConfig",

@@ -1,7 +1,7 @@
 """What happens to a stack between two stages: every replica by its own rule, all seeds at once.
 
 A rule on a stack does to each network what the rule of `dashtheory.rules` does to its module, with the same
-random streams, and keeps the books of `dashtheory.twolayer.state`.
+random streams, and keeps the state of the stack (`dashtheory.twolayer.state`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dashtheory.seeds import torch_stream
 from dashtheory.twolayer._dash import Guided, StackReport, descents, guided_factors
 from dashtheory.twolayer.rules import STACK_RULES, DashChannels, Ideal, Oracle, Soft, TwoLayerRule
 from dashtheory.twolayer.stack import HIDDEN, OUTPUT, MLPStack, Params, Samples, Stack
-from dashtheory.twolayer.state import Books
+from dashtheory.twolayer.state import StackState
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,21 +63,21 @@ def fresh_params(stack: Stack, seeds: Sequence[int], stage: int, like: Tensor) -
 
 
 def apply_rules(
-    rules: Sequence[TwoLayerRule], books: Books, context: StackContext
-) -> tuple[Books, dict[int, StackReport]]:
+    rules: Sequence[TwoLayerRule], stack_state: StackState, context: StackContext
+) -> tuple[StackState, dict[int, StackReport]]:
     """Apply to every replica its rule.
 
-    Args: rules: one per replica. books: unchanged. context: what rules may use.
-    Returns: the books after it, and the reports of the rules that shrink by alignment, by replica.
+    Args: rules: one per replica. stack_state: unchanged. context: what rules may use.
+    Returns: the state after it, and the reports of the rules that shrink by alignment, by replica.
     Raises: ValueError if a rule does not fit the network.
     """
-    after = books.copy()
+    after = stack_state.copy()
     guided = {place: rule for place, rule in enumerate(rules) if isinstance(rule, Guided)}
-    chosen = {name: value[:, list(guided)] for name, value in books.params.items()}
+    chosen = {name: value[:, list(guided)] for name, value in stack_state.params.items()}
     found = descents(list(guided.values()), chosen, context.stack, context.samples, context.chunk_size)
     reports = {}
     for (place, rule), descent in zip(guided.items(), found, strict=True):
-        weights = {name: value[:, place] for name, value in books.params.items()}
+        weights = {name: value[:, place] for name, value in stack_state.params.items()}
         factors, reports[place] = guided_factors(
             rule, weights, descent, context.stack, context.generators() if isinstance(rule, Permuted) else []
         )
@@ -109,50 +109,52 @@ def _renews(rule: TwoLayerRule) -> bool:
     return isinstance(rule, Cold | ColdShrunk | WarmRenewed)
 
 
-def _apply_(rule: TwoLayerRule, books: Books, place: int, context: StackContext) -> None:
+def _apply_(rule: TwoLayerRule, stack_state: StackState, place: int, context: StackContext) -> None:
     """A rule that needs no gradient, in place."""
     if isinstance(rule, Cold | ColdShrunk):
-        _restart_(books, place, context, rule.factor if isinstance(rule, ColdShrunk) else 1.0)
+        _restart_(stack_state, place, context, rule.factor if isinstance(rule, ColdShrunk) else 1.0)
     elif isinstance(rule, ShrinkPerturb | Perturb):
         shrink = rule.shrink if isinstance(rule, ShrinkPerturb) else 1.0
-        _scale_(books, place, _same(books.params, shrink))
-        _add_(books, place, _noise(books.params, place, rule.perturb, context))
+        _scale_(stack_state, place, _same(stack_state.params, shrink))
+        _add_(stack_state, place, _noise(stack_state.params, place, rule.perturb, context))
     elif isinstance(rule, ShrinkFresh):
-        _scale_(books, place, _same(books.params, rule.shrink))
-        fresh = context.fresh(books.params)
-        _add_(books, place, {name: rule.perturb * value for name, value in fresh.items()})
+        _scale_(stack_state, place, _same(stack_state.params, rule.shrink))
+        fresh = context.fresh(stack_state.params)
+        _add_(stack_state, place, {name: rule.perturb * value for name, value in fresh.items()})
     elif isinstance(rule, Reset):
-        fresh = context.fresh(books.params)
-        books.params[OUTPUT][:, place] = books.origin[OUTPUT][:, place] = fresh[OUTPUT]
+        fresh = context.fresh(stack_state.params)
+        stack_state.params[OUTPUT][:, place] = stack_state.origin[OUTPUT][:, place] = fresh[OUTPUT]
     elif isinstance(rule, Ideal | Soft):
-        _forget_noise_(books, place, rule.lam if isinstance(rule, Soft) else 0.0, context.stack.data.num_axes)
+        _forget_noise_(
+            stack_state, place, rule.lam if isinstance(rule, Soft) else 0.0, context.stack.data.num_axes
+        )
     elif isinstance(rule, Oracle):
-        shares = _feature_shares(books.learned()[:, place], context.stack.data.num_axes)
+        shares = _feature_shares(stack_state.learned()[:, place], context.stack.data.num_axes)
         best = shares.argsort(dim=1, descending=True)[:, : shares.shape[1] // 2]
         factors = torch.full_like(shares, rule.rest).scatter_(1, best, rule.top)
-        _scale_(books, place, {HIDDEN: factors.unsqueeze(-1)})
+        _scale_(stack_state, place, {HIDDEN: factors.unsqueeze(-1)})
 
 
-def _restart_(books: Books, place: int, context: StackContext, factor: float) -> None:
+def _restart_(stack_state: StackState, place: int, context: StackContext, factor: float) -> None:
     """Fresh weights times a factor; biases start at 0."""
-    for name, value in context.fresh(books.params).items():
-        for params in (books.params, books.initial, books.origin):
+    for name, value in context.fresh(stack_state.params).items():
+        for params in (stack_state.params, stack_state.initial, stack_state.origin):
             params[name][:, place] = factor * value
-    if books.rho is not None:
-        books.rho[:, place] = 0
+    if stack_state.rho is not None:
+        stack_state.rho[:, place] = 0
 
 
-def _scale_(books: Books, place: int, factors: Mapping[str, Tensor]) -> None:
+def _scale_(stack_state: StackState, place: int, factors: Mapping[str, Tensor]) -> None:
     """Multiply parameters by factors that broadcast to (S, ...)."""
     for name, factor in factors.items():
-        for params in (books.params, books.origin):
+        for params in (stack_state.params, stack_state.origin):
             params[name][:, place] *= factor.to(params[name])
     rows = factors[HIDDEN]
-    if books.rho is not None:
+    if stack_state.rho is not None:
         if rows.ndim == 3:  # different factors inside a row leave the span of the samples
             low, high = rows.amin(dim=2, keepdim=True), rows.amax(dim=2, keepdim=True)
             rows = torch.where(low == high, low, torch.nan)
-        books.rho[:, place] *= rows.to(books.rho)
+        stack_state.rho[:, place] *= rows.to(stack_state.rho)
 
 
 def _same(params: Params, factor: float) -> Params:
@@ -160,11 +162,11 @@ def _same(params: Params, factor: float) -> Params:
     return dict.fromkeys(params, torch.tensor(factor, dtype=torch.float64))
 
 
-def _add_(books: Books, place: int, values: Params) -> None:
+def _add_(stack_state: StackState, place: int, values: Params) -> None:
     """Add (S, ...) to the parameters, as part of their origin."""
     for name, value in values.items():
-        books.params[name][:, place] += value
-        books.origin[name][:, place] += value
+        stack_state.params[name][:, place] += value
+        stack_state.origin[name][:, place] += value
 
 
 def _noise(params: Params, place: int, scale: float, context: StackContext) -> Params:
@@ -176,15 +178,15 @@ def _noise(params: Params, place: int, scale: float, context: StackContext) -> P
     return {name: scale * torch.stack([one[name] for one in drawn]).to(params[name]) for name in params}
 
 
-def _forget_noise_(books: Books, place: int, lam: float, num_axes: int) -> None:
-    start = books.initial[HIDDEN][:, place, :, num_axes:]
-    for params in (books.params, books.origin):
+def _forget_noise_(stack_state: StackState, place: int, lam: float, num_axes: int) -> None:
+    start = stack_state.initial[HIDDEN][:, place, :, num_axes:]
+    for params in (stack_state.params, stack_state.origin):
         noise = params[HIDDEN][:, place, :, num_axes:]
         params[HIDDEN][:, place, :, num_axes:] = start + lam * (noise - start)
-    if books.rho is not None:
-        books.rho[:, place] *= lam
+    if stack_state.rho is not None:
+        stack_state.rho[:, place] *= lam
         if lam == 0:
-            books.rho[:, place] = 0  # NaN, too
+            stack_state.rho[:, place] = 0  # NaN, too
 
 
 def _feature_shares(learned: Tensor, num_axes: int) -> Tensor:

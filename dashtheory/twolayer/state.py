@@ -1,4 +1,4 @@
-"""What a stack is between two stages: weights, and the books that make memorised noise readable.
+"""What a stack is between two stages: weights, and what makes memorised noise readable.
 
     W = origin + learned,      W_noise = origin_noise + sum_i rho_i xi_i                               (1)
 
@@ -20,7 +20,7 @@ from dashtheory.twolayer.train import Moments, StackTraining
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Books:
+class StackState:
     """A stack between stages; every tensor is (S, R, ...).
 
     Attributes:
@@ -40,7 +40,7 @@ class Books:
     rho_velocity: Tensor | None
 
     @classmethod
-    def begin(cls, params: Params, optimizer: str) -> Books:
+    def begin(cls, params: Params, optimizer: str) -> StackState:
         """Of a stack that has not been trained."""
         rho = params[HIDDEN].new_zeros((*params[HIDDEN].shape[:3], 0))
         return cls(
@@ -57,7 +57,7 @@ class Books:
         """First-layer weights less what is left of the initialisation, (S, R, rows, C K + d)."""
         return self.params[HIDDEN] - self.origin[HIDDEN]
 
-    def trained(self, training: StackTraining) -> Books:
+    def trained(self, training: StackTraining) -> StackState:
         """After a stage."""
         moved = {name: training.affine.moved(self.origin[name], self.drift[name]) for name in self.origin}
         rho = velocity = None
@@ -76,23 +76,23 @@ class Books:
             rho_velocity=velocity,
         )
 
-    def renewed(self, replicas: Sequence[int]) -> Books:
+    def renewed(self, replicas: Sequence[int]) -> StackState:
         """With an optimizer that has not stepped, for some replicas."""
-        books = self.copy()
-        sets = [*books.moments.tensors, books.drift]
-        for values in [one for tensors in sets for one in tensors.values()] + [books.moments.steps]:
+        stack_state = self.copy()
+        sets = [*stack_state.moments.tensors, stack_state.drift]
+        for values in [one for tensors in sets for one in tensors.values()] + [stack_state.moments.steps]:
             values[:, list(replicas)] = 0
-        if books.rho_velocity is not None:
-            books.rho_velocity[:, list(replicas)] = 0
-        return books
+        if stack_state.rho_velocity is not None:
+            stack_state.rho_velocity[:, list(replicas)] = 0
+        return stack_state
 
-    def copy(self) -> Books:
+    def copy(self) -> StackState:
         """With tensors of its own."""
 
         def cloned(params: Params) -> Params:
             return {name: value.clone() for name, value in params.items()}
 
-        return Books(
+        return StackState(
             params=cloned(self.params),
             initial=cloned(self.initial),
             origin=cloned(self.origin),
