@@ -34,8 +34,8 @@ from dashtheory.seeds import numpy_stream, torch_stream
 from dashtheory.twolayer import (
     CNN_A,
     MLP_SMALL,
-    Hyper,
-    Moments,
+    Hyperparameters,
+    OptimizerState,
     Params,
     PatchConfig,
     PatchData,
@@ -118,9 +118,9 @@ def stacked(setting: Setting, method: str) -> Params:
     return train_stack(
         setting.network,
         setting.params,
-        Moments.zero(setting.params, "gd"),
+        OptimizerState.zero(setting.params, "gd"),
         setting.samples,
-        Hyper(
+        Hyperparameters(
             **{name: torch.full((number,), float(value), dtype=torch.float64) for name, value in values.items()}
         ),
         max_epochs=setting.steps,

@@ -1,7 +1,7 @@
 """Level 2: two-layer networks on signal + noise, stacked, whose memorised noise can be read off exactly."""
 
 from dashtheory.twolayer._dash import StackReport
-from dashtheory.twolayer._steps import Hyper
+from dashtheory.twolayer._steps import Hyperparameters
 from dashtheory.twolayer.apply_rules import StackContext, apply_rules
 from dashtheory.twolayer.config import (
     CNN_A,
@@ -41,7 +41,7 @@ from dashtheory.twolayer.stages import (
     run_two_layer,
 )
 from dashtheory.twolayer.state import StackState
-from dashtheory.twolayer.train import Affine, Moments, StackTraining, train_stack
+from dashtheory.twolayer.train import Affine, OptimizerState, StackTraining, train_stack
 
 __all__ = [
     "CNN_A",
@@ -55,12 +55,12 @@ __all__ = [
     "STACK_RULES",
     "Affine",
     "DashChannels",
-    "Hyper",
+    "Hyperparameters",
     "Ideal",
     "MLPConfig",
     "Moment",
-    "Moments",
     "Observer",
+    "OptimizerState",
     "Oracle",
     "Params",
     "PatchConfig",

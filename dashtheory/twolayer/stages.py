@@ -24,7 +24,7 @@ from dashtheory.parallel import Report
 from dashtheory.record import make_table, name_setting, stage_rows
 from dashtheory.seeds import numpy_stream, torch_stream
 from dashtheory.twolayer._dash import StackReport
-from dashtheory.twolayer._steps import Hyper
+from dashtheory.twolayer._steps import Hyperparameters
 from dashtheory.twolayer.apply_rules import StackContext, apply_rules, check_rule, fresh_params
 from dashtheory.twolayer.config import TwoLayerConfig, check_training
 from dashtheory.twolayer.data import PatchData, concatenate, draw, stack
@@ -107,8 +107,8 @@ class TwoLayerRun:
         config, seeds, replicas: as given.
         metrics: float64 (S, R, J) by name: test_accuracy, test_loss, train_accuracy, train_loss (last epoch, each
             batch scored before its step), steps, epochs, converged (1, or 0 at the epoch cap); feature_norm and
-            noise_norm, the norms of what was learned (`StackState.learned`) on feature and noise axes, at the end of
-            the stage, _before_rule and _after_rule; mean_scale and share_clamped of rules that shrink by
+            noise_norm, the norms of what was learned (`StackState.learned`) on feature and noise axes, at the end
+            of the stage, _before_rule and _after_rule; mean_scale and share_clamped of rules that shrink by
             alignment. NaN where there is none.
         stack_state: the stack at the end.
     """
@@ -220,7 +220,7 @@ class _Runner:
         self.test = draw_test(config, seeds)
         self.chunks: list[PatchData] = []
         self.metrics: dict[str, NDArray[np.float64]] = {}
-        self.hyper = Hyper(**{name: self._numbers(name) for name in _NUMBERS})
+        self.hyperparameters = Hyperparameters(**{name: self._numbers(name) for name in _NUMBERS})
 
     def _numbers(self, name: str) -> Tensor:
         usual = getattr(self.config, name)
@@ -246,7 +246,7 @@ class _Runner:
             stack_state.params,
             stack_state.moments,
             self.network.samples(concatenate(self.chunks)),
-            self.hyper,
+            self.hyperparameters,
             optimizer=self.config.optimizer,
             batch_size=self.config.batch_size,
             max_epochs=self.config.max_epochs,

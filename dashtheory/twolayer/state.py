@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dashtheory.twolayer.stack import HIDDEN, Params
-from dashtheory.twolayer.train import Moments, StackTraining
+from dashtheory.twolayer.train import OptimizerState, StackTraining
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,7 +35,7 @@ class StackState:
     initial: Params
     origin: Params
     drift: Params
-    moments: Moments
+    moments: OptimizerState
     rho: Tensor | None
     rho_velocity: Tensor | None
 
@@ -48,7 +48,7 @@ class StackState:
             initial=params,
             origin=params,
             drift={name: torch.zeros_like(value) for name, value in params.items()},
-            moments=Moments.zero(params, optimizer),
+            moments=OptimizerState.zero(params, optimizer),
             rho=rho,
             rho_velocity=rho,
         )
@@ -97,7 +97,7 @@ class StackState:
             initial=cloned(self.initial),
             origin=cloned(self.origin),
             drift=cloned(self.drift),
-            moments=Moments(tuple(map(cloned, self.moments.tensors)), self.moments.steps.clone()),
+            moments=OptimizerState(tuple(map(cloned, self.moments.tensors)), self.moments.steps.clone()),
             rho=None if self.rho is None else self.rho.clone(),
             rho_velocity=None if self.rho_velocity is None else self.rho_velocity.clone(),
         )

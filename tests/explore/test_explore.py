@@ -309,9 +309,9 @@ def test_the_two_layer_network_is_the_reference_run_before_its_last_stage() -> N
     parts = decompose(weight, init, axes, torch.nn.functional.pad(noise, (CNN_A.data.num_axes, 0)))
     expected = [float(parts.feature_part().norm()), float(parts.noise_part().norm())]
     np.testing.assert_allclose(found.lengths[0], expected, rtol=1e-12)  # one sum of squares in two orders
-    # what the state of the stack says, in float32, of networks that are trained in it: another way to the same norms
-    stack_state = [metrics[f"{part}_norm"][0, 0, -2] for part in ("feature", "noise")]
-    np.testing.assert_allclose(found.lengths[0], stack_state, rtol=1e-4)
+    # what the state of the stack says, in float32, of networks that are trained in it: another way to the norms
+    told = [metrics[f"{part}_norm"][0, 0, -2] for part in ("feature", "noise")]
+    np.testing.assert_allclose(found.lengths[0], told, rtol=1e-4)
 
 
 def test_the_digits_network_has_memorized_wrong_labels_and_its_new_chunk_is_new() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from dashtheory.twolayer import (
-    Hyper,
+    Hyperparameters,
     MLPConfig,
     Params,
     PatchConfig,
@@ -63,10 +63,10 @@ def toy_stack(
 
 def numbers(
     learning_rate: list[float], momentum: float = 0.9, weight_decay: float = 0.0, threshold: float = 0.0
-) -> Hyper:
+) -> Hyperparameters:
     """Numbers of training; one learning rate per replica."""
     rates = torch.tensor(learning_rate, dtype=torch.float64)
-    return Hyper(
+    return Hyperparameters(
         learning_rate=rates,
         momentum=torch.full_like(rates, momentum),
         weight_decay=torch.full_like(rates, weight_decay),
