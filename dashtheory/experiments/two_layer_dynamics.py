@@ -19,9 +19,9 @@ from dashtheory.parallel import Report
 from dashtheory.record import concatenate as stack_tables
 from dashtheory.record import make_table, name_setting, stage_rows
 from dashtheory.seeds import numpy_stream
-from dashtheory.twolayer.config import PRESETS, TwoLayerConfig
+from dashtheory.twolayer.config import REGIMES, TwoLayerConfig
 from dashtheory.twolayer.data import PatchData, draw, stack
-from dashtheory.twolayer.ridge import ridge_ceiling
+from dashtheory.twolayer.ridge import RIDGE, ridge_ceiling
 from dashtheory.twolayer.rules import STACK_RULES
 from dashtheory.twolayer.stack import HIDDEN, loss_of
 from dashtheory.twolayer.stages import Moment, Replica, StageState, run
@@ -31,9 +31,6 @@ _OPTIONS = ("alpha", "lam", "shrink", "perturb")
 _OTHER_MEANING = ("sp_ash_adams", "soft")
 """Rules whose options of these names mean something else; they keep their defaults."""
 
-RIDGE = "ridge"
-"""What tables call the ridge classifier on the same samples (`ridge_ceiling`)."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicsConfig:
@@ -42,7 +39,7 @@ class DynamicsConfig:
     Raises: ValueError if a value is out of range.
     """
 
-    regime: str = field(default="cnn_a", metadata={"help": f"one of {', '.join(PRESETS)}"})
+    regime: str = field(default="cnn_a", metadata={"help": f"one of {', '.join(REGIMES)}"})
     rules: tuple[str, ...] = field(
         default=("cold", "warm", "ideal", "sp", "dash", "uniform", "permuted"),
         metadata={"help": f"rules between stages, of {', '.join(STACK_RULES)}"},
@@ -56,7 +53,7 @@ class DynamicsConfig:
     num_test: int = field(default=2000, metadata={"help": "test samples"})
 
     def __post_init__(self) -> None:
-        choice("regime", self.regime, PRESETS)
+        choice("regime", self.regime, REGIMES)
         real("alpha", self.alpha, low=0, high=1, open_low=True, fix="It weighs the newest chunk.")
         for name in ("lam", "shrink"):
             real(name, getattr(self, name), low=0, high=1, fix="It is a factor that is kept.")
@@ -76,7 +73,7 @@ class DynamicsConfig:
 
     def setting(self) -> TwoLayerConfig:
         """The regime, with the sizes asked for."""
-        usual = PRESETS[self.regime]
+        usual = REGIMES[self.regime]
         return replace(
             usual,
             num_stages=self.num_stages or usual.num_stages,

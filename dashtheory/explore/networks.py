@@ -24,7 +24,7 @@ from dashtheory.measure import Span, norms
 from dashtheory.protocol import run_stages
 from dashtheory.rules import ShrinkGrid, make_rule, shrink_grid, targets
 from dashtheory.stream import Examples, Stream, join
-from dashtheory.twolayer import PRESETS, StageState, TwoLayerConfig, of_replica, run
+from dashtheory.twolayer import REGIMES, StageState, TwoLayerConfig, of_replica, run
 from dashtheory.twolayer.stages import Moment
 
 ALPHAS = tuple(round(0.02 * step, 2) for step in range(1, 51))
@@ -98,7 +98,7 @@ def _grid(model: nn.Module, chunks: tuple[Examples, ...]) -> ShrinkGrid:
 
 def _two_layer(seed: int) -> TrainedNetwork:
     """The reference regime, warm, before its last stage."""
-    config = PRESETS["cnn_a"]
+    config = REGIMES["cnn_a"]
     state = _before_last_rule(config, seed)
     model = state.network.module()
     model.load_state_dict(of_replica(state.stack_state.params, 0, 0))

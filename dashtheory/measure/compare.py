@@ -29,7 +29,7 @@ Chunk = Examples | tuple[Tensor, Tensor]
 AnyRule = str | Rule | Callable[[nn.Module], object]
 Numbers = dict[tuple[str, str], float]
 
-COLUMNS = ("measure", "layer", "before", "after", "change")
+COMPARISON_COLUMNS = ("measure", "layer", "before", "after", "change")
 """Columns of the table of `compare`."""
 
 
@@ -283,7 +283,7 @@ def _table(before: Numbers, after: Numbers, report: ShrinkReport | None) -> pd.D
         for name in ("mean_scale", "share_clamped"):
             rows.append((name, "", math.nan, getattr(report, name)))
             rows += [(name, layer.name, math.nan, getattr(layer, name)) for layer in report if layer.num_entries]
-    table = pd.DataFrame(rows, columns=list(COLUMNS[:-1]))
+    table = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS[:-1]))
     return table.assign(change=table["after"] - table["before"])
 
 

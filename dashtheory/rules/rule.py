@@ -17,7 +17,7 @@ from dashtheory.rules.report import ShrinkReport
 LossFunction = Callable[..., Tensor]
 """`loss_fn(model(input), target)`: a scalar tensor, the mean loss of the batch."""
 
-OPTIMIZERS = ("kept", "renewed")
+OPTIMIZER_FATES = ("kept", "renewed")
 """What can happen to the optimizer when a rule changes the weights: its state stays, or it starts anew."""
 
 RuleState = Mapping[str, Tensor]
@@ -105,7 +105,7 @@ class InPlace(Rule):
     optimizer: str = ablation("kept")
 
     def __post_init__(self) -> None:
-        choice("optimizer", self.optimizer, OPTIMIZERS)
+        choice("optimizer", self.optimizer, OPTIMIZER_FATES)
 
     @abstractmethod
     def change_(self, model: nn.Module, context: Context) -> ShrinkReport | None:

@@ -8,7 +8,7 @@ from dashtheory.twolayer.config import (
     CUB,
     MLP_HE,
     MLP_SMALL,
-    PRESETS,
+    REGIMES,
     RELU,
     ROOT,
     MLPConfig,
@@ -17,7 +17,7 @@ from dashtheory.twolayer.config import (
 )
 from dashtheory.twolayer.data import PatchData, SignalNoise, concatenate, draw, stack
 from dashtheory.twolayer.modules import PatchNetwork, TwoLayerMLP
-from dashtheory.twolayer.ridge import PENALTIES, RidgeCeiling, ridge_ceiling
+from dashtheory.twolayer.ridge import PENALTIES, RIDGE, RidgeCeiling, ridge_ceiling
 from dashtheory.twolayer.rules import (
     STACK_RULES,
     DashChannels,
@@ -49,8 +49,9 @@ __all__ = [
     "MLP_HE",
     "MLP_SMALL",
     "PENALTIES",
-    "PRESETS",
+    "REGIMES",
     "RELU",
+    "RIDGE",
     "ROOT",
     "STACK_RULES",
     "Affine",

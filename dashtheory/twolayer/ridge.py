@@ -13,6 +13,9 @@ from dashtheory.seeds import numpy_stream
 from dashtheory.twolayer.config import TwoLayerConfig
 from dashtheory.twolayer.data import PatchData, draw
 
+RIDGE = "ridge"
+"""What tables call the ridge classifier on the same samples (`ridge_ceiling`)."""
+
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 """Penalties tried by default, times |xi|^2: seven of them over six decades."""
 

@@ -14,7 +14,7 @@ from dashtheory.twolayer import (
     CNN_A,
     CUB,
     MLP_SMALL,
-    PRESETS,
+    REGIMES,
     MLPConfig,
     PatchConfig,
     SignalNoise,
@@ -72,7 +72,7 @@ def test_parts_are_put_together_in_order() -> None:
 
 
 def test_presets_have_the_numbers_of_the_measurements() -> None:
-    assert set(PRESETS) == {"cnn_a", "mlp_small", "mlp_he", "relu", "root", "cub"}
+    assert set(REGIMES) == {"cnn_a", "mlp_small", "mlp_he", "relu", "root", "cub"}
     assert CNN_A.learning_rate == 0.1 * CNN_A.chunk_size * 10 / CNN_A.data.noise_norm**2
     assert (CNN_A.data.noise_dim, CNN_A.num_stages, CNN_A.threshold, CNN_A.max_epochs) == (450, 8, 0.05, 800)
     assert isinstance(MLP_SMALL.network, MLPConfig)
