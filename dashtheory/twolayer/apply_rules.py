@@ -72,20 +72,20 @@ def apply_rules(
     Raises: ValueError if a rule does not fit the network.
     """
     after = stack_state.copy()
-    guided = {place: rule for place, rule in enumerate(rules) if isinstance(rule, Guided)}
+    guided = {replica_index: rule for replica_index, rule in enumerate(rules) if isinstance(rule, Guided)}
     chosen = {name: value[:, list(guided)] for name, value in stack_state.params.items()}
     found = descents(list(guided.values()), chosen, context.stack, context.samples, context.chunk_size)
     reports = {}
-    for (place, rule), descent in zip(guided.items(), found, strict=True):
-        weights = {name: value[:, place] for name, value in stack_state.params.items()}
-        factors, reports[place] = guided_factors(
+    for (replica_index, rule), descent in zip(guided.items(), found, strict=True):
+        weights = {name: value[:, replica_index] for name, value in stack_state.params.items()}
+        factors, reports[replica_index] = guided_factors(
             rule, weights, descent, context.stack, context.generators() if isinstance(rule, Permuted) else []
         )
-        _scale_(after, place, factors)
-    for place, any_rule in enumerate(rules):
-        if place not in reports:
-            _apply_(any_rule, after, place, context)
-    renewed = [place for place, any_rule in enumerate(rules) if _renews(any_rule)]
+        _scale_(after, replica_index, factors)
+    for replica_index, any_rule in enumerate(rules):
+        if replica_index not in reports:
+            _apply_(any_rule, after, replica_index, context)
+    renewed = [replica_index for replica_index, any_rule in enumerate(rules) if _renews(any_rule)]
     return (after.renewed(renewed) if renewed else after), reports
 
 
@@ -109,52 +109,52 @@ def _renews(rule: TwoLayerRule) -> bool:
     return isinstance(rule, Cold | ColdShrunk | WarmRenewed)
 
 
-def _apply_(rule: TwoLayerRule, stack_state: StackState, place: int, context: StackContext) -> None:
+def _apply_(rule: TwoLayerRule, stack_state: StackState, replica_index: int, context: StackContext) -> None:
     """A rule that needs no gradient, in place."""
     if isinstance(rule, Cold | ColdShrunk):
-        _restart_(stack_state, place, context, rule.factor if isinstance(rule, ColdShrunk) else 1.0)
+        _restart_(stack_state, replica_index, context, rule.factor if isinstance(rule, ColdShrunk) else 1.0)
     elif isinstance(rule, ShrinkPerturb | Perturb):
         shrink = rule.shrink if isinstance(rule, ShrinkPerturb) else 1.0
-        _scale_(stack_state, place, _same(stack_state.params, shrink))
-        _add_(stack_state, place, _noise(stack_state.params, place, rule.perturb, context))
+        _scale_(stack_state, replica_index, _same(stack_state.params, shrink))
+        _add_(stack_state, replica_index, _noise(stack_state.params, replica_index, rule.perturb, context))
     elif isinstance(rule, ShrinkFresh):
-        _scale_(stack_state, place, _same(stack_state.params, rule.shrink))
+        _scale_(stack_state, replica_index, _same(stack_state.params, rule.shrink))
         fresh = context.fresh(stack_state.params)
-        _add_(stack_state, place, {name: rule.perturb * value for name, value in fresh.items()})
+        _add_(stack_state, replica_index, {name: rule.perturb * value for name, value in fresh.items()})
     elif isinstance(rule, Reset):
         fresh = context.fresh(stack_state.params)
-        stack_state.params[OUTPUT][:, place] = stack_state.origin[OUTPUT][:, place] = fresh[OUTPUT]
+        stack_state.params[OUTPUT][:, replica_index] = stack_state.origin[OUTPUT][:, replica_index] = fresh[OUTPUT]
     elif isinstance(rule, Ideal | Soft):
         _forget_noise_(
-            stack_state, place, rule.lam if isinstance(rule, Soft) else 0.0, context.stack.data.num_axes
+            stack_state, replica_index, rule.lam if isinstance(rule, Soft) else 0.0, context.stack.data.num_axes
         )
     elif isinstance(rule, Oracle):
-        shares = _feature_shares(stack_state.learned()[:, place], context.stack.data.num_axes)
+        shares = _feature_shares(stack_state.learned()[:, replica_index], context.stack.data.num_axes)
         best = shares.argsort(dim=1, descending=True)[:, : shares.shape[1] // 2]
         factors = torch.full_like(shares, rule.rest).scatter_(1, best, rule.top)
-        _scale_(stack_state, place, {HIDDEN: factors.unsqueeze(-1)})
+        _scale_(stack_state, replica_index, {HIDDEN: factors.unsqueeze(-1)})
 
 
-def _restart_(stack_state: StackState, place: int, context: StackContext, factor: float) -> None:
+def _restart_(stack_state: StackState, replica_index: int, context: StackContext, factor: float) -> None:
     """Fresh weights times a factor; biases start at 0."""
     for name, value in context.fresh(stack_state.params).items():
         for params in (stack_state.params, stack_state.initial, stack_state.origin):
-            params[name][:, place] = factor * value
+            params[name][:, replica_index] = factor * value
     if stack_state.rho is not None:
-        stack_state.rho[:, place] = 0
+        stack_state.rho[:, replica_index] = 0
 
 
-def _scale_(stack_state: StackState, place: int, factors: Mapping[str, Tensor]) -> None:
+def _scale_(stack_state: StackState, replica_index: int, factors: Mapping[str, Tensor]) -> None:
     """Multiply parameters by factors that broadcast to (S, ...)."""
     for name, factor in factors.items():
         for params in (stack_state.params, stack_state.origin):
-            params[name][:, place] *= factor.to(params[name])
+            params[name][:, replica_index] *= factor.to(params[name])
     rows = factors[HIDDEN]
     if stack_state.rho is not None:
         if rows.ndim == 3:  # different factors inside a row leave the span of the samples
             low, high = rows.amin(dim=2, keepdim=True), rows.amax(dim=2, keepdim=True)
             rows = torch.where(low == high, low, torch.nan)
-        stack_state.rho[:, place] *= rows.to(stack_state.rho)
+        stack_state.rho[:, replica_index] *= rows.to(stack_state.rho)
 
 
 def _same(params: Params, factor: float) -> Params:
@@ -162,14 +162,14 @@ def _same(params: Params, factor: float) -> Params:
     return dict.fromkeys(params, torch.tensor(factor, dtype=torch.float64))
 
 
-def _add_(stack_state: StackState, place: int, values: Params) -> None:
+def _add_(stack_state: StackState, replica_index: int, values: Params) -> None:
     """Add (S, ...) to the parameters, as part of their origin."""
     for name, value in values.items():
-        stack_state.params[name][:, place] += value
-        stack_state.origin[name][:, place] += value
+        stack_state.params[name][:, replica_index] += value
+        stack_state.origin[name][:, replica_index] += value
 
 
-def _noise(params: Params, place: int, scale: float, context: StackContext) -> Params:
+def _noise(params: Params, replica_index: int, scale: float, context: StackContext) -> Params:
     """Gaussian noise as `dashtheory.rules.shrink_and_perturb_` draws it, in float32 and in model order."""
     drawn = [
         {name: torch.randn(value.shape[2:], generator=one, dtype=torch.float32) for name, value in params.items()}
@@ -178,15 +178,15 @@ def _noise(params: Params, place: int, scale: float, context: StackContext) -> P
     return {name: scale * torch.stack([one[name] for one in drawn]).to(params[name]) for name in params}
 
 
-def _forget_noise_(stack_state: StackState, place: int, lam: float, num_axes: int) -> None:
-    start = stack_state.initial[HIDDEN][:, place, :, num_axes:]
+def _forget_noise_(stack_state: StackState, replica_index: int, lam: float, num_axes: int) -> None:
+    start = stack_state.initial[HIDDEN][:, replica_index, :, num_axes:]
     for params in (stack_state.params, stack_state.origin):
-        noise = params[HIDDEN][:, place, :, num_axes:]
-        params[HIDDEN][:, place, :, num_axes:] = start + lam * (noise - start)
+        noise = params[HIDDEN][:, replica_index, :, num_axes:]
+        params[HIDDEN][:, replica_index, :, num_axes:] = start + lam * (noise - start)
     if stack_state.rho is not None:
-        stack_state.rho[:, place] *= lam
+        stack_state.rho[:, replica_index] *= lam
         if lam == 0:
-            stack_state.rho[:, place] = 0  # NaN, too
+            stack_state.rho[:, replica_index] = 0  # NaN, too
 
 
 def _feature_shares(learned: Tensor, num_axes: int) -> Tensor:

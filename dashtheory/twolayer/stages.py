@@ -132,11 +132,14 @@ class TwoLayerRun:
     def table(self, experiment: str) -> pd.DataFrame:
         """Tidy table, level "twolayer"; a replica's own numbers of training stand in `experiment`."""
         rows: list[dict[str, object]] = []
-        for place, replica in enumerate(self.replicas):
+        for replica_index, replica in enumerate(self.replicas):
             numbers = replica.numbers()
-            for order, seed in enumerate(self.seeds):
+            for seed_index, seed in enumerate(self.seeds):
                 for stage in range(self.config.num_stages):
-                    found = {name: float(values[order, place, stage]) for name, values in self.metrics.items()}
+                    found = {
+                        name: float(values[seed_index, replica_index, stage])
+                        for name, values in self.metrics.items()
+                    }
                     rows += stage_rows(
                         level="twolayer",
                         experiment=name_setting(experiment, **numbers) if numbers else experiment,
@@ -276,9 +279,9 @@ class _Runner:
         stack_state, reports = apply_rules(self.rules, stack_state, context)
         if self.config.velocity == "reset":
             stack_state = stack_state.renewed(range(len(self.replicas)))
-        for place, found in reports.items():
+        for replica_index, found in reports.items():
             for name in ("mean_scale", "share_clamped"):
-                self._keep(name, stage, getattr(found, name), place)
+                self._keep(name, stage, getattr(found, name), replica_index)
         self._keep_norms("_after_rule", stage, stack_state)
         self._observe(stage, "after rule", stack_state, reports)
         return stack_state

@@ -212,7 +212,7 @@ class _Loop:
         bad = places[~loss[ended].isfinite()].tolist()
         if bad:
             seed, replica = self.first_seed + bad[0] // self.shape[1], bad[0] % self.shape[1]
-            got = f"NaN or infinity in epoch {epoch} (place {seed} among the seeds, {replica} among the replicas)"
+            got = f"NaN or infinity in epoch {epoch} (seed index {seed}, replica index {replica})"
             fail("loss", "must stay finite in training", got, "Lower the learning rate.")
         numbers = {"loss": loss, "accuracy": accuracy, "epochs": torch.full_like(loss, epoch)}
         for name, rate in self.steps.numbers.items():

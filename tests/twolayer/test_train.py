@@ -188,7 +188,7 @@ def test_a_loss_that_explodes_names_seed_and_replica() -> None:
     hyperparameters = Hyperparameters(
         **{**vars(numbers([0.01, 1e200])), "threshold": torch.tensor([0.0, 0.0]).double()}
     )
-    with pytest.raises(ValueError, match=r"loss must stay finite .* \(place 0 among the seeds, 1 among the rep"):
+    with pytest.raises(ValueError, match=r"loss must stay finite .* \(seed index 0, replica index 1\)"):
         trained("mlp", hyperparameters, max_epochs=50)
 
 
