@@ -42,10 +42,10 @@ from dashtheory.twolayer import (
     Samples,
     Stack,
     TwoLayerConfig,
-    draw,
     make_stack,
     of_replica,
-    stack,
+    sample_signal_noise,
+    stack_data,
     train_stack,
 )
 
@@ -84,7 +84,9 @@ class Setting:
         """From the streams of each seed."""
         seeds = range(work.seeds)
         network = make_stack(config)
-        data = stack([draw(config.data, num_samples, numpy_stream(seed, "data")) for seed in seeds])
+        data = stack_data(
+            [sample_signal_noise(config.data, num_samples, numpy_stream(seed, "data")) for seed in seeds]
+        )
         data = data.to("cpu", dtype)
         drawn = [[network.draw(torch_stream(seed, "init", r)) for r in range(work.replicas)] for seed in seeds]
         params = {

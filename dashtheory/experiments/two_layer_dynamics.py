@@ -20,7 +20,7 @@ from dashtheory.record import concatenate as stack_tables
 from dashtheory.record import make_table, name_setting, stage_rows
 from dashtheory.seeds import numpy_stream
 from dashtheory.twolayer.config import REGIMES, TwoLayerConfig
-from dashtheory.twolayer.data import PatchData, draw, stack
+from dashtheory.twolayer.data import PatchData, sample_signal_noise, stack_data
 from dashtheory.twolayer.ridge import RIDGE, ridge_ceiling
 from dashtheory.twolayer.rules import STACK_RULES
 from dashtheory.twolayer.stack import HIDDEN, loss_of
@@ -241,9 +241,9 @@ def _right(state: StageState, data: PatchData) -> Tensor:
 def _swapped(state: StageState, stage: int, draws: int) -> PatchData:
     """The stage's samples with fresh noise of the same distribution."""
     config = state.config
-    fresh = stack(
+    fresh = stack_data(
         [
-            draw(config.data, len(state.data), numpy_stream(seed, "swapped noise", stage, draws))
+            sample_signal_noise(config.data, len(state.data), numpy_stream(seed, "swapped noise", stage, draws))
             for seed in state.seeds
         ]
     ).to(config.device, config.number)

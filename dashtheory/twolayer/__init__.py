@@ -15,7 +15,7 @@ from dashtheory.twolayer.config import (
     PatchConfig,
     TwoLayerConfig,
 )
-from dashtheory.twolayer.data import PatchData, SignalNoise, concatenate, draw, stack
+from dashtheory.twolayer.data import PatchData, SignalNoise, concatenate_data, sample_signal_noise, stack_data
 from dashtheory.twolayer.modules import PatchNetwork, TwoLayerMLP
 from dashtheory.twolayer.ridge import PENALTIES, RIDGE, RidgeCeiling, ridge_ceiling
 from dashtheory.twolayer.rules import (
@@ -83,8 +83,7 @@ __all__ = [
     "TwoLayerRule",
     "TwoLayerRun",
     "apply_rules",
-    "concatenate",
-    "draw",
+    "concatenate_data",
     "draw_chunk",
     "draw_test",
     "loss_of",
@@ -95,6 +94,7 @@ __all__ = [
     "ridge_ceiling",
     "run",
     "run_two_layer",
-    "stack",
+    "sample_signal_noise",
+    "stack_data",
     "train_stack",
 ]

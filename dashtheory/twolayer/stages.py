@@ -27,7 +27,7 @@ from dashtheory.twolayer._dash import StackReport
 from dashtheory.twolayer._steps import Hyperparameters
 from dashtheory.twolayer.apply_rules import StackContext, apply_rules, check_rule, fresh_params
 from dashtheory.twolayer.config import TwoLayerConfig, check_training
-from dashtheory.twolayer.data import PatchData, concatenate, draw, stack
+from dashtheory.twolayer.data import PatchData, concatenate_data, sample_signal_noise, stack_data
 from dashtheory.twolayer.rules import TwoLayerRule, parse_stack_rule
 from dashtheory.twolayer.stack import Params, Stack, loss_of, make_stack
 from dashtheory.twolayer.state import StackState
@@ -195,14 +195,16 @@ def run_two_layer(
 
 def draw_chunk(config: TwoLayerConfig, seeds: Sequence[int], stage: int) -> PatchData:
     """The chunk that arrives at a stage, (S, n, ...), from the streams "data"."""
-    drawn = [draw(config.data, config.chunk_size, numpy_stream(seed, "data", stage)) for seed in seeds]
-    return stack(drawn).to(config.device, config.number)
+    drawn = [
+        sample_signal_noise(config.data, config.chunk_size, numpy_stream(seed, "data", stage)) for seed in seeds
+    ]
+    return stack_data(drawn).to(config.device, config.number)
 
 
 def draw_test(config: TwoLayerConfig, seeds: Sequence[int]) -> PatchData:
     """The test samples, (S, n, ...), from the streams "test data"."""
-    drawn = [draw(config.data, config.num_test, numpy_stream(seed, "test data")) for seed in seeds]
-    return stack(drawn).to(config.device, config.number)
+    drawn = [sample_signal_noise(config.data, config.num_test, numpy_stream(seed, "test data")) for seed in seeds]
+    return stack_data(drawn).to(config.device, config.number)
 
 
 class _Runner:
@@ -248,7 +250,7 @@ class _Runner:
             self.network,
             stack_state.params,
             stack_state.moments,
-            self.network.samples(concatenate(self.chunks)),
+            self.network.samples(concatenate_data(self.chunks)),
             self.hyperparameters,
             optimizer=self.config.optimizer,
             batch_size=self.config.batch_size,
@@ -271,7 +273,7 @@ class _Runner:
         self._observe(stage, "before rule", stack_state, {})
         context = StackContext(
             stack=self.network,
-            samples=self.network.samples(concatenate(self.chunks)),
+            samples=self.network.samples(concatenate_data(self.chunks)),
             chunk_size=self.config.chunk_size,
             seeds=self.seeds,
             stage=stage,
@@ -316,7 +318,7 @@ class _Runner:
             replicas=self.replicas,
             network=self.network,
             stack_state=stack_state.copy(),
-            data=concatenate(self.chunks),
+            data=concatenate_data(self.chunks),
             test=replace(self.test, noise=self.test.noise.clone()),
             reports=reports,
         )

@@ -26,7 +26,7 @@ from dashtheory.twolayer import (
     TwoLayerConfig,
     TwoLayerRule,
     apply_rules,
-    concatenate,
+    concatenate_data,
     draw_chunk,
     make_stack,
     make_stack_rule,
@@ -62,7 +62,7 @@ def midway(network: str, number: int, num_classes: int = 2) -> Midway:
     names = [f"soft:lam={1 - 0.01 * place}" for place in range(number)]  # not applied before stage 2
     ended = run(toy_config(NETWORKS[network], num_classes, num_stages=1), names, SEEDS)
     stack = make_stack(config)
-    data = concatenate([draw_chunk(config, SEEDS, stage) for stage in (1, 2)])
+    data = concatenate_data([draw_chunk(config, SEEDS, stage) for stage in (1, 2)])
     context = StackContext(stack=stack, samples=stack.samples(data), chunk_size=12, seeds=SEEDS, stage=2)
     return Midway(config, ended.stack_state, context)
 
@@ -237,7 +237,7 @@ def test_the_books_balance_after_every_rule(network: str, options: dict[str, Any
     config = toy_config(NETWORKS[network], **options)
     found = run(config, specs, SEEDS)
     stack_state, first = found.stack_state, "hidden.weight"
-    noise = concatenate([draw_chunk(config, SEEDS, stage) for stage in (1, 2, 3)]).noise
+    noise = concatenate_data([draw_chunk(config, SEEDS, stage) for stage in (1, 2, 3)]).noise
     assert stack_state.rho is not None
     rebuilt = stack_state.origin[first][..., AXES:] + stack_state.rho @ noise[:, None]
     torch.testing.assert_close(rebuilt, stack_state.params[first][..., AXES:], rtol=1e-10, atol=1e-12)

@@ -25,7 +25,6 @@ from dashtheory.twolayer import (
     Replica,
     StageState,
     TwoLayerConfig,
-    draw,
     draw_chunk,
     draw_test,
     make_stack,
@@ -33,6 +32,7 @@ from dashtheory.twolayer import (
     ridge_ceiling,
     run,
     run_two_layer,
+    sample_signal_noise,
 )
 from tests.twolayer.toys import toy_config
 
@@ -281,7 +281,7 @@ def test_the_ceiling_is_ridge_regression_with_a_penalty_chosen_on_held_out_sampl
     found = ridge_ceiling(config, [4], penalties=penalties, num_held_out=300)
     parts = [draw_chunk(config, [4], stage).of_seed(0) for stage in (1, 2, 3)]
     x, labels = torch.cat([part.x() for part in parts]), torch.cat([part.labels for part in parts])
-    held = draw(config.data, 300, numpy_stream(4, "held out"))
+    held = sample_signal_noise(config.data, 300, numpy_stream(4, "held out"))
     test = draw_test(config, [4]).of_seed(0)
     accuracies = {}
     for penalty in penalties:

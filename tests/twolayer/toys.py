@@ -16,9 +16,9 @@ from dashtheory.twolayer import (
     SignalNoise,
     Stack,
     TwoLayerConfig,
-    draw,
     make_stack,
-    stack,
+    sample_signal_noise,
+    stack_data,
 )
 
 NETWORKS: dict[str, PatchConfig | MLPConfig] = {
@@ -53,7 +53,9 @@ def toy_stack(
 ) -> tuple[Stack, PatchData, Params]:
     """A stack with an initialisation of its own for every seed and replica, and its data (float64)."""
     network, generator = make_stack(config), torch.Generator().manual_seed(0)
-    data = stack([draw(config.data, num_samples, np.random.default_rng(seed)) for seed in range(num_seeds)])
+    data = stack_data(
+        [sample_signal_noise(config.data, num_samples, np.random.default_rng(seed)) for seed in range(num_seeds)]
+    )
     drawn = [[network.draw(generator) for _ in range(num_replicas)] for _ in range(num_seeds)]
     params = {
         name: torch.stack([torch.stack([one[name] for one in row]) for row in drawn]) for name in drawn[0][0]
