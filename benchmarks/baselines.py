@@ -11,12 +11,14 @@ Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
 
-def simulate_with_numpy(features: Bools, chunk_size: int, *, gamma: float, tau: int, rule: str) -> Simulation:
+def simulate_with_numpy(
+    features: Bools, per_class_chunk_size: int, *, gamma: float, tau: int, rule: str
+) -> Simulation:
     """Run all stages with two matrix products per learning step.
 
     Args:
         features: bool (C, K, n): class, feature, sample of that class in order of arrival.
-        chunk_size: samples per class per chunk; divides n.
+        per_class_chunk_size: samples of each class in a chunk: N / C; divides n.
         gamma: active samples that must show a feature for it to be learned.
         tau: learned features that give a sample a zero gradient.
         rule: "cold", "warm" or "ideal".
@@ -28,7 +30,7 @@ def simulate_with_numpy(features: Bools, chunk_size: int, *, gamma: float, tau: 
     known = np.zeros((num_classes, num_features), dtype=np.bool_)
     held = np.zeros((num_classes, num_samples), dtype=np.bool_)
     learned, memorized, active_at_start, order = [], [], [], []
-    for end in range(chunk_size, num_samples + 1, chunk_size):
+    for end in range(per_class_chunk_size, num_samples + 1, per_class_chunk_size):
         if rule == "cold":
             known[:] = False
         if rule != "warm":

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.discrete import circumstances
 from benchmarks.script import write_record
-from dashtheory.discrete import RULES, sample_features, simulate
+from dashtheory.discrete import DISCRETE_RULES, sample_features, simulate
 from dashtheory.seeds import numpy_stream
 from dashtheory.theory import CLAIMS, Universe
 
@@ -72,7 +72,9 @@ def survey_samples(number: int) -> dict[str, Any]:
         p = generator.random((1, num_features))
         data = sample_features(p, size * num_stages, generator)
         gamma, tau = int(generator.integers(1, 2 * size + 1)), int(generator.integers(1, 4))
-        cold, warm, ideal = (simulate(data, size, gamma=gamma, tau=tau, rule=rule).learned for rule in RULES)
+        cold, warm, ideal = (
+            simulate(data, size, gamma=gamma, tau=tau, rule=rule).learned for rule in DISCRETE_RULES
+        )
         fails["warm_stops"] += bool((warm != warm[0]).any())
         fails["cold_equals_ideal"] += bool((cold != ideal).any())
         fails["warm_in_ideal"] += bool((warm & ~ideal).any())

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from benchmarks.baselines import simulate_with_numpy
 from dashtheory.discrete import (
-    RULES,
+    DISCRETE_RULES,
     Simulation,
     paper_probabilities,
     sample_features,
@@ -54,22 +54,22 @@ class Setting:
 
     num_classes: int = 2  # C
     num_features: int = 50  # K
-    chunk_size: int = 500  # samples per class per chunk, N / C
+    per_class_chunk_size: int = 500  # samples of each class in a chunk: N / C
     num_stages: int = 50  # J
     gamma: int = 50
     tau: int = 3
-    rules: tuple[str, ...] = RULES
+    rules: tuple[str, ...] = DISCRETE_RULES
     num_seeds: int = 1
     num_test: int = 5000  # test samples per class
 
     @property
     def num_samples(self) -> int:
         """Samples per class, n."""
-        return self.chunk_size * self.num_stages
+        return self.per_class_chunk_size * self.num_stages
 
     def __str__(self) -> str:
         """One line for the table."""
-        size = f"C={self.num_classes} K={self.num_features} N={self.num_classes * self.chunk_size}"
+        size = f"C={self.num_classes} K={self.num_features} N={self.num_classes * self.per_class_chunk_size}"
         return f"{size} J={self.num_stages}, {'/'.join(self.rules)}, seeds: {self.num_seeds}"
 
 
@@ -88,14 +88,14 @@ FULL = Plan(
     paper=Setting(num_seeds=10),
     numpy=Setting(),
     oracle=Setting(num_stages=25),
-    big=Setting(num_features=200, chunk_size=50_000, rules=("cold",)),
+    big=Setting(num_features=200, per_class_chunk_size=50_000, rules=("cold",)),
     repeats=5,
 )
 QUICK = Plan(
     paper=Setting(num_stages=4, num_seeds=2, num_test=500),
     numpy=Setting(num_stages=4),
-    oracle=Setting(num_stages=2, chunk_size=200, gamma=20),
-    big=Setting(num_features=70, chunk_size=1000, num_stages=3, rules=("cold",)),
+    oracle=Setting(num_stages=2, per_class_chunk_size=200, gamma=20),
+    big=Setting(num_features=70, per_class_chunk_size=1000, num_stages=3, rules=("cold",)),
     repeats=2,
 )
 
@@ -164,7 +164,7 @@ def draw(setting: Setting, seed: int) -> Data:
 def run_all(contender: Contender, setting: Setting, data: Iterable[Data]) -> list[Simulation | OracleRun]:
     """Run one contender with every rule on every data set."""
     return [
-        contender(one.train, setting.chunk_size, gamma=setting.gamma, tau=setting.tau, rule=rule)
+        contender(one.train, setting.per_class_chunk_size, gamma=setting.gamma, tau=setting.tau, rule=rule)
         for one in data
         for rule in setting.rules
     ]
@@ -262,7 +262,7 @@ def big_run(setting: Setting) -> dict[str, Any]:
     sampling, data = timed(lambda: sample_packed(probabilities, setting.num_samples, second))
     (rule,) = setting.rules
     running, run = timed(
-        lambda: simulate(data, setting.chunk_size, gamma=setting.gamma, tau=setting.tau, rule=rule)
+        lambda: simulate(data, setting.per_class_chunk_size, gamma=setting.gamma, tau=setting.tau, rule=rule)
     )
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
     return {

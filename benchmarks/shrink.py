@@ -28,7 +28,7 @@ from dashtheory.deep.data import python_topics, text_stream
 from dashtheory.deep.models import CharTransformer, TransformerConfig
 from dashtheory.evaluate import Scores, cross_entropy
 from dashtheory.protocol import Task, TrainConfig, run_stages
-from dashtheory.rules import Between, Learner, Rule, RuleState, ShrinkReport, dash_, make_rule, shrink_grid
+from dashtheory.rules import Context, Learner, Rule, RuleState, ShrinkReport, dash_, make_rule, shrink_grid
 from dashtheory.seeds import numpy_stream, torch_stream
 from dashtheory.stream import Examples, Stream, cut
 
@@ -191,10 +191,10 @@ class Timed(Rule):
         """As the rule."""
         return self.rule.start(learner)
 
-    def apply(self, learner: Learner, between: Between) -> tuple[Learner, ShrinkReport | None]:
+    def apply(self, learner: Learner, context: Context) -> tuple[Learner, ShrinkReport | None]:
         """As the rule, timed."""
         start = time.process_time()
-        found = self.rule.apply(learner, between)
+        found = self.rule.apply(learner, context)
         self.ended = time.process_time()
         self.seconds = self.ended - start
         return found

@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.discrete import circumstances, repeated
 from benchmarks.script import write_record
 from dashtheory.discrete import (
-    RULES,
+    DISCRETE_RULES,
     Batch,
     draw_data,
     expected_accuracy,
@@ -39,14 +39,14 @@ class Work:
     """One amount of work in the paper's setting: C = 2, K = 50, gamma a tenth of a class's chunk, tau = 3."""
 
     num_simulations: int
-    chunk_size: int = 500  # samples per class per chunk
+    per_class_chunk_size: int = 500  # samples of each class in a chunk: N / C
     num_stages: int = 50
     repeats: int = 5
 
     @property
     def gamma(self) -> float:
         """Count that teaches a feature."""
-        return self.chunk_size / 10
+        return self.per_class_chunk_size / 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +62,13 @@ class Plan:
 FULL = Plan(
     batch=Work(num_simulations=64),
     limit=Work(num_simulations=1),
-    large=Work(num_simulations=1, chunk_size=50_000, repeats=3),
+    large=Work(num_simulations=1, per_class_chunk_size=50_000, repeats=3),
     creep=Work(num_simulations=20, num_stages=1000, repeats=3),
 )
 QUICK = Plan(
     batch=Work(num_simulations=4, num_stages=4, repeats=2),
     limit=Work(num_simulations=1, num_stages=4, repeats=2),
-    large=Work(num_simulations=1, chunk_size=2000, num_stages=4, repeats=1),
+    large=Work(num_simulations=1, per_class_chunk_size=2000, num_stages=4, repeats=1),
     creep=Work(num_simulations=3, num_stages=20, repeats=2),
 )
 
@@ -82,9 +82,9 @@ def one_at_a_time(work: Work) -> list[Any]:
     """From seed to accuracy of the last stage, simulation by simulation, all rules."""
     found = []
     for seed, p in enumerate(worlds(work)):
-        data = sample_packed(p, work.chunk_size * work.num_stages, numpy_stream(seed, "data"))
-        for rule in RULES:
-            run = simulate(data, work.chunk_size, gamma=work.gamma, rule=rule)
+        data = sample_packed(p, work.per_class_chunk_size * work.num_stages, numpy_stream(seed, "data"))
+        for rule in DISCRETE_RULES:
+            run = simulate(data, work.per_class_chunk_size, gamma=work.gamma, rule=rule)
             found.append(expected_accuracy(run.learned[-1], p, 3))
     return found
 
@@ -93,7 +93,7 @@ def in_one_batch(work: Work, *, every_stage: bool, num_threads: int) -> Batch:
     """The same in one call."""
     return simulate_batch(
         np.stack(worlds(work)),
-        work.chunk_size,
+        work.per_class_chunk_size,
         work.num_stages,
         seeds=range(work.num_simulations),
         gamma=work.gamma,
@@ -105,10 +105,10 @@ def in_one_batch(work: Work, *, every_stage: bool, num_threads: int) -> Batch:
 def require_equal(work: Work, batch: Batch) -> None:
     """Stop unless every simulation of the batch is what `simulate` does with the same data."""
     for seed, p in enumerate(worlds(work)):
-        data = draw_data(p, work.chunk_size * work.num_stages, seed)
-        for place, rule in enumerate(RULES):
+        data = draw_data(p, work.per_class_chunk_size * work.num_stages, seed)
+        for place, rule in enumerate(DISCRETE_RULES):
             for label, samples in enumerate(data):
-                run = simulate(samples, work.chunk_size, gamma=work.gamma, rule=rule)
+                run = simulate(samples, work.per_class_chunk_size, gamma=work.gamma, rule=rule)
                 if not np.array_equal(batch.learned[seed, place, :, label], run.learned[:, 0]):
                     raise RuntimeError("a batch and simulate differ on the same data; times would mean nothing")
 
@@ -116,9 +116,9 @@ def require_equal(work: Work, batch: Batch) -> None:
 def limit_of_all_rules(work: Work) -> list[Any]:
     """Learned sets, accuracy, memorised and active samples after every stage, without sampling."""
     return [
-        population(p, work.chunk_size, work.num_stages, gamma=work.gamma, rule=rule)
+        population(p, work.per_class_chunk_size, work.num_stages, gamma=work.gamma, rule=rule)
         for p in worlds(work)
-        for rule in RULES
+        for rule in DISCRETE_RULES
     ]
 
 
@@ -126,9 +126,9 @@ def simulation_of_all_rules(work: Work) -> list[Any]:
     """The same from a simulation of one seed."""
     found = []
     for seed, p in enumerate(worlds(work)):
-        data = sample_packed(p, work.chunk_size * work.num_stages, numpy_stream(seed, "data"))
-        for rule in RULES:
-            run = simulate(data, work.chunk_size, gamma=work.gamma, rule=rule)
+        data = sample_packed(p, work.per_class_chunk_size * work.num_stages, numpy_stream(seed, "data"))
+        for rule in DISCRETE_RULES:
+            run = simulate(data, work.per_class_chunk_size, gamma=work.gamma, rule=rule)
             found.append((run, expected_accuracy(run.learned, p, 3), run.num_memorized))
     return found
 
@@ -177,8 +177,8 @@ def measure(*, quick: bool) -> dict[str, Any]:
         name: compare(
             work,
             {
-                f"population limit, N = {2 * work.chunk_size:,}": partial(limit_of_all_rules, work),
-                f"one simulation, N = {2 * work.chunk_size:,}": partial(simulation_of_all_rules, work),
+                f"population limit, N = {2 * work.per_class_chunk_size:,}": partial(limit_of_all_rules, work),
+                f"one simulation, N = {2 * work.per_class_chunk_size:,}": partial(simulation_of_all_rules, work),
             },
         )
         for name, work in (("limit", plan.limit), ("large", plan.large))
@@ -189,7 +189,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
 def measure_creep(work: Work) -> list[dict[str, Any]]:
     """Warm over many stages of one world: law, exact chain, and simulation of as many learners."""
     p = worlds(work)[0]
-    size, stages, gamma, learners = work.chunk_size, work.num_stages, work.gamma, work.num_simulations
+    size, stages, gamma, learners = work.per_class_chunk_size, work.num_stages, work.gamma, work.num_simulations
 
     def chain() -> object:
         generator = np.random.default_rng(0)

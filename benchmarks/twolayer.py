@@ -34,18 +34,18 @@ from dashtheory.seeds import numpy_stream, torch_stream
 from dashtheory.twolayer import (
     CNN_A,
     MLP_SMALL,
-    Hyper,
-    Moments,
+    Hyperparameters,
+    OptimizerState,
     Params,
     PatchConfig,
     PatchData,
     Samples,
     Stack,
     TwoLayerConfig,
-    draw,
     make_stack,
     of_replica,
-    stack,
+    sample_signal_noise,
+    stack_data,
     train_stack,
 )
 
@@ -84,7 +84,9 @@ class Setting:
         """From the streams of each seed."""
         seeds = range(work.seeds)
         network = make_stack(config)
-        data = stack([draw(config.data, num_samples, numpy_stream(seed, "data")) for seed in seeds])
+        data = stack_data(
+            [sample_signal_noise(config.data, num_samples, numpy_stream(seed, "data")) for seed in seeds]
+        )
         data = data.to("cpu", dtype)
         drawn = [[network.draw(torch_stream(seed, "init", r)) for r in range(work.replicas)] for seed in seeds]
         params = {
@@ -118,9 +120,9 @@ def stacked(setting: Setting, method: str) -> Params:
     return train_stack(
         setting.network,
         setting.params,
-        Moments.zero(setting.params, "gd"),
+        OptimizerState.zero(setting.params, "gd"),
         setting.samples,
-        Hyper(
+        Hyperparameters(
             **{name: torch.full((number,), float(value), dtype=torch.float64) for name, value in values.items()}
         ),
         max_epochs=setting.steps,

@@ -21,10 +21,10 @@ from matplotlib.figure import Figure
 
 from dashtheory.command.script import Script, main
 from dashtheory.experiments.activation_regimes import RegimesConfig, run_exponent
-from dashtheory.experiments.two_layer_dynamics import RIDGE
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, draw_map, rule_style, say_seeds
 from dashtheory.record import paired_differences, split_settings
+from dashtheory.twolayer import RIDGE
 
 NAME = "activation_regimes"
 HEIGHTS = {"init": "scale of initial weights", "threshold": "loss that ends a stage (nats)"}

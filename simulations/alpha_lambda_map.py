@@ -20,10 +20,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dashtheory.command.script import Script, main
-from dashtheory.experiments.alpha_lambda_map import RIDGE, AlphaLambdaConfig, run_alpha_lambda
+from dashtheory.experiments.alpha_lambda_map import AlphaLambdaConfig, run_alpha_lambda
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, draw_map, pivot_map, say_seeds
 from dashtheory.record import paired_differences, split_settings
+from dashtheory.twolayer import RIDGE
 
 NAME = "alpha_lambda_map"
 WORDS = {"cnn_a": "patch network", "mlp_small": "MLP, small start", "mlp_he": "MLP, usual start"}

@@ -24,10 +24,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dashtheory.command.script import Script, main
-from dashtheory.experiments.two_layer_dynamics import RIDGE, DynamicsConfig, run_dynamics
+from dashtheory.experiments.two_layer_dynamics import DynamicsConfig, run_dynamics
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, describe_band, draw_differences, draw_stages, rule_style, sort_rules
 from dashtheory.record import PAIRED, paired_differences, split_settings, summarize
+from dashtheory.twolayer import RIDGE
 from dashtheory.twolayer.config import MLPConfig
 
 NAME = "two_layer_dynamics"

@@ -6,12 +6,12 @@ from dashtheory.discrete.forgetting import Forgetting
 from dashtheory.discrete.packed import PackedFeatures, pack_features
 from dashtheory.discrete.sample import paper_probabilities, sample_features, sample_packed
 from dashtheory.discrete.setting import DiscreteSetting
-from dashtheory.discrete.simulate import RULES, Simulation, simulate
+from dashtheory.discrete.simulate import DISCRETE_RULES, Simulation, simulate
 from dashtheory.discrete.simulate_batch import Batch, draw_data, simulate_batch
 from dashtheory.discrete.trace import StageTrace, trace_stage
 
 __all__ = [
-    "RULES",
+    "DISCRETE_RULES",
     "Batch",
     "DiscreteSetting",
     "Forgetting",

@@ -142,7 +142,7 @@ def _count_bits(words: Array) -> int:
 def _start_stage(
     rule: int,
     stage: int,
-    chunk_size: int,
+    per_class_chunk_size: int,
     tau: int,
     by_sample: Array,
     released: Array,
@@ -150,7 +150,7 @@ def _start_stage(
     state: State,
 ) -> int:
     """Bring the state to the start of `stage`; return the number of active samples."""
-    first, end = stage * chunk_size, (stage + 1) * chunk_size
+    first, end = stage * per_class_chunk_size, (stage + 1) * per_class_chunk_size
     if rule == COLD:
         return _start_cold(end, by_sample, state)
     if rule == IDEAL:  # what stage j - 1 left active was memorised, is released, and is active again
@@ -214,7 +214,7 @@ def _new_state(num_features: int, num_samples: int) -> State:
 def _run_stage(
     rule: int,
     stage: int,
-    chunk_size: int,
+    per_class_chunk_size: int,
     gamma: int,
     tau: int,
     by_feature: Array,
@@ -229,9 +229,9 @@ def _run_stage(
 
     Fills order and order_counts, int64 (K,). Returns: samples active at the start.
     """
-    num_active = _start_stage(rule, stage, chunk_size, tau, by_sample, released, forgotten, state)
-    first_word = stage * chunk_size // 64 if rule == WARM else 0
-    end_word = ((stage + 1) * chunk_size + 63) // 64
+    num_active = _start_stage(rule, stage, per_class_chunk_size, tau, by_sample, released, forgotten, state)
+    first_word = stage * per_class_chunk_size // 64 if rule == WARM else 0
+    end_word = ((stage + 1) * per_class_chunk_size + 63) // 64
     position = 0
     while True:
         feature, count = _most_frequent(state.counts, state.learned)
@@ -263,7 +263,7 @@ def learn_class(
     label: int,
     by_feature: Array,
     by_sample: Array,
-    chunk_size: int,
+    per_class_chunk_size: int,
     num_stages: int,
     gamma: int,
     tau: int,
@@ -280,7 +280,8 @@ def learn_class(
 
     Args:
         label: index of the class in the output arrays.
-        by_feature: uint64 (K, ceil(n/64)); by_sample: uint64 (n, ceil(K/64)); n = num_stages * chunk_size.
+        by_feature: uint64 (K, ceil(n/64)); by_sample: uint64 (n, ceil(K/64)); n = num_stages times
+            per_class_chunk_size.
         released: uint64 (J, ceil(n/64)), samples whose noise is forgotten before each stage; forgotten: uint64
             (J, ceil(K/64)), features forgotten before each stage; read by rule FORGET alone.
         learned: bool (J, C, K), after each stage. memorized: bool (J, C, n), after each stage.
@@ -291,7 +292,7 @@ def learn_class(
     state = _new_state(by_feature.shape[0], by_sample.shape[0])
     for stage in range(num_stages):
         active_at_start[stage, label] = _run_stage(
-            rule, stage, chunk_size, gamma, tau, by_feature, by_sample, released, forgotten, state,
+            rule, stage, per_class_chunk_size, gamma, tau, by_feature, by_sample, released, forgotten, state,
             order[stage, label], order_counts[stage, label],
         )  # fmt: skip
         _unpack_bits(state.learned, learned[stage, label])
@@ -303,7 +304,7 @@ def learn_class_at(
     stages: Array,
     by_feature: Array,
     by_sample: Array,
-    chunk_size: int,
+    per_class_chunk_size: int,
     gamma: int,
     tau: int,
     rule: int,
@@ -329,7 +330,7 @@ def learn_class_at(
         if rule == COLD and not wanted:
             continue
         num_active = _run_stage(
-            rule, stage, chunk_size, gamma, tau, by_feature, by_sample, released, forgotten, state,
+            rule, stage, per_class_chunk_size, gamma, tau, by_feature, by_sample, released, forgotten, state,
             order, order_counts,
         )  # fmt: skip
         if wanted:

@@ -34,15 +34,15 @@ def paper_probabilities(
     return np.sort(generator.uniform(0, top, size=(num_classes, num_features)), axis=1)[:, ::-1].copy()
 
 
-def check_probabilities(probabilities: ArrayLike) -> NDArray[np.float64]:
-    """Return `probabilities` as float64 (C, K), or raise ValueError if they are not probabilities."""
+def check_probabilities(probabilities: ArrayLike, argument: str = "probabilities") -> NDArray[np.float64]:
+    """Return `probabilities` as float64 (C, K), or raise ValueError, naming the argument, if they are none."""
     try:
         values = np.asarray(probabilities, dtype=np.float64)
     except (ValueError, TypeError) as error:
-        fail("probabilities", "must be numbers of shape (C, K)", repr(probabilities), f"Mend the array: {error}.")
+        fail(argument, "must be numbers of shape (C, K)", repr(probabilities), f"Mend the array: {error}.")
     if values.ndim != 2 or 0 in values.shape:
         fail(
-            "probabilities",
+            argument,
             "must have shape (C, K), class and feature",
             f"shape {values.shape}",
             "Add a class axis for a single class: probabilities[None].",
@@ -51,7 +51,7 @@ def check_probabilities(probabilities: ArrayLike) -> NDArray[np.float64]:
     if not inside.all():
         where = tuple(int(i) for i in np.argwhere(~inside)[0])
         fail(
-            "probabilities",
+            argument,
             "must lie in [0, 1]",
             f"{values[where]} at class {where[0]}, feature {where[1]}",
             "Clip or rescale the values.",

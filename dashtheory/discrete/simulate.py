@@ -28,7 +28,7 @@ from dashtheory.discrete.forgetting import Forgetting, draw_bits
 from dashtheory.discrete.packed import PackedFeatures, check_features, pack_features
 
 _KERNEL_RULES = {"cold": _kernel.COLD, "warm": _kernel.WARM, "ideal": _kernel.IDEAL}
-RULES = tuple(_KERNEL_RULES)
+DISCRETE_RULES = tuple(_KERNEL_RULES)
 """The rules of level 1, by name."""
 
 
@@ -66,18 +66,20 @@ class Simulation:
 
 def simulate(
     features: NDArray[np.bool_] | PackedFeatures,
-    chunk_size: int,
+    per_class_chunk_size: int,
     *,
+    num_stages: int | None = None,
     gamma: float = 50,
     tau: int = 3,
     rule: str | Forgetting = "cold",
     generator: np.random.Generator | None = None,
 ) -> Simulation:
-    """Run J = n / chunk_size stages of the discrete learner on the same data with one rule.
+    """Run J = n / per_class_chunk_size stages of the discrete learner on the same data with one rule.
 
     Args:
         features: bool (C, K, n), or the same packed: class, feature, sample of that class in order of arrival.
-        chunk_size: samples per class per chunk (N / C for a chunk of N samples).
+        per_class_chunk_size: samples of each class in a chunk: N / C.
+        num_stages: J, checked if given: the samples must be those of J chunks, so that N in place of N / C shows.
         gamma: active samples that must show a feature for it to be learned; > 0. A fraction acts as its
             ceiling, because counts are integers.
         tau: learned features that give a sample a zero gradient; >= 1.
@@ -85,14 +87,14 @@ def simulate(
         generator: what a `Forgetting` draws from: class by class, J n uniform draws for the samples, then J K
             for the features. The other rules draw nothing.
     Returns: a `Simulation`.
-    Raises: ValueError if an argument is out of range, `chunk_size` does not divide n, or a `Forgetting` has no
-        generator.
+    Raises: ValueError if an argument is out of range, `per_class_chunk_size` does not divide n, or not into
+        `num_stages` chunks, or a `Forgetting` has no generator.
     Time: about one step per shown feature per active sample and stage.
     """
     if not isinstance(features, PackedFeatures):
         check_features("features", features)
         features = pack_features(features)
-    chunk_size, num_stages = _check_chunks(features.num_samples, chunk_size)
+    per_class_chunk_size, num_stages = _check_chunks(features, per_class_chunk_size, num_stages)
     threshold = least_count(gamma)
     tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
     # No sample shows more than K features, so any larger tau acts alike and fits the kernel's int32.
@@ -107,7 +109,7 @@ def simulate(
     for label, by_feature in enumerate(features.words):
         by_sample = _kernel.transpose_bits(by_feature, features.num_samples)
         lost = _draw_lost(rule, num_stages, features, generator)
-        numbers = (chunk_size, num_stages, threshold, tau, kernel_rule)
+        numbers = (per_class_chunk_size, num_stages, threshold, tau, kernel_rule)
         results = (learned, memorized, active_at_start, order, counts)
         _kernel.learn_class(label, by_feature, by_sample, *numbers, *lost, *results)
     return Simulation(
@@ -123,7 +125,7 @@ def kernel_rule_of(rule: str | Forgetting) -> int:
     """The kernel's number of a rule, or ValueError."""
     if isinstance(rule, Forgetting):
         return _kernel.FORGET
-    return _KERNEL_RULES[choice("rule", rule, RULES)]
+    return _KERNEL_RULES[choice("rule", rule, DISCRETE_RULES)]
 
 
 def _draw_lost(
@@ -139,16 +141,23 @@ def _draw_lost(
     )
 
 
-def _check_chunks(num_samples: int, chunk_size: int) -> tuple[int, int]:
-    chunk_size = integer("chunk_size", chunk_size, minimum=1, fix="An empty chunk has nothing to train on.")
-    if num_samples % chunk_size:
-        fail(
-            "chunk_size",
-            f"must divide the {num_samples} samples per class",
-            repr(chunk_size),
-            f"Drop the last {num_samples % chunk_size} samples or choose a divisor.",
-        )
-    return chunk_size, num_samples // chunk_size
+def _check_chunks(features: PackedFeatures, per_class_chunk_size: int, num_stages: int | None) -> tuple[int, int]:
+    """Samples of each class in a chunk, and J."""
+    name, number, classes = "per_class_chunk_size", features.num_samples, features.num_classes
+    size = integer(name, per_class_chunk_size, minimum=1, fix="An empty chunk has nothing to train on.")
+    if num_stages is not None:
+        num_stages = integer("num_stages", num_stages, minimum=1, fix="It counts stages.")
+    if number % size or num_stages not in (None, number // size):
+        rule = f"must divide the {number} samples of each class"
+        fix = f"Drop the last {number % size} samples or choose a divisor."
+        if num_stages is not None:
+            rule += f" into {num_stages} chunks"
+            fix = "Give the samples of each class in a chunk, and the data of all stages."
+        each, rest = divmod(size, classes)
+        if classes > 1 and not rest and number % each == 0 and num_stages in (None, number // each):
+            fix = f"If that is N, of all {classes} classes, give N / C = {each}."
+        fail(name, rule, repr(size), fix)
+    return size, number // size
 
 
 def least_count(gamma: float) -> int:

@@ -20,12 +20,12 @@ from dashtheory.discrete import _draw, _kernel
 from dashtheory.discrete.distribution import Mixture
 from dashtheory.discrete.forgetting import Forgetting
 from dashtheory.discrete.packed import PackedFeatures
-from dashtheory.discrete.simulate import RULES, kernel_rule_of, least_count
+from dashtheory.discrete.simulate import DISCRETE_RULES, kernel_rule_of, least_count
 from dashtheory.parallel import usable_cores
 from dashtheory.seeds import numpy_stream
 
 Ints = NDArray[np.int64]
-Worlds = ArrayLike | Mixture | Sequence[Mixture]
+Distributions = ArrayLike | Mixture | Sequence[Mixture]
 _BLOCK = 8  # simulations that a thread takes at a time
 
 
@@ -55,14 +55,14 @@ class Batch:
 
 
 def simulate_batch(
-    worlds: Worlds,
-    chunk_size: ArrayLike,
+    distribution: Distributions,
+    per_class_chunk_size: ArrayLike,
     num_stages: int,
     *,
     seeds: ArrayLike,
     gamma: ArrayLike = 50,
     tau: ArrayLike = 3,
-    rules: Sequence[str | Forgetting] = RULES,
+    rules: Sequence[str | Forgetting] = DISCRETE_RULES,
     stages: Sequence[int] | None = None,
     num_threads: int | None = None,
     report: Callable[[float, str], None] | None = None,
@@ -70,11 +70,13 @@ def simulate_batch(
     """Run B simulations, each with every rule on the same data.
 
     Args:
-        worlds: probabilities (C, K) or (B, C, K) of independent features, a `Mixture`, or B of them of one shape.
-        chunk_size: samples per class per chunk: one number, (B,), or (B, C) or (1, C) for unequal classes.
+        distribution: probabilities (C, K) or (B, C, K) of independent features, a `Mixture`, or B of them of one
+            shape.
+        per_class_chunk_size: samples of each class in a chunk, N / C: one number, (B,), or (B, C) or (1, C) for
+            unequal classes.
         num_stages: J.
-        seeds: integers >= 0, one for all or (B,). A seed has one stream of data: simulations of equal seed, world
-            and sizes see the same samples, whatever their gamma and tau.
+        seeds: integers >= 0, one for all or (B,). A seed has one stream of data: simulations of equal seed,
+            distribution and sizes see the same samples, whatever their gamma and tau.
         gamma, tau: as in `simulate`; a number or (B,).
         rules: names or `Forgetting`s. Forgetting draws from the seed's own stream, the same for every rule.
         stages: stages to record, from 1, rising; default: the last alone.
@@ -84,16 +86,16 @@ def simulate_batch(
     Raises: ValueError if an argument is out of range or the lengths do not fit.
     Deterministic given the seeds, whatever num_threads is.
     """
-    plan = _Plan.check(worlds, chunk_size, num_stages, seeds, gamma, tau, rules, stages)
-    num_classes, _, num_features = plan.worlds[0].shape
+    plan = _Plan.check(distribution, per_class_chunk_size, num_stages, seeds, gamma, tau, rules, stages)
+    num_classes, _, num_features = plan.mixtures[0].shape
     shape = (len(plan.seeds), len(plan.rules), len(plan.stages), num_classes)
     learned = np.zeros((*shape, num_features), dtype=np.bool_)
-    memorized, active = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    num_memorized, active = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
 
     def run_block(first: int) -> int:
         last = min(first + _BLOCK, len(plan.seeds))
         for one in range(first, last):
-            _run_one(plan, one, learned[one], memorized[one], active[one])
+            _run_one(plan, one, learned[one], num_memorized[one], active[one])
         return last - first
 
     threads = usable_cores() if num_threads is None else num_threads
@@ -111,22 +113,24 @@ def simulate_batch(
         rules=tuple(map(str, plan.rules)),
         stages=plan.stages,
         learned=learned,
-        num_memorized=memorized,
+        num_memorized=num_memorized,
         active_at_start=active,
         accuracy=_accuracy(plan, learned),
     )
 
 
-def draw_data(world: ArrayLike | Mixture, num_samples: ArrayLike, seed: int) -> list[PackedFeatures]:
+def draw_data(distribution: ArrayLike | Mixture, num_samples: ArrayLike, seed: int) -> list[PackedFeatures]:
     """The training data that `simulate_batch` draws for a seed.
 
-    Args: world: probabilities (C, K) or a `Mixture`. num_samples: per class, a number or (C,). seed: >= 0.
+    Args: distribution: probabilities (C, K) or a `Mixture`. num_samples: per class, a number or (C,). seed: >= 0.
     Returns: C packed data sets of one class each, (1, K, n_c).
     Raises: ValueError if an argument is out of range.
     """
-    mixtures = _worlds(world)
-    if len(mixtures) > 1 or np.ndim(np.asarray(world, dtype=object)) == 3:
-        fail("world", "must be one world", f"{len(mixtures)}", "Give probabilities (C, K) or one Mixture.")
+    mixtures = _mixtures(distribution)
+    if len(mixtures) > 1 or np.ndim(np.asarray(distribution, dtype=object)) == 3:
+        fail(
+            "distribution", "must be a single one", f"{len(mixtures)}", "Give probabilities (C, K) or one Mixture."
+        )
     mixture = mixtures[0]
     sizes = _whole("num_samples", num_samples, (mixture.shape[0],))
     state = _data_state(seed)
@@ -140,8 +144,8 @@ def draw_data(world: ArrayLike | Mixture, num_samples: ArrayLike, seed: int) -> 
 class _Plan:
     """Checked arguments, all of length B."""
 
-    worlds: tuple[Mixture, ...]
-    chunk_size: Ints  # (B, C)
+    mixtures: tuple[Mixture, ...]
+    per_class_chunk_size: Ints  # (B, C)
     num_stages: int
     seeds: Ints
     gamma: Ints
@@ -152,8 +156,8 @@ class _Plan:
     @classmethod
     def check(
         cls,
-        worlds: Worlds,
-        chunk_size: ArrayLike,
+        distribution: Distributions,
+        per_class_chunk_size: ArrayLike,
         num_stages: int,
         seeds: ArrayLike,
         gamma: ArrayLike,
@@ -161,7 +165,7 @@ class _Plan:
         rules: Sequence[str | Forgetting],
         stages: Sequence[int] | None,
     ) -> _Plan:
-        mixtures = _worlds(worlds)
+        mixtures = _mixtures(distribution)
         num_stages = integer("num_stages", num_stages, minimum=1, fix="It counts stages.")
         wanted = (num_stages,) if stages is None else _several("stages", stages)
         for stage in wanted:
@@ -175,26 +179,35 @@ class _Plan:
             fail(
                 "rules", "must name at least one, each once", str([str(rule) for rule in chosen]), "Drop doubles."
             )
-        sizes, gammas = _entries("chunk_size", chunk_size), _entries("gamma", gamma)
+        sizes, gammas = _entries("per_class_chunk_size", per_class_chunk_size), _entries("gamma", gamma)
         if gammas.ndim > 1:
             fail("gamma", "must be a number or have shape (B,)", f"shape {gammas.shape}", "One per simulation.")
         lengths = {
-            "worlds": len(mixtures),
-            "chunk_size": len(sizes) if sizes.ndim else 1,
+            "distribution": len(mixtures),
+            "per_class_chunk_size": len(sizes) if sizes.ndim else 1,
             "gamma": gammas.size,
             **{name: _entries(name, value).size for name, value in (("seeds", seeds), ("tau", tau))},
         }
         length = max(lengths.values())
-        if sizes.ndim == 1 and len(sizes) > max(found for name, found in lengths.items() if name != "chunk_size"):
+        if sizes.ndim == 1 and len(sizes) > max(
+            found for name, found in lengths.items() if name != "per_class_chunk_size"
+        ):
             rule = "must be a number, one per simulation, or of shape (1, C) for classes of unequal size"
-            fail("chunk_size", rule, f"{len(sizes)} in a row for one simulation", "Write [[900, 100]], say.")
+            fail(
+                "per_class_chunk_size",
+                rule,
+                f"{len(sizes)} in a row for one simulation",
+                "Write [[900, 100]], say.",
+            )
         for name, found in lengths.items():
             if found not in (1, length):
                 fail(name, f"must have one entry, or one per simulation ({length})", str(found), f"{lengths}")
         num_classes, _, num_features = mixtures[0].shape
         return cls(
-            worlds=mixtures * (length if len(mixtures) == 1 else 1),
-            chunk_size=_whole("chunk_size", sizes[:, None] if sizes.ndim == 1 else sizes, (length, num_classes)),
+            mixtures=mixtures * (length if len(mixtures) == 1 else 1),
+            per_class_chunk_size=_whole(
+                "per_class_chunk_size", sizes[:, None] if sizes.ndim == 1 else sizes, (length, num_classes)
+            ),
             num_stages=num_stages,
             seeds=_whole("seeds", seeds, (length,), minimum=0),
             gamma=np.broadcast_to([least_count(one) for one in gammas.ravel()], length),
@@ -204,16 +217,16 @@ class _Plan:
         )
 
 
-def _run_one(plan: _Plan, one: int, learned: NDArray[np.bool_], memorized: Ints, active: Ints) -> None:
+def _run_one(plan: _Plan, one: int, learned: NDArray[np.bool_], num_memorized: Ints, active: Ints) -> None:
     """Draw the data of simulation `one` and run every rule; fills (R, S, C, K) and (R, S, C)."""
-    world, stages = plan.worlds[one], np.array(plan.stages) - 1
+    world, stages = plan.mixtures[one], np.array(plan.stages) - 1
     state = _data_state(int(plan.seeds[one]))
-    for label, size in enumerate(plan.chunk_size[one].tolist()):
+    for label, size in enumerate(plan.per_class_chunk_size[one].tolist()):
         by_feature = _draw_class(world, label, size * plan.num_stages, state)
         by_sample = _kernel.transpose_bits(by_feature, size * plan.num_stages)
         for place, rule in enumerate(plan.rules):
             numbers = (size, int(plan.gamma[one]), int(plan.tau[one]), kernel_rule_of(rule))
-            results = (learned[place, :, label], memorized[place, :, label], active[place, :, label])
+            results = (learned[place, :, label], num_memorized[place, :, label], active[place, :, label])
             lost = _draw_lost(rule, plan, one, label, by_sample.shape[0], by_feature.shape[0])
             _kernel.learn_class_at(stages, by_feature, by_sample, *numbers, *lost, *results)
 
@@ -252,29 +265,36 @@ def _accuracy(plan: _Plan, learned: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Expected test accuracy (B, R, S, C), world by world and tau by tau."""
     accuracy = np.empty(learned.shape[:-1])
     groups: dict[tuple[int, int], list[int]] = {}
-    for one, (world, tau) in enumerate(zip(plan.worlds, plan.tau.tolist(), strict=True)):
+    for one, (world, tau) in enumerate(zip(plan.mixtures, plan.tau.tolist(), strict=True)):
         groups.setdefault((id(world), tau), []).append(one)
     for (_, tau), members in groups.items():
-        accuracy[members] = plan.worlds[members[0]].expected_accuracy(learned[members], tau)
+        accuracy[members] = plan.mixtures[members[0]].expected_accuracy(learned[members], tau)
     return accuracy
 
 
-def _worlds(worlds: Worlds) -> tuple[Mixture, ...]:
+def _mixtures(distribution: Distributions) -> tuple[Mixture, ...]:
     """One mixture for all simulations, or one for each."""
-    if isinstance(worlds, Mixture):
-        return (worlds,)
-    if isinstance(worlds, Sequence) and worlds and all(isinstance(one, Mixture) for one in worlds):
-        mixtures = tuple(one for one in worlds if isinstance(one, Mixture))
+    if isinstance(distribution, Mixture):
+        return (distribution,)
+    if (
+        isinstance(distribution, Sequence)
+        and distribution
+        and all(isinstance(one, Mixture) for one in distribution)
+    ):
+        mixtures = tuple(one for one in distribution if isinstance(one, Mixture))
         if len({one.shape for one in mixtures}) > 1:
             fail(
-                "worlds", "must be of one shape (C, G, K)", str({one.shape for one in mixtures}), "Run them apart."
+                "distribution",
+                "must be of one shape (C, G, K)",
+                str({one.shape for one in mixtures}),
+                "Run them apart.",
             )
         return mixtures
     try:
-        values = np.asarray(worlds, dtype=np.float64)
+        values = np.asarray(distribution, dtype=np.float64)
     except (ValueError, TypeError) as error:
         rule = "must be probabilities (C, K) or (B, C, K), a Mixture, or Mixtures alone"
-        fail("worlds", rule, type(worlds).__name__, f"Mend them: {error}.")
+        fail("distribution", rule, type(distribution).__name__, f"Mend them: {error}.")
     return tuple(map(Mixture.independent, values)) if values.ndim == 3 else (Mixture.independent(values),)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dashtheory._check import choice, fail, integer
 from dashtheory.discrete.packed import PackedFeatures, check_features
-from dashtheory.discrete.simulate import RULES, Simulation
+from dashtheory.discrete.simulate import DISCRETE_RULES, Simulation
 
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
@@ -73,7 +73,7 @@ def trace_stage(features: Bools | PackedFeatures, simulation: Simulation, *, sta
     if stage > num_stages:
         fail("stage", f"must be at most {num_stages}", str(stage), "Choose a stage that was simulated.")
     tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
-    choice("simulation.rule", simulation.rule, RULES)
+    choice("simulation.rule", simulation.rule, DISCRETE_RULES)
     size = expected[2] // num_stages
     shown = shown[:, :, : stage * size]
     known, held = _before(simulation, stage)

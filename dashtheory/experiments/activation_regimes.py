@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from dashtheory._check import choice, choices, fail, integer, real
-from dashtheory.experiments.two_layer_dynamics import RIDGE
 from dashtheory.parallel import Report
 from dashtheory.record import concatenate as stack_tables
 from dashtheory.record import make_table, name_setting, stage_rows
 from dashtheory.twolayer.config import CNN_A, PatchConfig, TwoLayerConfig
-from dashtheory.twolayer.ridge import ridge_ceiling
+from dashtheory.twolayer.ridge import RIDGE, ridge_ceiling
 from dashtheory.twolayer.stages import Replica, run
 
 MAPS = ("init", "threshold")

@@ -11,8 +11,8 @@ from dashtheory._check import choices, integer
 from dashtheory.parallel import Report
 from dashtheory.record import make_table, name_setting, stage_rows
 from dashtheory.rules.dash import checked_alpha, checked_lam
-from dashtheory.twolayer.config import PRESETS, TwoLayerConfig
-from dashtheory.twolayer.ridge import ridge_ceiling
+from dashtheory.twolayer.config import REGIMES, TwoLayerConfig
+from dashtheory.twolayer.ridge import RIDGE, ridge_ceiling
 from dashtheory.twolayer.stages import Replica, TwoLayerRun, run
 
 MAPPED = ("dash", "uniform", "permuted")
@@ -20,9 +20,6 @@ MAPPED = ("dash", "uniform", "permuted")
 
 CONTROLS = ("cold", "warm", "sp", "ideal")
 """Rules that are run once per regime."""
-
-RIDGE = "ridge"
-"""The ridge classifier on the same samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +30,7 @@ class AlphaLambdaConfig:
     """
 
     regimes: tuple[str, ...] = field(
-        default=("cnn_a", "mlp_small"), metadata={"help": f"some of {', '.join(PRESETS)}"}
+        default=("cnn_a", "mlp_small"), metadata={"help": f"some of {', '.join(REGIMES)}"}
     )
     alphas: tuple[float, ...] = field(
         default=(0.05, 0.1, 0.3, 0.6, 1.0), metadata={"help": "DASH: weights of each newer chunk"}
@@ -45,7 +42,7 @@ class AlphaLambdaConfig:
     num_test: int = field(default=2000, metadata={"help": "test samples"})
 
     def __post_init__(self) -> None:
-        choices("regimes", self.regimes, PRESETS)
+        choices("regimes", self.regimes, REGIMES)
         for name, check in (("alphas", checked_alpha), ("lams", checked_lam)):
             values = getattr(self, name)
             for value in values:
@@ -57,7 +54,7 @@ class AlphaLambdaConfig:
 
     def setting(self, regime: str) -> TwoLayerConfig:
         """A regime, with the sizes asked for."""
-        usual = PRESETS[regime]
+        usual = REGIMES[regime]
         return replace(usual, num_stages=self.num_stages or usual.num_stages, num_test=self.num_test)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dashtheory._check import choice, choices, fail, integer, real
-from dashtheory.discrete import RULES, Batch, DiscreteSetting, Mixture, simulate_batch
+from dashtheory.discrete import DISCRETE_RULES, Batch, DiscreteSetting, Mixture, simulate_batch
 from dashtheory.discrete.accuracy import poisson_binomial_tail
 from dashtheory.parallel import Report
 from dashtheory.record import make_table, name_setting, stage_rows
@@ -121,7 +121,7 @@ def run_kind(
         )
         point = name_setting(experiment, kind=kind, x=value)
         for one, (world, seed) in enumerate(zip(worlds, seeds, strict=True)):
-            for index, rule in enumerate(RULES):
+            for index, rule in enumerate(DISCRETE_RULES):
                 limit = population(world, sizes, config.num_stages, gamma=config.gamma, tau=config.tau, rule=rule)
                 metrics = {**_measured(batch, one, index, np.array(sizes)), **_predicted(limit)}
                 metrics["worst_class_accuracy"] = _worst_label(world, batch.learned[one, index, -1], config.tau)
@@ -142,7 +142,7 @@ _SLOWER = {"warm": "ideal", "ideal": "cold", "cold": "cold"}
 def _measured(batch: Batch, one: int, index: int, sizes: NDArray[np.int64]) -> dict[str, float]:
     """Metrics of simulation `one` under rule `index`."""
     accuracy, active = batch.accuracy[one, index, -1], batch.active_at_start[one].sum(axis=-1)  # (C,), (R, S)
-    slower = RULES.index(_SLOWER[RULES[index]])
+    slower = DISCRETE_RULES.index(_SLOWER[DISCRETE_RULES[index]])
     return {
         "test_accuracy": float(accuracy @ sizes / sizes.sum()),
         "learned_features": float(batch.num_learned[one, index, -1]),

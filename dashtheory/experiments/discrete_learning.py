@@ -13,7 +13,7 @@ from dashtheory._check import choices, integer
 from dashtheory.discrete.accuracy import test_accuracy
 from dashtheory.discrete.sample import sample_features, sample_packed
 from dashtheory.discrete.setting import DiscreteSetting
-from dashtheory.discrete.simulate import RULES, simulate
+from dashtheory.discrete.simulate import DISCRETE_RULES, simulate
 from dashtheory.parallel import Report
 from dashtheory.record import concatenate, make_table, stage_rows
 from dashtheory.record.table import PREDICTED
@@ -29,13 +29,13 @@ class DiscreteConfig(DiscreteSetting):
     """
 
     num_test: int = field(default=10_000, metadata={"help": "test samples, all classes together"})
-    rules: tuple[str, ...] = field(default=RULES, metadata={"help": "rules between stages"})
+    rules: tuple[str, ...] = field(default=DISCRETE_RULES, metadata={"help": "rules between stages"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
         integer("num_test", self.num_test, minimum=1, fix="It counts things.")
         self.per_class("num_test")
-        choices("rules", self.rules, RULES)
+        choices("rules", self.rules, DISCRETE_RULES)
 
 
 def run_discrete(config: DiscreteConfig, seed: int, experiment: str, report: Report) -> pd.DataFrame:
@@ -107,7 +107,7 @@ def predict_discrete(config: DiscreteConfig, seed: int, experiment: str) -> pd.D
         metrics = {
             "test_accuracy": limit.accuracy,
             "learned_features": limit.num_learned,
-            "memorized_samples": limit.memorized,
+            "memorized_samples": limit.num_memorized,
             "active_samples": limit.active_at_start,
         }
         rows += metric_rows(experiment, rule, seed, {PREDICTED + name: values for name, values in metrics.items()})

@@ -18,7 +18,7 @@ from dashtheory.theory.finite import warm_law
 from dashtheory.theory.population import population
 
 Floats = NDArray[np.float64]
-RULES = ("cold", "warm")
+_RULES = ("cold", "warm")
 MAPS = ("gamma_tau", "size_stages", "uniform", "power_law", "two_level")
 """What each map varies: the learner, the data, and three shapes of the feature distribution against gamma."""
 AXES = {
@@ -129,7 +129,7 @@ def run_map(
         seeds=[run.seed for run in runs],
         gamma=[run.gamma for run in runs],
         tau=[run.tau for run in runs],
-        rules=RULES,
+        rules=_RULES,
         stages=stages,
         num_threads=1,
         report=lambda share, text: report(0.7 * share, text),
@@ -141,7 +141,7 @@ def run_map(
     for one, run in enumerate(runs):
         for place, stage in enumerate(stages):
             point = name_setting(experiment, map=which, x=run.x, y=stage if which == "size_stages" else run.y)
-            for index, rule in enumerate(RULES):
+            for index, rule in enumerate(_RULES):
                 metrics = {
                     "test_accuracy": simulated[one, index, place],
                     PREDICTED + "test_accuracy": predicted[one, index, place],
@@ -178,11 +178,11 @@ def _runs(config: PhaseConfig, which: str, seeds: Sequence[int]) -> list[_Run]:
 def _predict(runs: Sequence[_Run], stages: Sequence[int], report: Report) -> Floats:
     """Accuracy (B, R, S) in the limit of large chunks."""
     chosen = np.array(stages) - 1
-    accuracy = np.empty((len(runs), len(RULES), len(stages)))
+    accuracy = np.empty((len(runs), len(_RULES), len(stages)))
     for one, run in enumerate(runs):
         if one % 50 == 0:
             report(0.7 + 0.2 * one / len(runs), "limit")
-        for place, rule in enumerate(RULES):
+        for place, rule in enumerate(_RULES):
             limit = population(run.world, run.size, stages[-1], gamma=run.gamma, tau=run.tau, rule=rule)
             accuracy[one, place] = limit.accuracy[chosen]
     return accuracy

@@ -20,7 +20,7 @@ from dashtheory.deep.presets import ComparisonConfig
 from dashtheory.deep.task import make_source, make_task
 from dashtheory.evaluate import Scores, evaluate
 from dashtheory.parallel import Report
-from dashtheory.protocol import Task, between_stages, find_device, train_stage
+from dashtheory.protocol import Task, context_of_stage, find_device, train_stage
 from dashtheory.record import make_table, name_setting, stage_rows
 from dashtheory.rules import Learner, Rule
 from dashtheory.rules.spec import parse_rule
@@ -117,7 +117,7 @@ def _finished(
 ) -> dict[str, float]:
     """Scores of a copy of the learner after the rule and training on all chunks."""
     state = rule.start(task.fresh(torch_stream(seed, "init", 1)))
-    mine, _ = rule.apply(_copy(learner), between_stages(stream.chunks, task, seed, 2, state))
+    mine, _ = rule.apply(_copy(learner), context_of_stage(stream.chunks, task, seed, 2, state))
     training = train_stage(
         mine,
         join(stream.chunks),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dashtheory._check import fail, integer
 from dashtheory.parallel import Report
 from dashtheory.record import make_table, name_setting, stage_rows
-from dashtheory.rules import Between, Learner
+from dashtheory.rules import Context, Learner
 from dashtheory.rules.spec import parse_rule
 from dashtheory.seeds import torch_stream
 
@@ -72,7 +72,7 @@ def changed(rule: str, rows: Tensor, seed: int) -> Tensor:
         model.weight.copy_(rows)
     learner, _ = parse_rule(rule).apply(
         Learner(model, torch.optim.SGD(model.parameters(), lr=0.1)),
-        Between(
+        Context(
             chunks=lambda: [(torch.tensor([[1.0, 0.0]]), torch.zeros(1))],
             loss_fn=lambda outputs, _: -outputs.sum(),
             fresh=lambda: fail(

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from dashtheory._check import choice, fail, integer, real
-from dashtheory.measure import Norms, feature_shares, memorisation_gap
+from dashtheory.measure import Norms, feature_shares, memorization_gap
 from dashtheory.parallel import Report
 from dashtheory.record import concatenate as stack_tables
 from dashtheory.record import make_table, name_setting, stage_rows
 from dashtheory.seeds import numpy_stream
-from dashtheory.twolayer.config import PRESETS, TwoLayerConfig
-from dashtheory.twolayer.data import PatchData, draw, stack
-from dashtheory.twolayer.ridge import ridge_ceiling
-from dashtheory.twolayer.rules import RULES
+from dashtheory.twolayer.config import REGIMES, TwoLayerConfig
+from dashtheory.twolayer.data import PatchData, sample_signal_noise, stack_data
+from dashtheory.twolayer.ridge import RIDGE, ridge_ceiling
+from dashtheory.twolayer.rules import STACK_RULES
 from dashtheory.twolayer.stack import HIDDEN, loss_of
 from dashtheory.twolayer.stages import Moment, Replica, StageState, run
 
@@ -30,9 +30,6 @@ _SWAPS = 3
 _OPTIONS = ("alpha", "lam", "shrink", "perturb")
 _OTHER_MEANING = ("sp_ash_adams", "soft")
 """Rules whose options of these names mean something else; they keep their defaults."""
-
-RIDGE = "ridge"
-"""What tables call the ridge classifier on the same samples (`ridge_ceiling`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +39,10 @@ class DynamicsConfig:
     Raises: ValueError if a value is out of range.
     """
 
-    regime: str = field(default="cnn_a", metadata={"help": f"one of {', '.join(PRESETS)}"})
+    regime: str = field(default="cnn_a", metadata={"help": f"one of {', '.join(REGIMES)}"})
     rules: tuple[str, ...] = field(
         default=("cold", "warm", "ideal", "sp", "dash", "uniform", "permuted"),
-        metadata={"help": f"rules between stages, of {', '.join(RULES)}"},
+        metadata={"help": f"rules between stages, of {', '.join(STACK_RULES)}"},
     )
     alpha: float = field(default=0.3, metadata={"help": "DASH: weight of each newer chunk, in (0, 1]"})
     lam: float = field(default=0.05, metadata={"help": "DASH: smallest factor kept, in [0, 1]"})
@@ -56,7 +53,7 @@ class DynamicsConfig:
     num_test: int = field(default=2000, metadata={"help": "test samples"})
 
     def __post_init__(self) -> None:
-        choice("regime", self.regime, PRESETS)
+        choice("regime", self.regime, REGIMES)
         real("alpha", self.alpha, low=0, high=1, open_low=True, fix="It weighs the newest chunk.")
         for name in ("lam", "shrink"):
             real(name, getattr(self, name), low=0, high=1, fix="It is a factor that is kept.")
@@ -64,14 +61,19 @@ class DynamicsConfig:
         for name in ("num_stages", "chunk_size"):
             integer(name, getattr(self, name), minimum=0, fix="0 takes the regime's.")
         if not self.rules or len(set(self.rules)) < len(self.rules):
-            fail("rules", "must name at least one, each once", str(self.rules), f"Choose from {', '.join(RULES)}.")
+            fail(
+                "rules",
+                "must name at least one, each once",
+                str(self.rules),
+                f"Choose from {', '.join(STACK_RULES)}.",
+            )
         for rule in self.rules:
             self.replica(rule).parsed()
         self.setting()
 
     def setting(self) -> TwoLayerConfig:
         """The regime, with the sizes asked for."""
-        usual = PRESETS[self.regime]
+        usual = REGIMES[self.regime]
         return replace(
             usual,
             num_stages=self.num_stages or usual.num_stages,
@@ -82,7 +84,7 @@ class DynamicsConfig:
     def replica(self, rule: str) -> Replica:
         """The rule with this configuration's options, under its own name; options given with it stand."""
         name, *given = rule.split(":")
-        known = {one.name for one in fields(RULES[choice("rules", name, RULES)])}
+        known = {one.name for one in fields(STACK_RULES[choice("rules", name, STACK_RULES)])}
         open_ones = known - {part.partition("=")[0] for part in given}
         mine = [f"{one}={getattr(self, one)}" for one in _OPTIONS if one in open_ones]
         mine = [] if name in _OTHER_MEANING else mine
@@ -149,7 +151,9 @@ class Watch:
         old = state.data.part(0, len(state.data) - state.config.chunk_size)
         samples = state.network.samples(old)
         losses = (
-            loss_of(state.network.outputs(state.books.params, samples), samples.labels).values.double().mean(2)
+            loss_of(state.network.outputs(state.stack_state.params, samples), samples.labels)
+            .values.double()
+            .mean(2)
         )
         for order, seed, rule, place in self._each(state):
             self.keep(self.experiment, rule, seed, stage, **{f"old_loss_{moment}": float(losses[order, place])})
@@ -159,15 +163,15 @@ class Watch:
         swapped = torch.stack([_right(state, _swapped(state, stage, draws)) for draws in range(_SWAPS)])
         for order, seed, rule, place in self._each(state):
             truth = torch.ones_like(own[order, place])
-            found = memorisation_gap(own[order, place], swapped[:, order, place], truth)
+            found = memorization_gap(own[order, place], swapped[:, order, place], truth)
             self.keep(self.experiment, rule, seed, stage, swap_accuracy=found.swapped, memorisation_gap=found.gap)
 
     def _keep_persistence(self, stage: int, state: StageState) -> None:
-        if state.books.rho is None:
+        if state.stack_state.rho is None:
             return
         first = state.config.chunk_size
         noise = state.data.noise[:, None, :first].double()
-        length = (state.books.rho[..., :first].double() @ noise).flatten(2).norm(dim=2)
+        length = (state.stack_state.rho[..., :first].double() @ noise).flatten(2).norm(dim=2)
         if self._first is None:
             self._first = length
         share = length / self._first
@@ -177,7 +181,7 @@ class Watch:
 
     def _keep_neurons(self, stage: int, state: StageState) -> None:
         axes = state.config.data.num_axes
-        learned = state.books.learned().double()
+        learned = state.stack_state.learned().double()
         shares = feature_shares(Norms(learned[..., :axes].norm(dim=-1), learned[..., axes:].norm(dim=-1)))
         for place, found in state.reports.items():
             cosines = found.cosines[HIDDEN].double()
@@ -217,7 +221,7 @@ def feature_margins_of(state: StageState) -> Tensor:
             state.data.noise.new_zeros((seeds, data.num_axes, data.noise_dim)),
             labels.expand(seeds, -1),
         )
-        logits = state.network.outputs(state.books.params, state.network.samples(alone)).double()
+        logits = state.network.outputs(state.stack_state.params, state.network.samples(alone)).double()
         if logits.shape[2] == 1:
             logits = torch.cat([-logits / 2, logits / 2], dim=2)
         mine = torch.nn.functional.one_hot(labels, data.num_classes).mT.bool()
@@ -231,15 +235,15 @@ def feature_margins_of(state: StageState) -> Tensor:
 def _right(state: StageState, data: PatchData) -> Tensor:
     """Whether each sample is predicted right, int64 (S, R, n)."""
     samples = state.network.samples(data)
-    return loss_of(state.network.outputs(state.books.params, samples), samples.labels).right.long()
+    return loss_of(state.network.outputs(state.stack_state.params, samples), samples.labels).right.long()
 
 
 def _swapped(state: StageState, stage: int, draws: int) -> PatchData:
     """The stage's samples with fresh noise of the same distribution."""
     config = state.config
-    fresh = stack(
+    fresh = stack_data(
         [
-            draw(config.data, len(state.data), numpy_stream(seed, "swapped noise", stage, draws))
+            sample_signal_noise(config.data, len(state.data), numpy_stream(seed, "swapped noise", stage, draws))
             for seed in state.seeds
         ]
     ).to(config.device, config.number)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dashtheory._check import fail
-from dashtheory.discrete import RULES, DiscreteSetting, Forgetting, Mixture, simulate_batch
+from dashtheory.discrete import DISCRETE_RULES, DiscreteSetting, Forgetting, Mixture, simulate_batch
 from dashtheory.explore.state import Menu, Slider, control
 from dashtheory.theory import population
 
@@ -45,8 +45,8 @@ class DiscreteState:
     )
 
     @property
-    def per_class(self) -> int:
-        """Samples per class and chunk."""
+    def per_class_chunk_size(self) -> int:
+        """Samples of each class in a chunk: N / C."""
         return self.chunk_size // _USUAL.num_classes
 
 
@@ -55,19 +55,19 @@ class Course:
     """One rule by stage; each array float64 (J,).
 
     Attributes:
-        learned: features after the stage, of C K. memorized: samples held after it. accuracy: expected on test
-            samples, in [1/C, 1]. active: non-zero-gradient samples at its start, the training time.
+        num_learned: features after the stage, of C K. num_memorized: samples held after it. accuracy: expected on
+            test samples, in [1/C, 1]. active_at_start: non-zero-gradient samples at its start, the training time.
     """
 
-    learned: NDArray[np.float64]
-    memorized: NDArray[np.float64]
+    num_learned: NDArray[np.float64]
+    num_memorized: NDArray[np.float64]
     accuracy: NDArray[np.float64]
-    active: NDArray[np.float64]
+    active_at_start: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DiscreteFound:
-    """Courses by the name of the rule: RULES and `FORGETTING`.
+    """Courses by the name of the rule: DISCRETE_RULES and `FORGETTING`.
 
     Attributes:
         limit: in the population limit. simulated: on drawn data, one seed; empty if this state was not simulated.
@@ -107,7 +107,7 @@ def rules(state: DiscreteState) -> dict[str, str | Forgetting]:
             f"{phi.phi_feature:g}",
             "Move it to 0 or choose independent features: there is no closed form.",
         )
-    return {**{name: name for name in RULES}, FORGETTING: phi}
+    return {**{name: name for name in DISCRETE_RULES}, FORGETTING: phi}
 
 
 def limit(state: DiscreteState) -> dict[str, Course]:
@@ -119,13 +119,13 @@ def limit(state: DiscreteState) -> dict[str, Course]:
     for name, rule in rules(state).items():
         found = population(
             world(state.distribution),
-            state.per_class,
+            state.per_class_chunk_size,
             state.num_stages,
             gamma=state.gamma,
             tau=state.tau,
             rule=rule,
         )
-        courses[name] = _course(found.num_learned, found.memorized, found.accuracy, found.active_at_start)
+        courses[name] = _course(found.num_learned, found.num_memorized, found.accuracy, found.active_at_start)
     return courses
 
 
@@ -137,7 +137,7 @@ def simulated(state: DiscreteState, seed: int = 0) -> dict[str, Course]:
     given = rules(state)
     batch = simulate_batch(
         world(state.distribution),
-        state.per_class,
+        state.per_class_chunk_size,
         state.num_stages,
         seeds=seed,
         gamma=state.gamma,
@@ -157,9 +157,11 @@ def simulated(state: DiscreteState, seed: int = 0) -> dict[str, Course]:
     }
 
 
-def _course(learned: ArrayLike, memorized: ArrayLike, accuracy: ArrayLike, active: ArrayLike) -> Course:
-    numbers = (np.asarray(values, dtype=np.float64) for values in (learned, memorized, accuracy, active))
-    return Course(**dict(zip(("learned", "memorized", "accuracy", "active"), numbers, strict=True)))
+def _course(learned: ArrayLike, num_memorized: ArrayLike, accuracy: ArrayLike, active: ArrayLike) -> Course:
+    numbers = (np.asarray(values, dtype=np.float64) for values in (learned, num_memorized, accuracy, active))
+    return Course(
+        **dict(zip(("num_learned", "num_memorized", "accuracy", "active_at_start"), numbers, strict=True))
+    )
 
 
 class Simulations:
@@ -198,8 +200,8 @@ def describe(state: DiscreteState, found: DiscreteFound) -> str:
 
 def _end(course: Course) -> str:
     return (
-        f"{course.learned[-1]:.0f} features, {course.memorized[-1]:,.0f} memorised, accuracy "
-        f"{100 * course.accuracy[-1]:.1f}%, {course.active[-1]:,.0f} active"
+        f"{course.num_learned[-1]:.0f} features, {course.num_memorized[-1]:,.0f} memorised, accuracy "
+        f"{100 * course.accuracy[-1]:.1f}%, {course.active_at_start[-1]:,.0f} active"
     )
 
 

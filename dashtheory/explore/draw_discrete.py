@@ -7,19 +7,19 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from dashtheory.discrete import RULES
+from dashtheory.discrete import DISCRETE_RULES
 from dashtheory.explore.discrete import FORGETTING, DiscreteFound
 from dashtheory.explore.figure import Canvas, make_figure, round_top, screen_style, settle, short
 from dashtheory.plot import RuleStyle, rule_style
 
 _PANELS = (
-    ("learned", 1.0, "Learned features", "features, of 100"),
-    ("memorized", 1.0, "Memorised samples", "samples"),
+    ("num_learned", 1.0, "Learned features", "features, of 100"),
+    ("num_memorized", 1.0, "Memorised samples", "samples"),
     ("accuracy", 100.0, "Test accuracy", "per cent"),
-    ("active", 1.0, "Training time", "active at the start"),
+    ("active_at_start", 1.0, "Training time", "active at the start"),
 )
-_FIXED = {"learned": (0.0, 104.0), "accuracy": (48.0, 102.0)}
-_NAMES = (*RULES, FORGETTING)
+_FIXED = {"num_learned": (0.0, 104.0), "accuracy": (48.0, 102.0)}
+_NAMES = (*DISCRETE_RULES, FORGETTING)
 
 
 def look(rule: str) -> RuleStyle:
@@ -62,7 +62,7 @@ class DiscreteDrawing:
 
     def show(self, found: DiscreteFound) -> None:
         """Move lines and dots."""
-        num_stages = len(found.limit["cold"].learned)
+        num_stages = len(found.limit["cold"].num_learned)
         stages = np.arange(1, num_stages + 1)
         every = max(1, num_stages // 10)
         for ax, lines, dots, (metric, scale, _, _) in zip(self.axes, self.lines, self.dots, _PANELS, strict=True):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dashtheory._check import fail
 from dashtheory.explore.state import Slider, control
-from dashtheory.rules import Between, Learner, Rule, ShrinkReport, make_rule, smoothed_descent
+from dashtheory.rules import Context, Learner, Rule, ShrinkReport, make_rule, smoothed_descent
 from dashtheory.seeds import torch_stream
 
 NUM_DRAWS = 200
@@ -79,7 +79,7 @@ def act(rule: Rule, rows: Tensor, descents: Tensor, seed: int = 0) -> tuple[Tens
     """
     model = _layer(rows)
     learner = Learner(model, torch.optim.SGD(model.parameters(), lr=0.1))
-    between = Between(
+    context = Context(
         chunks=lambda: _chunks(descents),
         loss_fn=_loss,
         fresh=lambda: fail(
@@ -87,7 +87,7 @@ def act(rule: Rule, rows: Tensor, descents: Tensor, seed: int = 0) -> tuple[Tens
         ),
         generator=torch_stream(seed, "perturbation", 1),
     )
-    learner, report = rule.apply(learner, between)
+    learner, report = rule.apply(learner, context)
     weight: Tensor = learner.model.weight  # type: ignore[assignment]
     return weight.detach().clone(), report
 

@@ -25,7 +25,7 @@ from dashtheory.measure import Span, norms
 from dashtheory.protocol import run_stages
 from dashtheory.rules import ShrinkGrid, make_rule, shrink_grid, targets
 from dashtheory.stream import Examples, Stream, join
-from dashtheory.twolayer import PRESETS, StageState, TwoLayerConfig, of_replica, run
+from dashtheory.twolayer import REGIMES, StageState, TwoLayerConfig, of_replica, run
 from dashtheory.twolayer.stages import Moment
 
 ALPHAS = tuple(round(0.02 * step, 2) for step in range(1, 51))
@@ -99,10 +99,10 @@ def _grid(model: nn.Module, chunks: tuple[Examples, ...]) -> ShrinkGrid:
 
 def _two_layer(seed: int) -> TrainedNetwork:
     """The reference regime, warm, before its last stage."""
-    config = PRESETS["cnn_a"]
+    config = REGIMES["cnn_a"]
     state = _before_last_rule(config, seed)
     model = state.network.module()
-    model.load_state_dict(of_replica(state.books.params, 0, 0))
+    model.load_state_dict(of_replica(state.stack_state.params, 0, 0))
     model.eval()
     data = state.data.of_seed(0)
     parts = data.x().split(config.chunk_size), data.labels.split(config.chunk_size)
@@ -110,7 +110,7 @@ def _two_layer(seed: int) -> TrainedNetwork:
     test = state.test.of_seed(0)
     axes = torch.eye(config.data.dimension)
     span = Span.of(axes[: config.data.num_axes], nn.functional.pad(data.noise, (config.data.num_axes, 0)))
-    init = of_replica(state.books.initial, 0, 0)["hidden.weight"]
+    init = of_replica(state.stack_state.initial, 0, 0)["hidden.weight"]
 
     def lengths(one: nn.Module) -> dict[str, float]:
         found = norms(span.decompose(one.get_parameter("hidden.weight"), init))

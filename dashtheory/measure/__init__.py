@@ -10,7 +10,7 @@ Every measure's docstring has its formula, range and source, and what would fool
 from dashtheory.measure.alignment import alignment_histograms, cosines, mean_cosines, sample_alignment
 from dashtheory.measure.compare import compare
 from dashtheory.measure.decompose import Coefficients, Decomposition, Span, decompose
-from dashtheory.measure.gap import CanaryGap, SwapGap, canary_gap, memorisation_gap, random_labels
+from dashtheory.measure.gap import CanaryGap, SwapGap, canary_gap, memorization_gap, random_labels
 from dashtheory.measure.margins import (
     feature_margins,
     frequency_correlation,
@@ -21,8 +21,8 @@ from dashtheory.measure.network import BINS
 from dashtheory.measure.norms import Norms, block_norms, norms, persistence
 from dashtheory.measure.recursions import (
     Frame,
-    PatchNetwork,
-    ReluNetwork,
+    PatchRecursion,
+    ReluRecursion,
     initial_coefficients,
     neuron_cosine,
     step_coefficients,
@@ -48,8 +48,8 @@ __all__ = [
     "Decomposition",
     "Frame",
     "Norms",
-    "PatchNetwork",
-    "ReluNetwork",
+    "PatchRecursion",
+    "ReluRecursion",
     "Span",
     "Spectrum",
     "SwapGap",
@@ -67,7 +67,7 @@ __all__ = [
     "initial_coefficients",
     "margins_by_frequency",
     "mean_cosines",
-    "memorisation_gap",
+    "memorization_gap",
     "neuron_cosine",
     "noise_margin_share",
     "norms",

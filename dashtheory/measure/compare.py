@@ -21,7 +21,7 @@ from dashtheory.measure.alignment import mean_cosines, sample_alignment
 from dashtheory.measure.gap import canary_gap, canary_mask
 from dashtheory.measure.network import gradient_norm, weight_norm
 from dashtheory.measure.spectrum import weight_spectra
-from dashtheory.rules import RULES, Between, Learner, Rule, ShrinkReport, read_rule, targets
+from dashtheory.rules import RULES, Context, Learner, Rule, ShrinkReport, read_rule, targets
 from dashtheory.rules.rule import seeded_layers
 from dashtheory.stream import Examples, join
 
@@ -29,7 +29,7 @@ Chunk = Examples | tuple[Tensor, Tensor]
 AnyRule = str | Rule | Callable[[nn.Module], object]
 Numbers = dict[tuple[str, str], float]
 
-COLUMNS = ("measure", "layer", "before", "after", "change")
+COMPARISON_COLUMNS = ("measure", "layer", "before", "after", "change")
 """Columns of the table of `compare`."""
 
 
@@ -63,7 +63,7 @@ def compare(
         new_loss, new_accuracy        on `new`, and `_reestimated`
         memorisation_gap              old minus new accuracy (re-estimated where there are statistics), as `new`
                                       has noise of its own
-        canary_*, clean_*             loss and accuracy on canaries and others; canary_gap and canary_memorised
+        canary_*, clean_*             loss and accuracy on canaries and others; canary_gap and canary_memorized
                                       (`dashtheory.measure.canary_gap`); statistics re-estimated if there are any
         weight_norm                   of all that rules shrink, and by layer
         gradient_norm                 of the mean loss over `data` (`dashtheory.protocol.measures`)
@@ -98,7 +98,7 @@ def compare(
     arriving = None if new is None else join(_chunks(new)).to(device)
     if canary is not None:
         canary_mask(canary, join(old))
-    between = _between(model, old if arriving is None else [*old, arriving], loss_fn, fresh, generator)
+    context = _context(model, old if arriving is None else [*old, arriving], loss_fn, fresh, generator)
 
     def measured(network: nn.Module) -> Numbers:
         found = _scores(network, old, arriving, loss_fn, batch_size)
@@ -111,7 +111,7 @@ def compare(
     with _streams_kept(device):
         replica = copy.deepcopy(model)
         before = measured(replica)
-        changed, report = _applied(rule, replica, between)
+        changed, report = _applied(rule, replica, context)
         after = measured(changed)
     return _table(before, after, report)
 
@@ -149,7 +149,7 @@ def _canaries(
         "clean_accuracy": found.clean.accuracy,
         "canary_accuracy": found.canary.accuracy,
         "canary_gap": found.gap,
-        "canary_memorised": found.memorised,
+        "canary_memorized": found.memorized_share,
     }
     return {(name, ""): value for name, value in numbers.items()}
 
@@ -189,7 +189,7 @@ def _versions(
     return {"": network, "_reestimated": reestimated(network, inputs, batch_size=batch_size)}
 
 
-def _applied(rule: AnyRule, replica: nn.Module, between: Between) -> tuple[nn.Module, ShrinkReport | None]:
+def _applied(rule: AnyRule, replica: nn.Module, context: Context) -> tuple[nn.Module, ShrinkReport | None]:
     """The network after the rule, and the rule's report if it gives one."""
     shapes = {name: value.shape for name, value in replica.named_parameters()}
     if isinstance(rule, str):
@@ -197,7 +197,7 @@ def _applied(rule: AnyRule, replica: nn.Module, between: Between) -> tuple[nn.Mo
     if isinstance(rule, Rule):
         learner = Learner(replica, _optimizer(replica))
         state = rule.start(learner)
-        after, report = rule.apply(learner, _with_state(between, state))
+        after, report = rule.apply(learner, _with_state(context, state))
         changed = after.model
     elif callable(rule):
         returned = rule(replica)
@@ -216,13 +216,13 @@ def _applied(rule: AnyRule, replica: nn.Module, between: Between) -> tuple[nn.Mo
     return changed, report
 
 
-def _between(
+def _context(
     model: nn.Module,
     chunks: list[Examples],
     loss_fn: LossFunction,
     fresh: Callable[[], nn.Module] | None,
     generator: torch.Generator | None,
-) -> Between:
+) -> Context:
     """What the rule may use."""
     stream = torch.Generator().manual_seed(0)
     if generator is not None:
@@ -236,7 +236,7 @@ def _between(
             made = copy.deepcopy(fresh()).to(chunks[0].inputs.device)
         return Learner(made, _optimizer(made))
 
-    return Between(
+    return Context(
         chunks=lambda: [(chunk.inputs, chunk.targets) for chunk in chunks],
         loss_fn=loss_fn,
         fresh=renewed,
@@ -245,8 +245,8 @@ def _between(
     )
 
 
-def _with_state(between: Between, state: object) -> Between:
-    return Between(**{**vars(between), "state": state})
+def _with_state(context: Context, state: object) -> Context:
+    return Context(**{**vars(context), "state": state})
 
 
 def _no_fresh() -> NoReturn:
@@ -283,7 +283,7 @@ def _table(before: Numbers, after: Numbers, report: ShrinkReport | None) -> pd.D
         for name in ("mean_scale", "share_clamped"):
             rows.append((name, "", math.nan, getattr(report, name)))
             rows += [(name, layer.name, math.nan, getattr(layer, name)) for layer in report if layer.num_entries]
-    table = pd.DataFrame(rows, columns=list(COLUMNS[:-1]))
+    table = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS[:-1]))
     return table.assign(change=table["after"] - table["before"])
 
 

@@ -32,11 +32,11 @@ class SwapGap:
 
     @property
     def gap(self) -> float:
-        """Memorisation gap: training - swapped; see `memorisation_gap`."""
+        """Memorisation gap: training - swapped; see `memorization_gap`."""
         return self.training - self.swapped
 
 
-def memorisation_gap(predicted: Tensor, swapped: Tensor, targets: Tensor) -> SwapGap:
+def memorization_gap(predicted: Tensor, swapped: Tensor, targets: Tensor) -> SwapGap:
     """Training accuracy minus the accuracy on the same samples with fresh noise.
 
     gap = mean_i [h(x_i) = y_i] - mean over draws and i of [h(x_i with fresh noise) = y_i]
@@ -107,7 +107,7 @@ class CanaryGap:
         return self.clean.accuracy - self.canary.accuracy
 
     @property
-    def memorised(self) -> float:
+    def memorized_share(self) -> float:
         """Share of the canaries that is memorised, (canary accuracy - 1/C) / (1 - 1/C); see `canary_gap`."""
         chance = 1 / self.num_classes
         return (self.canary.accuracy - chance) / (1 - chance)
@@ -124,13 +124,13 @@ def canary_gap(
     """Memorisation in networks where features and noise are unknown, told by samples with random labels.
 
     gap = accuracy on clean samples - accuracy on canaries,        each on the labels that were trained on
-    memorised = (accuracy on canaries - 1/C) / (1 - 1/C)
+    memorized_share = (accuracy on canaries - 1/C) / (1 - 1/C)
 
     A canary's label says nothing that could be learned: a network that memorised a share q of them and guesses the
-    others has accuracy q + (1 - q)/C, hence `memorised` = q. Right after training to the end the gap is 0 and q is
-    1; after a rule, the gap opens if memorised samples are forgotten and learned ones are kept.
-    Range: gap in [-1, 1]; memorised in [-1/(C-1), 1]. Source: canaries as in Carlini et al. (arXiv:1802.08232);
-    the correction for chance derived here.
+    others has accuracy q + (1 - q)/C, hence `memorized_share` = q. Right after training to the end the gap is 0
+    and q is 1; after a rule, the gap opens if memorised samples are forgotten and learned ones are kept.
+    Range: gap in [-1, 1]; memorized_share in [-1/(C-1), 1]. Source: canaries as in Carlini et al.
+    (arXiv:1802.08232); the correction for chance derived here.
     What would fool it: accuracy that a uniform shrink cannot change (compare losses, which are here too); running
     statistics that no longer fit the weights (measure on `reestimated` networks as well); labels that are not
     uniform; canaries so many that they change what is learned; rare clean samples are memorised too.

@@ -88,7 +88,7 @@ def initial_coefficients(frame: Frame) -> Coefficients:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PatchNetwork:
+class PatchRecursion:
     """A patch network with fixed second layer on its training data, in terms of coefficients.
 
     Attributes:
@@ -152,7 +152,7 @@ class PatchNetwork:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ReluNetwork:
+class ReluRecursion:
     """A ReLU network on sums of features and noise, its biases and second layer given, in terms of coefficients.
 
     Attributes:
@@ -208,7 +208,7 @@ def step_coefficients(
 
     Args:
         coefficients: before the step. velocity: u before it; None at first, and after a momentum reset.
-        descent: of `PatchNetwork.descent` or `ReluNetwork.descent` at these coefficients.
+        descent: of `PatchRecursion.descent` or `ReluRecursion.descent` at these coefficients.
         lr: eta > 0. momentum: mu in [0, 1).
     Returns: coefficients and velocity after the step; nothing is modified.
     Raises: ValueError if a number is out of range.

@@ -51,13 +51,13 @@ def share_correlation(cosines: Tensor, shares: Tensor) -> Tensor:
         fail("cosines and shares", "must have one shape (..., neurons)", got, "Give one number per neuron.")
     both = cosines.double(), shares.double()
     known = both[0].isfinite() & both[1].isfinite()
-    centred = []
+    centered = []
     for values in both:
         values = torch.where(known, values, torch.nan)
         middle = values - values.nanmean(dim=-1, keepdim=True)
         scale = middle.abs().nan_to_num().amax(dim=-1, keepdim=True)
-        centred.append((middle / torch.where(scale > 1e-14, scale, torch.nan)).nan_to_num(0.0))
-    top = (centred[0] * centred[1]).sum(dim=-1)
-    bottom = (centred[0].square().sum(dim=-1) * centred[1].square().sum(dim=-1)).sqrt()
+        centered.append((middle / torch.where(scale > 1e-14, scale, torch.nan)).nan_to_num(0.0))
+    top = (centered[0] * centered[1]).sum(dim=-1)
+    bottom = (centered[0].square().sum(dim=-1) * centered[1].square().sum(dim=-1)).sqrt()
     found: Tensor = torch.where(bottom > 0, (top / bottom).clamp(-1, 1), torch.nan)
     return found

@@ -113,21 +113,21 @@ def weight_spectra(model: nn.Module) -> dict[str, Spectrum]:
 
 
 def representation_spectrum(
-    model: nn.Module, inputs: Tensor, layer: str, *, centred: bool = False, batch_size: int = 1000
+    model: nn.Module, inputs: Tensor, layer: str, *, centered: bool = False, batch_size: int = 1000
 ) -> Spectrum:
     """Spectrum of what a layer puts out on some inputs: the matrix (inputs, units), each output flattened.
 
     srank of the layer before the classifier is the measure of Kumar et al. (ICLR 2021). Evaluation mode.
     What would fool it: few inputs (never more directions than inputs; use the same ones before and after); a mean
-    far from 0 counts as a direction unless `centred`; units that are dead on these inputs only.
+    far from 0 counts as a direction unless `centered`; units that are dead on these inputs only.
 
     Args:
         model: a copy is used. inputs: (n, ...), on its device. layer: name of a module, as in `named_modules()`.
-        centred: subtract each unit's mean over the inputs. batch_size: of the passes.
+        centered: subtract each unit's mean over the inputs. batch_size: of the passes.
     Raises: ValueError if there is no such layer, or it does not put out one tensor per pass.
     """
     outputs = activations(model, inputs, layer, batch_size=batch_size).double()
-    if centred:
+    if centered:
         outputs = outputs - outputs.mean(dim=0)
     return Spectrum(singular_values(outputs))
 

@@ -32,7 +32,7 @@ _ROWS = 5  # samples on top of each other
 _COLORS = 64  # of a GIF
 
 
-class Moments(Protocol):
+class TracedStage(Protocol):
     """What is drawn; `dashtheory.discrete.StageTrace` says what each attribute is."""
 
     @property
@@ -55,12 +55,12 @@ class Moments(Protocol):
     def chunk(self) -> NDArray[np.int64]: ...  # noqa: D102
 
 
-def num_moments(trace: Moments) -> int:
+def num_moments(trace: TracedStage) -> int:
     """Moments of a stage: its start, each learning step, and the memorising at its end."""
     return len(trace.steps) + 2
 
 
-def draw_counts(ax: Axes, trace: Moments, label: int, moment: int, *, gamma: float, top: float) -> Axes:
+def draw_counts(ax: Axes, trace: TracedStage, label: int, moment: int, *, gamma: float, top: float) -> Axes:
     """Draw how many active samples of a class show each of its features, beside the threshold.
 
     Args:
@@ -84,7 +84,7 @@ def draw_counts(ax: Axes, trace: Moments, label: int, moment: int, *, gamma: flo
     return ax
 
 
-def draw_samples(ax: Axes, trace: Moments, label: int, moment: int) -> Axes:
+def draw_samples(ax: Axes, trace: TracedStage, label: int, moment: int) -> Axes:
     """Draw every sample of a class as a mark: active, explained or memorised; chunks lie side by side.
 
     Args and Returns: as `draw_counts`.
@@ -110,7 +110,7 @@ def draw_samples(ax: Axes, trace: Moments, label: int, moment: int) -> Axes:
     return ax
 
 
-def describe_moment(trace: Moments, moment: int) -> str:
+def describe_moment(trace: TracedStage, moment: int) -> str:
     """One line for people: the stage, what happens, and how many samples are still active."""
     head = f"stage {trace.stage}, {trace.rule}: "
     if moment > len(trace.steps):
@@ -125,7 +125,7 @@ def describe_moment(trace: Moments, moment: int) -> str:
 
 
 def draw_moment(
-    figure: FigureBase, trace: Moments, moment: int, *, gamma: float, top: float | None = None
+    figure: FigureBase, trace: TracedStage, moment: int, *, gamma: float, top: float | None = None
 ) -> None:
     """Draw one moment of a stage on a figure or a part of one: counts left, samples right, a row per class.
 
@@ -148,13 +148,13 @@ def draw_moment(
     figure.subplots_adjust(left=0.105, right=0.985, top=0.82, bottom=0.115, wspace=0.1, hspace=0.3)
 
 
-def _top(traces: Sequence[Moments], gamma: float) -> float:
+def _top(traces: Sequence[TracedStage], gamma: float) -> float:
     largest = max(int(np.where(trace.learned, 0, trace.counts).max()) for trace in traces)
     return 1.12 * max(largest, gamma)
 
 
 def animate_stages(
-    traces: Sequence[Moments],
+    traces: Sequence[TracedStage],
     *,
     gamma: float,
     size: tuple[float, float] = (8.4, 4.4),

@@ -24,7 +24,7 @@ from .settings import Schedule as Schedule
 from .settings import TrainConfig as TrainConfig
 from .stages import StageResult as StageResult
 from .stages import Task as Task
-from .stages import between_stages as between_stages
+from .stages import context_of_stage as context_of_stage
 from .stages import global_stream as global_stream
 from .stages import run_resumable as run_resumable
 from .stages import run_stages as run_stages

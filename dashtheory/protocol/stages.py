@@ -23,7 +23,7 @@ from dashtheory.protocol.engine import Augmentation, MakeEngine, PlainEngine
 from dashtheory.protocol.measures import measure_after_epoch, measure_at_end, measure_at_start
 from dashtheory.protocol.settings import Measures, Schedule, TrainConfig
 from dashtheory.protocol.training import Training, train
-from dashtheory.rules import Between, Learner, Rule, RuleState, ShrinkReport
+from dashtheory.rules import Context, Learner, Rule, RuleState, ShrinkReport
 from dashtheory.seeds import torch_stream, torch_streams
 from dashtheory.stream import Examples, Stream, join
 
@@ -168,7 +168,7 @@ def run_stages(
         report, seen = None, chunks[:stage]
         started = time.perf_counter()
         if stage > 1:
-            learner, report = rule.apply(learner, between_stages(seen, task, seed, stage, state))
+            learner, report = rule.apply(learner, context_of_stage(seen, task, seed, stage, state))
         rule_seconds = time.perf_counter() - started
         measured = {}
         if measures is not None:
@@ -208,13 +208,13 @@ def run_stages(
         )
 
 
-def between_stages(chunks: tuple[Examples, ...], task: Task, seed: int, stage: int, state: RuleState) -> Between:
+def context_of_stage(chunks: tuple[Examples, ...], task: Task, seed: int, stage: int, state: RuleState) -> Context:
     """What a rule may use before a stage of a run.
 
     Args: chunks: of the stage, the newest last. task, seed: of the run. stage: that begins. state: of
         `Rule.start`.
     """
-    return Between(
+    return Context(
         chunks=lambda: ((chunk.inputs, chunk.targets) for chunk in chunks),
         loss_fn=task.loss_fn,
         fresh=lambda: task.fresh(torch_stream(seed, "init", stage)),

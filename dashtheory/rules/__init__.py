@@ -8,7 +8,7 @@ from dashtheory.rules.groups import GRANULARITIES, Target, targets
 from dashtheory.rules.l2_init import L2Init
 from dashtheory.rules.report import LayerReport, ShrinkReport
 from dashtheory.rules.reset import Reset
-from dashtheory.rules.rule import Between, InPlace, Learner, Rule, RuleState
+from dashtheory.rules.rule import Context, InPlace, Learner, Rule, RuleState
 from dashtheory.rules.shrink_and_perturb import ShrinkFresh, ShrinkPerturb, shrink_and_perturb_
 from dashtheory.rules.spec import RULES, make_rule, read_options, read_rule, rule_options, split_spec
 from dashtheory.rules.warm import Warm, WarmRenewed
@@ -16,9 +16,9 @@ from dashtheory.rules.warm import Warm, WarmRenewed
 __all__ = [
     "GRANULARITIES",
     "RULES",
-    "Between",
     "Cold",
     "ColdShrunk",
+    "Context",
     "Dash",
     "InPlace",
     "L2Init",

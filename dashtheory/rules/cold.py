@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dashtheory.rules.rule import Between, Learner, Rule
+from dashtheory.rules.rule import Context, Learner, Rule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +14,6 @@ class Cold(Rule):
 
     name: ClassVar[str] = "cold"
 
-    def apply(self, learner: Learner, between: Between) -> tuple[Learner, None]:
+    def apply(self, learner: Learner, context: Context) -> tuple[Learner, None]:
         """Return a fresh learner."""
-        return between.fresh(), None
+        return context.fresh(), None

@@ -21,7 +21,7 @@ from dashtheory._check import real
 from dashtheory.rules.dash import apply_factors_, checked_alpha, checked_lam, dash_factors
 from dashtheory.rules.groups import targets
 from dashtheory.rules.report import LayerReport, ShrinkReport
-from dashtheory.rules.rule import Between, InPlace, Learner, Rule, ablation, flag
+from dashtheory.rules.rule import Context, InPlace, Learner, Rule, ablation, flag
 from dashtheory.rules.shrink_and_perturb import shrink_and_perturb_
 
 
@@ -42,9 +42,9 @@ class ColdShrunk(Rule):
     def __post_init__(self) -> None:
         real("factor", self.factor, low=0, open_low=True, fix="It multiplies the fresh weights.")
 
-    def apply(self, learner: Learner, between: Between) -> tuple[Learner, None]:
+    def apply(self, learner: Learner, context: Context) -> tuple[Learner, None]:
         """Return a fresh learner with shrunk weights."""
-        fresh = between.fresh()
+        fresh = context.fresh()
         with torch.no_grad():
             for target in targets(fresh.model):
                 if target.kind != "vector":
@@ -67,9 +67,9 @@ class Perturb(InPlace):
         super().__post_init__()
         real("perturb", self.perturb, low=0, fix="It is the standard deviation of the noise.")
 
-    def change_(self, model: nn.Module, between: Between) -> None:
+    def change_(self, model: nn.Module, context: Context) -> None:
         """Add noise: the same noise that S&P would add at this stage."""
-        shrink_and_perturb_(model, shrink=1, perturb=self.perturb, generator=between.generator)
+        shrink_and_perturb_(model, shrink=1, perturb=self.perturb, generator=context.generator)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +84,10 @@ class _FromDash(InPlace):
         checked_alpha(self.alpha)
         checked_lam(self.lam)
 
-    def change_(self, model: nn.Module, between: Between) -> ShrinkReport:
+    def change_(self, model: nn.Module, context: Context) -> ShrinkReport:
         """Take DASH's factors, make others of them, and shrink by these."""
-        dash = dash_factors(model, between.chunks(), between.loss_fn, alpha=self.alpha, lam=self.lam)
-        report = self.remade(dash, between.generator)
+        dash = dash_factors(model, context.chunks(), context.loss_fn, alpha=self.alpha, lam=self.lam)
+        report = self.remade(dash, context.generator)
         apply_factors_(model, report)
         return report
 
@@ -169,9 +169,9 @@ class Threshold(InPlace):
         real("threshold", self.threshold, low=-1, high=1, fix="It is a cosine.")
         real("factor", self.factor, low=0, high=1, fix="It is the factor kept.")
 
-    def change_(self, model: nn.Module, between: Between) -> ShrinkReport:
+    def change_(self, model: nn.Module, context: Context) -> ShrinkReport:
         """Shrink what is aligned."""
-        dash = dash_factors(model, between.chunks(), between.loss_fn, alpha=self.alpha)
+        dash = dash_factors(model, context.chunks(), context.loss_fn, alpha=self.alpha)
 
         def scales(layer: LayerReport) -> Tensor:
             ones = torch.ones_like(layer.scales)

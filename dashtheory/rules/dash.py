@@ -28,7 +28,7 @@ from dashtheory._check import choice, fail, real
 from dashtheory.errors import Diverged
 from dashtheory.rules.groups import GRANULARITIES, Kind, Target, by_group, scale_groups_, targets, untouched
 from dashtheory.rules.report import LayerReport, ShrinkReport
-from dashtheory.rules.rule import Between, InPlace, LossFunction, ablation, flag, seeded_layers
+from dashtheory.rules.rule import Context, InPlace, LossFunction, ablation, flag, seeded_layers
 
 _MEND = "Look for an empty chunk or NaN in the data, or train with a lower learning rate."
 
@@ -389,14 +389,14 @@ class Dash(InPlace):
         flag("training", self.training)
         flag("newest_only", self.newest_only)
 
-    def change_(self, model: nn.Module, between: Between) -> ShrinkReport:
+    def change_(self, model: nn.Module, context: Context) -> ShrinkReport:
         """Shrink after one pass over the chunks."""
-        chunks = deque(between.chunks(), maxlen=1) if self.newest_only else between.chunks()
-        with seeded_layers(model, between.generator) if self.training else nullcontext():
+        chunks = deque(context.chunks(), maxlen=1) if self.newest_only else context.chunks()
+        with seeded_layers(model, context.generator) if self.training else nullcontext():
             return dash_(
                 model,
                 chunks,
-                between.loss_fn,
+                context.loss_fn,
                 alpha=1 if self.newest_only else self.alpha,
                 lam=self.lam,
                 training=self.training,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dashtheory._check import choice, fail, real
 from dashtheory.rules.groups import targets
-from dashtheory.rules.rule import Between, Learner, Rule, RuleState, ablation
+from dashtheory.rules.rule import Context, Learner, Rule, RuleState, ablation
 
 FORMS = ("authors", "textbook")
 """Forms of the penalty of `L2Init`."""
@@ -46,7 +46,7 @@ class L2Init(Rule):
         """Copy the weights of convolution and linear layers."""
         return {target.name: target.parameter.detach().clone() for target in targets(learner.model)}
 
-    def apply(self, learner: Learner, between: Between) -> tuple[Learner, None]:
+    def apply(self, learner: Learner, context: Context) -> tuple[Learner, None]:
         """Return the learner as it is."""
         return learner, None
 

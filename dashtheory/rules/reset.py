@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dashtheory._check import choice, fail
-from dashtheory.rules.rule import Between, InPlace, ablation
+from dashtheory.rules.rule import Context, InPlace, ablation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +33,10 @@ class Reset(InPlace):
         if not isinstance(self.layer, str):
             fail("layer", "must be the name of a module", repr(self.layer), "Leave it empty for the classifier.")
 
-    def change_(self, model: nn.Module, between: Between) -> None:
+    def change_(self, model: nn.Module, context: Context) -> None:
         """Copy the classifier of a fresh model."""
         name = self.classifier(model)
-        new = dict(between.fresh().model.get_submodule(name).named_parameters())
+        new = dict(context.fresh().model.get_submodule(name).named_parameters())
         with torch.no_grad():
             for local, parameter in model.get_submodule(name).named_parameters():
                 if parameter.requires_grad:

@@ -17,7 +17,7 @@ from dashtheory.rules.report import ShrinkReport
 LossFunction = Callable[..., Tensor]
 """`loss_fn(model(input), target)`: a scalar tensor, the mean loss of the batch."""
 
-OPTIMIZERS = ("kept", "renewed")
+OPTIMIZER_FATES = ("kept", "renewed")
 """What can happen to the optimizer when a rule changes the weights: its state stays, or it starts anew."""
 
 RuleState = Mapping[str, Tensor]
@@ -35,14 +35,14 @@ class Learner:
 def _no_renewal(model: nn.Module) -> torch.optim.Optimizer:
     fail(
         "renew",
-        "must be given to Between when the rule renews the optimizer",
+        "must be given to Context when the rule renews the optimizer",
         "none",
         "Pass renew=lambda model: make_optimizer(model.parameters()).",
     )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Between:
+class Context:
     """What a rule may use before a stage.
 
     Attributes:
@@ -72,7 +72,7 @@ class Rule(ABC):
         return {}
 
     @abstractmethod
-    def apply(self, learner: Learner, between: Between) -> tuple[Learner, ShrinkReport | None]:
+    def apply(self, learner: Learner, context: Context) -> tuple[Learner, ShrinkReport | None]:
         """Return the learner that starts the next stage (changed in place or new), and a report if any."""
 
     def penalty(self, model: nn.Module, state: RuleState) -> Callable[[], Tensor] | None:
@@ -105,18 +105,18 @@ class InPlace(Rule):
     optimizer: str = ablation("kept")
 
     def __post_init__(self) -> None:
-        choice("optimizer", self.optimizer, OPTIMIZERS)
+        choice("optimizer", self.optimizer, OPTIMIZER_FATES)
 
     @abstractmethod
-    def change_(self, model: nn.Module, between: Between) -> ShrinkReport | None:
+    def change_(self, model: nn.Module, context: Context) -> ShrinkReport | None:
         """Change the model in place; return a report if there is one."""
 
-    def apply(self, learner: Learner, between: Between) -> tuple[Learner, ShrinkReport | None]:
+    def apply(self, learner: Learner, context: Context) -> tuple[Learner, ShrinkReport | None]:
         """Change the model in place, then keep or renew the optimizer."""
-        report = self.change_(learner.model, between)
+        report = self.change_(learner.model, context)
         if self.optimizer == "kept":
             return learner, report
-        return Learner(learner.model, between.renew(learner.model)), report
+        return Learner(learner.model, context.renew(learner.model)), report
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from torch import nn
 
 from dashtheory._check import fail, real
 from dashtheory.rules.groups import targets
-from dashtheory.rules.rule import Between, InPlace, ablation
+from dashtheory.rules.rule import Context, InPlace, ablation
 
 
 @torch.no_grad()
@@ -119,9 +119,9 @@ class ShrinkPerturb(InPlace):
         real("shrink", self.shrink, low=0, high=1, fix="It is the factor kept, not the amount removed.")
         real("perturb", self.perturb, low=0, fix="It is the standard deviation of the noise.")
 
-    def change_(self, model: nn.Module, between: Between) -> None:
+    def change_(self, model: nn.Module, context: Context) -> None:
         """Shrink and perturb."""
-        shrink_and_perturb_(model, shrink=self.shrink, perturb=self.perturb, generator=between.generator)
+        shrink_and_perturb_(model, shrink=self.shrink, perturb=self.perturb, generator=context.generator)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +144,6 @@ class ShrinkFresh(InPlace):
         real("shrink", self.shrink, low=0, high=1, fix="It is the factor kept, not the amount removed.")
         real("perturb", self.perturb, low=0, fix="It is the factor of the fresh weights.")
 
-    def change_(self, model: nn.Module, between: Between) -> None:
+    def change_(self, model: nn.Module, context: Context) -> None:
         """Mix with a fresh model."""
-        shrink_and_perturb_(model, shrink=self.shrink, perturb=self.perturb, fresh=between.fresh().model)
+        shrink_and_perturb_(model, shrink=self.shrink, perturb=self.perturb, fresh=context.fresh().model)

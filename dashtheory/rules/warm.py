@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from dashtheory.rules.rule import Between, Learner, Rule
+from dashtheory.rules.rule import Context, Learner, Rule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,7 @@ class Warm(Rule):
 
     name: ClassVar[str] = "warm"
 
-    def apply(self, learner: Learner, between: Between) -> tuple[Learner, None]:
+    def apply(self, learner: Learner, context: Context) -> tuple[Learner, None]:
         """Return the learner as it is."""
         return learner, None
 
@@ -25,6 +25,6 @@ class WarmRenewed(Rule):
 
     name: ClassVar[str] = "warm_rm"
 
-    def apply(self, learner: Learner, between: Between) -> tuple[Learner, None]:
+    def apply(self, learner: Learner, context: Context) -> tuple[Learner, None]:
         """Return the same model with a new optimizer."""
-        return Learner(learner.model, between.renew(learner.model)), None
+        return Learner(learner.model, context.renew(learner.model)), None

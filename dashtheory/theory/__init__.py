@@ -9,7 +9,7 @@ from dashtheory.theory.finite import (
     warm_chain,
     warm_law,
 )
-from dashtheory.theory.greedy import Greedy, greedy_order, prefix_tails
+from dashtheory.theory.greedy import GreedyOrder, greedy_order, prefix_tails
 from dashtheory.theory.population import Population, population
 from dashtheory.theory.stationary import Limits, StationaryRun, Universe, small_universes
 from dashtheory.theory.table import FeatureTable
@@ -18,7 +18,7 @@ __all__ = [
     "CLAIMS",
     "Claim",
     "FeatureTable",
-    "Greedy",
+    "GreedyOrder",
     "IndependentWorld",
     "Limits",
     "Population",

@@ -57,7 +57,7 @@ class IndependentWorld:
 
     Attributes:
         probabilities: float64 (C, K), in [0, 1]. Kept as a read-only copy.
-        chunk_size: samples per class per chunk, > 0; need not be whole.
+        per_class_chunk_size: samples of each class in a chunk, N / C, > 0; need not be whole.
         gamma: samples that must show a feature to learn it, > 0.
         tau: learned features that give a sample a zero gradient, >= 1.
         num_stages: J >= 1.
@@ -65,7 +65,7 @@ class IndependentWorld:
     """
 
     probabilities: NDArray[np.float64]
-    chunk_size: float
+    per_class_chunk_size: float
     gamma: float
     tau: int
     num_stages: int
@@ -74,7 +74,13 @@ class IndependentWorld:
         p = np.array(check_probabilities(self.probabilities))
         p.setflags(write=False)
         object.__setattr__(self, "probabilities", p)
-        real("chunk_size", self.chunk_size, low=0, open_low=True, fix="It counts samples per class.")
+        real(
+            "per_class_chunk_size",
+            self.per_class_chunk_size,
+            low=0,
+            open_low=True,
+            fix="It counts samples per class.",
+        )
         real("gamma", self.gamma, low=0, open_low=True, fix="It is a count.")
         integer("tau", self.tau, minimum=1, fix="Give the number of learned features a sample needs.")
         integer("num_stages", self.num_stages, minimum=1, fix="It counts stages.")
@@ -82,8 +88,8 @@ class IndependentWorld:
     def describe(self) -> str:
         """Lines for people: the numbers, then the probabilities of each class, counted from 1."""
         head = (
-            f"independent features, {self.chunk_size:g} samples per class and chunk, {self.num_stages} stages, "
-            f"gamma {self.gamma:g}, tau {self.tau}"
+            f"independent features, {self.per_class_chunk_size:g} samples per class and chunk, "
+            f"{self.num_stages} stages, gamma {self.gamma:g}, tau {self.tau}"
         )
         rows = enumerate(self.probabilities.tolist(), 1)
         return "\n".join(
@@ -422,7 +428,12 @@ def _odds_suffice(p: list[float], first: int, now: int, stage: int) -> bool:
 
 def _population(world: IndependentWorld, rule: str) -> Population:
     return population(
-        world.probabilities, world.chunk_size, world.num_stages, gamma=world.gamma, tau=world.tau, rule=rule
+        world.probabilities,
+        world.per_class_chunk_size,
+        world.num_stages,
+        gamma=world.gamma,
+        tau=world.tau,
+        rule=rule,
     )
 
 

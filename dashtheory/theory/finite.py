@@ -41,32 +41,44 @@ _LARGEST = 10**9 - 1  # of numpy's hypergeometric
 
 
 def learning_chances(
-    learned: NDArray[np.bool_], probabilities: ArrayLike, chunk_size: int, *, gamma: float = 50, tau: int = 3
+    learned: NDArray[np.bool_],
+    probabilities: ArrayLike,
+    per_class_chunk_size: int,
+    *,
+    gamma: float = 50,
+    tau: int = 3,
 ) -> Floats:
     """Chance that gamma active samples of one new chunk show a feature: the bound (3).
 
     Args:
         learned: bool (..., C, K), what the warm learner knows. probabilities: (C, K).
-        chunk_size: samples per class per chunk. gamma, tau: as in `dashtheory.discrete.simulate`.
+        per_class_chunk_size: samples of each class in a chunk: N / C.
+        gamma, tau: as in `dashtheory.discrete.simulate`.
     Returns: float64 (..., C, K), 0 for learned features.
     Raises: ValueError if an argument is out of range.
     """
-    size = integer("chunk_size", chunk_size, minimum=1, fix="It counts samples per class.")
+    size = integer("per_class_chunk_size", per_class_chunk_size, minimum=1, fix="It counts samples per class.")
     share = fewer_than_tau(learned, probabilities, tau)[..., None] * check_probabilities(probabilities)
     return np.where(learned, 0.0, _reaches(least_count(gamma), size, share))
 
 
 def chance_to_learn(
-    learned: NDArray[np.bool_], probabilities: ArrayLike, chunk_size: int, *, gamma: float = 50, tau: int = 3
+    learned: NDArray[np.bool_],
+    probabilities: ArrayLike,
+    per_class_chunk_size: int,
+    *,
+    gamma: float = 50,
+    tau: int = 3,
 ) -> float:
     """Chance that a warm stage learns something, exactly: 1 minus equation (4), without cancellation.
 
-    Args and Raises: as `learning_chances`, with `learned` of shape (C, K). Time grows as the root of chunk_size.
+    Args and Raises: as `learning_chances`, with `learned` of shape (C, K). Time grows as the root of the
+        chunk size.
     """
     learned = np.asarray(learned)
     if learned.ndim != 2:
         fail("learned", "must have shape (C, K)", f"shape {learned.shape}", "Ask for one learned set at a time.")
-    size = integer("chunk_size", chunk_size, minimum=1, fix="It counts samples per class.")
+    size = integer("per_class_chunk_size", per_class_chunk_size, minimum=1, fix="It counts samples per class.")
     p, least = check_probabilities(probabilities), least_count(gamma)
     quiet = 0.0  # logarithm
     for label, share in enumerate(fewer_than_tau(learned, p, tau).tolist()):
@@ -79,13 +91,18 @@ def chance_to_learn(
 
 
 def quiet_probability(
-    learned: NDArray[np.bool_], probabilities: ArrayLike, chunk_size: int, *, gamma: float = 50, tau: int = 3
+    learned: NDArray[np.bool_],
+    probabilities: ArrayLike,
+    per_class_chunk_size: int,
+    *,
+    gamma: float = 50,
+    tau: int = 3,
 ) -> float:
     """Chance that a warm stage learns nothing, equation (4): 1 - `chance_to_learn`. The wait is geometric.
 
     Args and Raises: as `chance_to_learn`.
     """
-    return 1.0 - chance_to_learn(learned, probabilities, chunk_size, gamma=gamma, tau=tau)
+    return 1.0 - chance_to_learn(learned, probabilities, per_class_chunk_size, gamma=gamma, tau=tau)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,19 +113,24 @@ class WarmLaw:
         chances: float64 (..., J, C, K), chance that the feature has been learned.
         num_learned: float64 (..., J), expected learned features, all classes together.
         accuracy: float64 (..., J), expected test accuracy.
-        memorized: float64 (..., J), expected memorised samples, all classes together.
+        num_memorized: float64 (..., J), expected memorised samples, all classes together.
         active_at_start: float64 (..., J), expected non-zero-gradient samples at the start of each stage.
     """
 
     chances: Floats
     num_learned: Floats
     accuracy: Floats
-    memorized: Floats
+    num_memorized: Floats
     active_at_start: Floats
 
 
 def warm_law(
-    probabilities: ArrayLike, chunk_size: ArrayLike, num_stages: int, *, gamma: ArrayLike = 50, tau: int = 3
+    distribution: ArrayLike,
+    per_class_chunk_size: ArrayLike,
+    num_stages: int,
+    *,
+    gamma: ArrayLike = 50,
+    tau: int = 3,
 ) -> WarmLaw:
     """Expected course of a warm learner on finite chunks, without sampling.
 
@@ -122,24 +144,25 @@ def warm_law(
     Its error against the exact chain is measured in tests/test_theory_finite.py and in figures/warm_creep.
 
     Args:
-        probabilities: (..., C, K), leading axes for many worlds at once.
-        chunk_size: samples per class per chunk, a number or (...). gamma: a number or (...). tau: >= 1.
+        distribution: probabilities (..., C, K) of independent features, leading axes for many worlds at once.
+        per_class_chunk_size: samples of each class in a chunk, N / C, a number or (...).
+        gamma: a number or (...). tau: >= 1.
         num_stages: J.
     Returns: `WarmLaw`.
     Raises: ValueError if an argument is out of range.
     Time: J K steps on arrays of all worlds.
     """
     try:
-        p = np.asarray(probabilities, dtype=np.float64)
+        p = np.asarray(distribution, dtype=np.float64)
     except (ValueError, TypeError) as error:
-        fail("probabilities", "must be numbers of shape (..., C, K)", "a ragged array", f"Mend it: {error}.")
+        fail("distribution", "must be numbers of shape (..., C, K)", "a ragged array", f"Mend it: {error}.")
     if p.ndim < 2:
-        fail("probabilities", "must have shape (..., C, K)", f"shape {p.shape}", "Add an axis for a single class.")
-    check_probabilities(p.reshape(-1, p.shape[-1]))
+        fail("distribution", "must have shape (..., C, K)", f"shape {p.shape}", "Add an axis for a single class.")
+    check_probabilities(p.reshape(-1, p.shape[-1]), "distribution")
     num_stages = integer("num_stages", num_stages, minimum=1, fix="It counts stages.")
     tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
     tau = min(tau, p.shape[-1] + 1)  # no sample shows more
-    size, least = _per_world(p.shape[:-2], chunk_size, gamma)
+    size, least = _per_world(p.shape[:-2], per_class_chunk_size, gamma)
     order = np.argsort(-p, axis=-1, kind="stable")
     falling = np.moveaxis(np.take_along_axis(p, order, axis=-1), -1, 0)  # (K, ..., C)
     pi = np.zeros_like(falling)
@@ -156,22 +179,27 @@ def warm_law(
         chances=np.take_along_axis(ordered, np.broadcast_to(back[..., None, :, :], ordered.shape), axis=-1),
         num_learned=np.moveaxis(chances.sum(axis=(1, -1)), 0, -1),
         accuracy=np.moveaxis(1 - (1 - 1 / num_classes) * tails.mean(axis=-1), 0, -1),
-        memorized=np.moveaxis(np.cumsum(active, axis=0), 0, -1),
+        num_memorized=np.moveaxis(np.cumsum(active, axis=0), 0, -1),
         active_at_start=np.moveaxis(np.concatenate([first, active[:-1]]), 0, -1),
     )
 
 
-def _per_world(shape: tuple[int, ...], chunk_size: ArrayLike, gamma: ArrayLike) -> tuple[Floats, Floats]:
+def _per_world(shape: tuple[int, ...], per_class_chunk_size: ArrayLike, gamma: ArrayLike) -> tuple[Floats, Floats]:
     """Chunk sizes and least counts, float64 (..., 1)."""
-    for size in np.ravel(chunk_size).tolist():
-        integer("chunk_size", size, minimum=1, fix="It counts samples per class.")
+    for size in np.ravel(per_class_chunk_size).tolist():
+        integer("per_class_chunk_size", size, minimum=1, fix="It counts samples per class.")
     least = np.array([least_count(one) for one in np.ravel(gamma).tolist()], dtype=np.float64)
     try:
-        sizes = np.broadcast_to(np.asarray(chunk_size, dtype=np.float64), shape)[..., None]
+        sizes = np.broadcast_to(np.asarray(per_class_chunk_size, dtype=np.float64), shape)[..., None]
         return sizes, np.broadcast_to(least.reshape(np.shape(gamma)), shape)[..., None]
     except ValueError:
-        got = f"shapes {np.shape(chunk_size)} and {np.shape(gamma)}"
-        fail("chunk_size and gamma", f"must be numbers or fit the worlds {shape}", got, "One entry per world.")
+        got = f"shapes {np.shape(per_class_chunk_size)} and {np.shape(gamma)}"
+        fail(
+            "per_class_chunk_size and gamma",
+            f"must be numbers or fit the worlds {shape}",
+            got,
+            "One entry per world.",
+        )
 
 
 def _reaches(least: ArrayLike, size: ArrayLike, share: Floats) -> Floats:
@@ -205,8 +233,8 @@ def _with_event(states: Floats, chance: Floats) -> Floats:
 
 
 def warm_chain(
-    probabilities: ArrayLike,
-    chunk_size: int,
+    distribution: ArrayLike,
+    per_class_chunk_size: int,
     num_stages: int,
     *,
     gamma: float = 50,
@@ -218,19 +246,25 @@ def warm_chain(
     """Draw warm learners from their exact law, by counts and without samples.
 
     Args:
-        probabilities: (C, K). chunk_size: samples per class per chunk, below 10^9.
+        distribution: probabilities (C, K) of independent features.
+        per_class_chunk_size: samples of each class in a chunk, N / C, below 10^9.
         num_stages: J. gamma, tau: as in `dashtheory.discrete.simulate`.
         num_chains: R, independent learners. generator: source of all draws.
         stages: stages to record, from 1, rising; default: all.
     Returns: bool (R, S, C, K), learned features after the recorded stages.
     Raises: ValueError if an argument is out of range.
-    Time: R C K binomial draws per stage, and K hypergeometric ones per learned feature, whatever chunk_size is.
+    Time: R C K binomial draws per stage, and K hypergeometric ones per learned feature, whatever the chunk size.
     Ties within a class go to the smallest feature.
     """
-    p = check_probabilities(probabilities)
-    size = integer("chunk_size", chunk_size, minimum=1, fix="It counts samples per class.")
+    p = check_probabilities(distribution, "distribution")
+    size = integer("per_class_chunk_size", per_class_chunk_size, minimum=1, fix="It counts samples per class.")
     if size > _LARGEST:
-        fail("chunk_size", "must be below 10^9", str(size), "Use warm_law or population for larger chunks.")
+        fail(
+            "per_class_chunk_size",
+            "must be below 10^9",
+            str(size),
+            "Use warm_law or population for larger chunks.",
+        )
     num_stages = integer("num_stages", num_stages, minimum=1, fix="It counts stages.")
     num_chains = integer("num_chains", num_chains, minimum=1, fix="It counts learners.")
     generator = numpy_generator("generator", generator)

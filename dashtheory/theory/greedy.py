@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Greedy:
+class GreedyOrder:
     """Order, gains and tails of a world; equation (1) of `dashtheory.theory.population`.
 
     Attributes:
@@ -40,17 +40,19 @@ class Greedy:
         return np.asarray(rank < num_learned[..., None])
 
 
-def greedy_order(world: Mixture, tau: int) -> Greedy:
+def greedy_order(distribution: Mixture, tau: int) -> GreedyOrder:
     """The order in which every rule learns the features of a world, and what each step gains.
 
-    Args: world: C classes, G components, K features. tau: >= 1.
-    Returns: `Greedy`. Ties go to the smallest index. Time: O(C G K (K + tau)).
+    Args: distribution: C classes, G components, K features. tau: >= 1.
+    Returns: `GreedyOrder`. Ties go to the smallest index. Time: O(C G K (K + tau)).
     Raises: ValueError if an argument is out of range.
     """
-    if not isinstance(world, Mixture):
-        fail("world", "must be a Mixture", type(world).__name__, "Build one: Mixture.independent(p).")
+    if not isinstance(distribution, Mixture):
+        fail(
+            "distribution", "must be a Mixture", type(distribution).__name__, "Build one: Mixture.independent(p)."
+        )
     tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
-    num_classes, num_components, num_features = world.shape
+    num_classes, num_components, num_features = distribution.shape
     states = np.zeros((min(tau, num_features + 1), num_classes, num_components))
     states[0] = 1
     order = np.empty((num_classes, num_features), dtype=np.int64)
@@ -59,19 +61,19 @@ def greedy_order(world: Mixture, tau: int) -> Greedy:
     left = np.ones((num_classes, num_features), dtype=np.bool_)
     classes = np.arange(num_classes)
     for k in range(num_features):
-        unsure = world.weights * states.sum(axis=0)
-        shares = np.where(left, np.matmul(unsure[:, None], world.probabilities)[:, 0], -1.0)
+        unsure = distribution.weights * states.sum(axis=0)
+        shares = np.where(left, np.matmul(unsure[:, None], distribution.probabilities)[:, 0], -1.0)
         best = shares.argmax(axis=1)
         order[:, k], gains[:, k] = best, shares[classes, best]
         left[classes, best] = False
-        shown = world.probabilities[classes, :, best]
+        shown = distribution.probabilities[classes, :, best]
         states[1:] = states[1:] * (1 - shown) + states[:-1] * shown
         states[0] *= 1 - shown
         after = states.sum(axis=0)
-        tails[:, k + 1] = (world.weights * after).sum(axis=1)
-        test_tails[:, k + 1] = (world.test_weights * after).sum(axis=1)
+        tails[:, k + 1] = (distribution.weights * after).sum(axis=1)
+        test_tails[:, k + 1] = (distribution.test_weights * after).sum(axis=1)
     falling = [np.minimum.accumulate(values, axis=1) for values in (gains, tails, test_tails)]  # but for rounding
-    return Greedy(order=order, gains=falling[0], tails=falling[1], test_tails=falling[2])
+    return GreedyOrder(order=order, gains=falling[0], tails=falling[1], test_tails=falling[2])
 
 
 def prefix_tails(sorted_p: Floats, tau: int) -> Floats:

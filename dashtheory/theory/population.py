@@ -37,7 +37,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dashtheory._check import choice, fail, integer, numpy_generator, real
-from dashtheory.discrete import RULES, Forgetting, Mixture
+from dashtheory.discrete import DISCRETE_RULES, Forgetting, Mixture
 from dashtheory.theory.greedy import greedy_order
 from dashtheory.theory.table import FeatureTable
 
@@ -53,7 +53,7 @@ class Population:
         learned: bool (J, C, K), after each stage.
         unsure: float64 (J, C), chance that a test sample shows fewer than tau learned features, after each stage.
         accuracy: float64 (J,), expected test accuracy, classes weighted by their samples, in [1/C, 1].
-        memorized: float64 (J,), samples whose noise is held after each stage, all classes together.
+        num_memorized: float64 (J,), samples whose noise is held after each stage, all classes together.
         active_at_start: float64 (J,), non-zero-gradient samples at the start of each stage.
     """
 
@@ -61,7 +61,7 @@ class Population:
     learned: NDArray[np.bool_]
     unsure: Floats
     accuracy: Floats
-    memorized: Floats
+    num_memorized: Floats
     active_at_start: Floats
 
     @property
@@ -72,7 +72,7 @@ class Population:
 
 def population(
     distribution: ArrayLike | Mixture | FeatureTable,
-    chunk_size: ArrayLike,
+    per_class_chunk_size: ArrayLike,
     num_stages: int,
     *,
     gamma: float = 50,
@@ -84,7 +84,8 @@ def population(
 
     Args:
         distribution: probabilities (C, K) of independent features, a `Mixture`, or a `FeatureTable`.
-        chunk_size: samples per class per chunk, > 0, a number or (C,), as large as you like; need not be whole.
+        per_class_chunk_size: samples of each class in a chunk, N / C, > 0, a number or (C,), as large as you like;
+            need not be whole.
         num_stages: J.
         gamma: active samples that must show a feature to learn it, > 0.
         tau: learned features that give a sample a zero gradient, >= 1.
@@ -99,24 +100,31 @@ def population(
     num_stages = integer("num_stages", num_stages, minimum=1, fix="It counts stages.")
     gamma = real("gamma", gamma, low=0, open_low=True, infinite=True, fix="It is a count.")
     tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
-    phi = rule if isinstance(rule, Forgetting) else _CORNERS[choice("rule", rule, RULES)]
+    phi = rule if isinstance(rule, Forgetting) else _CORNERS[choice("rule", rule, DISCRETE_RULES)]
     if isinstance(distribution, FeatureTable):
-        sizes = _check_sizes(chunk_size, len(distribution.combinations))
+        sizes = _check_sizes(per_class_chunk_size, len(distribution.combinations))
         return _run_table(distribution, sizes, num_stages, gamma, tau, phi, str(rule), generator)
     world = distribution if isinstance(distribution, Mixture) else Mixture.independent(distribution)
-    return _closed_form(world, _check_sizes(chunk_size, world.shape[0]), num_stages, gamma, tau, phi, str(rule))
+    return _closed_form(
+        world, _check_sizes(per_class_chunk_size, world.shape[0]), num_stages, gamma, tau, phi, str(rule)
+    )
 
 
 _CORNERS = {"cold": Forgetting(1, 1), "warm": Forgetting(0, 0), "ideal": Forgetting(1, 0)}
 
 
-def _check_sizes(chunk_size: ArrayLike, num_classes: int) -> Floats:
+def _check_sizes(per_class_chunk_size: ArrayLike, num_classes: int) -> Floats:
     """Samples per class per chunk, float64 (C,)."""
-    sizes = np.atleast_1d(np.array(chunk_size, dtype=object))
+    sizes = np.atleast_1d(np.array(per_class_chunk_size, dtype=object))
     for size in sizes.ravel().tolist():
-        real("chunk_size", size, low=0, open_low=True, fix="It counts samples per class.")
+        real("per_class_chunk_size", size, low=0, open_low=True, fix="It counts samples per class.")
     if sizes.shape not in ((1,), (num_classes,)):
-        fail("chunk_size", f"must be a number or have shape (C,) = ({num_classes},)", str(sizes.shape), "Mend it.")
+        fail(
+            "per_class_chunk_size",
+            f"must be a number or have shape (C,) = ({num_classes},)",
+            str(sizes.shape),
+            "Mend it.",
+        )
     return np.broadcast_to(sizes.astype(np.float64), (num_classes,))
 
 
@@ -156,7 +164,7 @@ def _closed_form(
         learned=learned,
         unsure=unsure,
         accuracy=1 - (1 - 1 / world.num_labels) * (unsure @ sizes / sizes.sum()),
-        memorized=(stages * tails + held) @ sizes,
+        num_memorized=(stages * tails + held) @ sizes,
         active_at_start=active @ sizes,
     )
 
@@ -205,7 +213,7 @@ def _run_table(
     """The learner itself, on frequencies in place of samples."""
     num_classes, _, num_features = table.combinations.shape
     learned = np.zeros((num_stages, num_classes, num_features), dtype=np.bool_)
-    unsure, memorized, active = np.zeros((3, num_stages, num_classes))
+    unsure, num_memorized, active = np.zeros((3, num_stages, num_classes))
     for label, size in enumerate(sizes.tolist()):
         rows, shares = table.combinations[label], size * table.frequencies[label]
         known = np.zeros(num_features, dtype=np.bool_)
@@ -221,13 +229,13 @@ def _run_table(
             held[hits < tau] = stage + 1
             learned[stage, label] = known
             unsure[stage, label] = table.frequencies[label] @ (hits < tau)
-            memorized[stage, label] = shares @ held
+            num_memorized[stage, label] = shares @ held
     return Population(
         rule=name,
         learned=learned,
         unsure=unsure,
         accuracy=1 - (1 - 1 / num_classes) * (unsure @ sizes / sizes.sum()),
-        memorized=memorized.sum(axis=1),
+        num_memorized=num_memorized.sum(axis=1),
         active_at_start=active.sum(axis=1),
     )
 

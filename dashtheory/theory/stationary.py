@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dashtheory._check import choice, fail, integer
-from dashtheory.discrete import RULES
+from dashtheory.discrete import DISCRETE_RULES
 
 Ints = NDArray[np.int64]
 Feature = tuple[int, int]
@@ -74,8 +74,8 @@ class Universe:
             object.__setattr__(self, name, value)
 
     @property
-    def samples(self) -> int:
-        """Samples per chunk, all classes together."""
+    def chunk_size(self) -> int:
+        """N, samples of all classes in a chunk."""
         return int(self.copies.sum())
 
     @property
@@ -115,14 +115,14 @@ class StationaryRun:
         unsure_by_class: int64 (J, C), samples per chunk that show fewer than tau learned features after each
             stage.
         active_at_start: int64 (J,), samples with a non-zero gradient when the stage starts.
-        memorized: int64 (J,), samples whose noise is held after each stage.
+        num_memorized: int64 (J,), samples whose noise is held after each stage.
     """
 
     rule: str
     learned: NDArray[np.bool_]
     unsure_by_class: Ints
     active_at_start: Ints
-    memorized: Ints
+    num_memorized: Ints
 
     @property
     def unsure(self) -> Ints:
@@ -139,7 +139,7 @@ class StationaryRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Greedy:
+class UniverseOrder:
     """The greedy order of a universe, up to the last feature that an unsure sample shows.
 
     Attributes:
@@ -161,14 +161,14 @@ def run(universe: Universe, rule: str) -> StationaryRun:
     Raises: ValueError if the rule is unknown.
     Deterministic and exact. Time: about R K steps per learned feature and stage.
     """
-    return _run(universe, choice("rule", rule, RULES))
+    return _run(universe, choice("rule", rule, DISCRETE_RULES))
 
 
 @lru_cache(maxsize=16)
 def _run(universe: Universe, rule: str) -> StationaryRun:
     num_features = universe.combinations.shape[2]
     classes = [list(_stages(rows, num_features, universe, rule)) for rows in universe.rows]
-    learned, unsure, active, memorized = (
+    learned, unsure, active, num_memorized = (
         [[stage[part] for stage in stages] for stages in zip(*classes, strict=True)] for part in range(4)
     )
     arrays = {
@@ -178,30 +178,30 @@ def _run(universe: Universe, rule: str) -> StationaryRun:
         == 1,
         "unsure_by_class": np.array(unsure, dtype=np.int64),
         "active_at_start": np.array([sum(stage) for stage in active], dtype=np.int64),
-        "memorized": np.array([sum(stage) for stage in memorized], dtype=np.int64),
+        "num_memorized": np.array([sum(stage) for stage in num_memorized], dtype=np.int64),
     }
     for array in arrays.values():
         array.setflags(write=False)
     return StationaryRun(rule=rule, **arrays)
 
 
-def greedy(universe: Universe) -> Greedy:
+def greedy(universe: Universe) -> UniverseOrder:
     """The order in which features are learned when any gain is enough.
 
     Args: universe: the chunks; its gamma and number of stages do not matter.
-    Returns: `Greedy`.
+    Returns: `UniverseOrder`.
     """
     num_features, tau = universe.combinations.shape[2], universe.tau
     known = [0] * len(universe.rows)
     order: list[Feature] = []
     gains: list[int] = []
-    unsure = [universe.samples]
+    unsure = [universe.chunk_size]
     while True:
         best = [_most_shown(*parts, num_features, tau) for parts in zip(universe.rows, known, strict=True)]
         label = max(range(len(best)), key=lambda c: best[c][0])  # ties: the first class
         gain, feature = best[label]
         if gain == 0:
-            return Greedy(order=tuple(order), gains=tuple(gains), unsure=tuple(unsure))
+            return UniverseOrder(order=tuple(order), gains=tuple(gains), unsure=tuple(unsure))
         known[label] |= 1 << feature
         order.append((label, feature))
         gains.append(gain)
@@ -232,7 +232,7 @@ class Limits:
 def size(universe: Universe) -> int:
     """C + K + samples per chunk + J + gamma + tau: the order of `small_universes`."""
     num_classes, _, num_features = (int(number) for number in universe.combinations.shape)
-    return num_classes + num_features + universe.samples + universe.num_stages + universe.gamma + universe.tau
+    return num_classes + num_features + universe.chunk_size + universe.num_stages + universe.gamma + universe.tau
 
 
 def small_universes(limits: Limits | None = None) -> Iterator[Universe]:

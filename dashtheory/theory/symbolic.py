@@ -335,7 +335,7 @@ def numeric(expression: sp.Expr, *arguments: Argument) -> Callable[..., Floats]:
         fail("arguments", "must hold every symbol of the expression", f"none for {', '.join(missing)}", "Add it.")
     if len(set(names)) < len(names):
         fail("arguments", "must name each symbol once", ", ".join(map(str, names)), "Remove the repeated one.")
-    compiled = sp.lambdify(names, _without_cancelling(expression), modules="numpy", cse=True)
+    compiled = sp.lambdify(names, _without_canceling(expression), modules="numpy", cse=True)
 
     def evaluate(*values: ArrayLike) -> Floats:
         if len(values) != len(arguments):
@@ -419,7 +419,7 @@ def _chunks_before(samples: sp.Expr, rate: sp.Expr) -> sp.Expr:
     return sp.expand(solution).subs(share, rate)
 
 
-def _without_cancelling(expression: sp.Expr) -> sp.Expr:
+def _without_canceling(expression: sp.Expr) -> sp.Expr:
     """Replace sums that are polynomials in probabilities by sums of products of p and 1 - p."""
     if not expression.args:
         return expression
@@ -428,7 +428,7 @@ def _without_cancelling(expression: sp.Expr) -> sp.Expr:
         polynomial = expression.as_poly(*symbols)
         if polynomial is not None and max(polynomial.degree_list()) <= 1:
             return _branched(polynomial, {})
-    return expression.func(*(_without_cancelling(part) for part in expression.args))
+    return expression.func(*(_without_canceling(part) for part in expression.args))
 
 
 def _branched(polynomial: sp.Poly | sp.Expr, known: dict[sp.Poly, sp.Expr]) -> sp.Expr:

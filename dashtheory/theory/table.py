@@ -55,16 +55,18 @@ class FeatureTable:
         return cls(combinations=np.broadcast_to(rows, (len(p), *rows.shape)).copy(), frequencies=chance)
 
     @classmethod
-    def sampled(cls, world: ArrayLike | Mixture, num_rows: int, generator: np.random.Generator) -> FeatureTable:
+    def sampled(
+        cls, distribution: ArrayLike | Mixture, num_rows: int, generator: np.random.Generator
+    ) -> FeatureTable:
         """Equally frequent combinations drawn from a world, for many features.
 
         A share estimated from the rows is off by about 1 / sqrt(num_rows).
 
-        Args: world: probabilities (C, K) or a `Mixture` (training samples). num_rows: R. generator: source of
-            draws.
+        Args: distribution: probabilities (C, K) or a `Mixture` (training samples). num_rows: R. generator: source
+            of draws.
         Raises: ValueError if an argument is out of range.
         """
-        mixture = world if isinstance(world, Mixture) else Mixture.independent(world)
+        mixture = distribution if isinstance(distribution, Mixture) else Mixture.independent(distribution)
         num_rows = integer("num_rows", num_rows, minimum=1, fix="It counts combinations.")
         generator = numpy_generator("generator", generator)
         num_classes, num_components, num_features = mixture.shape

@@ -1,24 +1,33 @@
 """Level 2: two-layer networks on signal + noise, stacked, whose memorised noise can be read off exactly."""
 
 from dashtheory.twolayer._dash import StackReport
-from dashtheory.twolayer._steps import Hyper
-from dashtheory.twolayer.apply_rules import Between, apply_rules
+from dashtheory.twolayer._steps import Hyperparameters
+from dashtheory.twolayer.apply_rules import StackContext, apply_rules
 from dashtheory.twolayer.config import (
     CNN_A,
     CUB,
     MLP_HE,
     MLP_SMALL,
-    PRESETS,
+    REGIMES,
     RELU,
     ROOT,
     MLPConfig,
     PatchConfig,
     TwoLayerConfig,
 )
-from dashtheory.twolayer.data import PatchData, SignalNoise, concatenate, draw, stack
+from dashtheory.twolayer.data import PatchData, SignalNoise, concatenate_data, sample_signal_noise, stack_data
 from dashtheory.twolayer.modules import PatchNetwork, TwoLayerMLP
-from dashtheory.twolayer.ridge import PENALTIES, RidgeCeiling, ridge_ceiling
-from dashtheory.twolayer.rules import RULES, DashChannels, Ideal, Oracle, Soft, TwoLayerRule, make_rule, parse_rule
+from dashtheory.twolayer.ridge import PENALTIES, RIDGE, RidgeCeiling, ridge_ceiling
+from dashtheory.twolayer.rules import (
+    STACK_RULES,
+    DashChannels,
+    Ideal,
+    Oracle,
+    Soft,
+    TwoLayerRule,
+    make_stack_rule,
+    parse_stack_rule,
+)
 from dashtheory.twolayer.stack import Params, Samples, Stack, loss_of, make_stack, of_replica
 from dashtheory.twolayer.stages import (
     Moment,
@@ -31,8 +40,8 @@ from dashtheory.twolayer.stages import (
     run,
     run_two_layer,
 )
-from dashtheory.twolayer.state import Books
-from dashtheory.twolayer.train import Affine, Moments, StackTraining, train_stack
+from dashtheory.twolayer.state import StackState
+from dashtheory.twolayer.train import Affine, OptimizerState, StackTraining, train_stack
 
 __all__ = [
     "CNN_A",
@@ -40,20 +49,19 @@ __all__ = [
     "MLP_HE",
     "MLP_SMALL",
     "PENALTIES",
-    "PRESETS",
+    "REGIMES",
     "RELU",
+    "RIDGE",
     "ROOT",
-    "RULES",
+    "STACK_RULES",
     "Affine",
-    "Between",
-    "Books",
     "DashChannels",
-    "Hyper",
+    "Hyperparameters",
     "Ideal",
     "MLPConfig",
     "Moment",
-    "Moments",
     "Observer",
+    "OptimizerState",
     "Oracle",
     "Params",
     "PatchConfig",
@@ -65,7 +73,9 @@ __all__ = [
     "SignalNoise",
     "Soft",
     "Stack",
+    "StackContext",
     "StackReport",
+    "StackState",
     "StackTraining",
     "StageState",
     "TwoLayerConfig",
@@ -73,18 +83,18 @@ __all__ = [
     "TwoLayerRule",
     "TwoLayerRun",
     "apply_rules",
-    "concatenate",
-    "draw",
+    "concatenate_data",
     "draw_chunk",
     "draw_test",
     "loss_of",
-    "make_rule",
     "make_stack",
+    "make_stack_rule",
     "of_replica",
-    "parse_rule",
+    "parse_stack_rule",
     "ridge_ceiling",
     "run",
     "run_two_layer",
-    "stack",
+    "sample_signal_noise",
+    "stack_data",
     "train_stack",
 ]

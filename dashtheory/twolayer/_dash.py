@@ -47,7 +47,7 @@ def descents(
     alphas = torch.tensor([_alpha(rule) for rule in rules], dtype=torch.float64, device=age.device)[:, None]
     weights = alphas * (1 - alphas) ** age / chunk_size
     gradient = stack.gradient(params, samples, weights.to(samples.x)[None])
-    return [{name: -gradient[name][:, place] for name in params} for place in range(len(rules))]
+    return [{name: -gradient[name][:, replica_index] for name in params} for replica_index in range(len(rules))]
 
 
 def _alpha(rule: Guided) -> float:

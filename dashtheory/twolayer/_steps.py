@@ -22,7 +22,7 @@ Rate = Tensor | float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Hyper:
+class Hyperparameters:
     """Numbers of training; each float64 of shape (R,), one per replica."""
 
     learning_rate: Tensor
@@ -40,7 +40,7 @@ class Start:
     moments: tuple[Params, ...]
     steps: Tensor
     samples: Samples
-    hyper: Hyper
+    hyperparameters: Hyperparameters
 
 
 class Steps(ABC):
@@ -61,7 +61,8 @@ class Steps(ABC):
         for order, (_, parts) in enumerate(moments):
             self.t |= {f"moment {order} {name}": value.clone() for name, value in parts.items()}
         self.rates = {
-            name: self._rate(getattr(start.hyper, name)) for name in ("learning_rate", "momentum", "weight_decay")
+            name: self._rate(getattr(start.hyperparameters, name))
+            for name in ("learning_rate", "momentum", "weight_decay")
         }
         self.numbers: dict[str, Rate] = {"c": 1.0, "e": 0.0, "s": 0.0, "g": 1.0}
 
@@ -208,7 +209,7 @@ class OnCoefficients(Steps):
     def ended(self, done: Mapping[str, Tensor]) -> tuple[Tensor, list[Tensor], tuple[Tensor, Tensor]]:
         """Weights from coefficients."""
         x = self.start.samples.x
-        rate = self.start.hyper.learning_rate.to(self.linear).view(1, -1, 1, 1)
+        rate = self.start.hyperparameters.learning_rate.to(self.linear).view(1, -1, 1, 1)
         coefficients = -rate * done["a"], done["u"]
         c, e, s, g = (done[name].to(self.linear)[..., None, None] for name in "cesg")
         velocity = self.velocities[0]

@@ -1,7 +1,7 @@
 """What happens to a stack between two stages: every replica by its own rule, all seeds at once.
 
 A rule on a stack does to each network what the rule of `dashtheory.rules` does to its module, with the same
-random streams, and keeps the books of `dashtheory.twolayer.state`.
+random streams, and keeps the state of the stack (`dashtheory.twolayer.state`).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from dashtheory.rules import (
 )
 from dashtheory.seeds import torch_stream
 from dashtheory.twolayer._dash import Guided, StackReport, descents, guided_factors
-from dashtheory.twolayer.rules import RULES, DashChannels, Ideal, Oracle, Soft, TwoLayerRule
+from dashtheory.twolayer.rules import STACK_RULES, DashChannels, Ideal, Oracle, Soft, TwoLayerRule
 from dashtheory.twolayer.stack import HIDDEN, OUTPUT, MLPStack, Params, Samples, Stack
-from dashtheory.twolayer.state import Books
+from dashtheory.twolayer.state import StackState
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Between:
+class StackContext:
     """What the rules of a stack may use before a stage.
 
     Attributes:
@@ -63,36 +63,36 @@ def fresh_params(stack: Stack, seeds: Sequence[int], stage: int, like: Tensor) -
 
 
 def apply_rules(
-    rules: Sequence[TwoLayerRule], books: Books, between: Between
-) -> tuple[Books, dict[int, StackReport]]:
+    rules: Sequence[TwoLayerRule], stack_state: StackState, context: StackContext
+) -> tuple[StackState, dict[int, StackReport]]:
     """Apply to every replica its rule.
 
-    Args: rules: one per replica. books: unchanged. between: what rules may use.
-    Returns: the books after it, and the reports of the rules that shrink by alignment, by replica.
+    Args: rules: one per replica. stack_state: unchanged. context: what rules may use.
+    Returns: the state after it, and the reports of the rules that shrink by alignment, by replica.
     Raises: ValueError if a rule does not fit the network.
     """
-    after = books.copy()
-    guided = {place: rule for place, rule in enumerate(rules) if isinstance(rule, Guided)}
-    chosen = {name: value[:, list(guided)] for name, value in books.params.items()}
-    found = descents(list(guided.values()), chosen, between.stack, between.samples, between.chunk_size)
+    after = stack_state.copy()
+    guided = {replica_index: rule for replica_index, rule in enumerate(rules) if isinstance(rule, Guided)}
+    chosen = {name: value[:, list(guided)] for name, value in stack_state.params.items()}
+    found = descents(list(guided.values()), chosen, context.stack, context.samples, context.chunk_size)
     reports = {}
-    for (place, rule), descent in zip(guided.items(), found, strict=True):
-        weights = {name: value[:, place] for name, value in books.params.items()}
-        factors, reports[place] = guided_factors(
-            rule, weights, descent, between.stack, between.generators() if isinstance(rule, Permuted) else []
+    for (replica_index, rule), descent in zip(guided.items(), found, strict=True):
+        weights = {name: value[:, replica_index] for name, value in stack_state.params.items()}
+        factors, reports[replica_index] = guided_factors(
+            rule, weights, descent, context.stack, context.generators() if isinstance(rule, Permuted) else []
         )
-        _scale_(after, place, factors)
-    for place, any_rule in enumerate(rules):
-        if place not in reports:
-            _apply_(any_rule, after, place, between)
-    renewed = [place for place, any_rule in enumerate(rules) if _renews(any_rule)]
+        _scale_(after, replica_index, factors)
+    for replica_index, any_rule in enumerate(rules):
+        if replica_index not in reports:
+            _apply_(any_rule, after, replica_index, context)
+    renewed = [replica_index for replica_index, any_rule in enumerate(rules) if _renews(any_rule)]
     return (after.renewed(renewed) if renewed else after), reports
 
 
 def check_rule(rule: TwoLayerRule, stack: Stack) -> None:
     """Refuse a rule that cannot be applied to a stack of this network."""
-    if type(rule) not in RULES.values():
-        known = ", ".join(RULES)
+    if type(rule) not in STACK_RULES.values():
+        known = ", ".join(STACK_RULES)
         fail("rules", f"must be among {known}", type(rule).__name__, "Use run_stages with the readable module.")
     if isinstance(rule, Reset) and (not isinstance(stack, MLPStack) or rule.layer not in ("", "output")):
         fix = "The patch network's second layer is fixed."
@@ -109,50 +109,52 @@ def _renews(rule: TwoLayerRule) -> bool:
     return isinstance(rule, Cold | ColdShrunk | WarmRenewed)
 
 
-def _apply_(rule: TwoLayerRule, books: Books, place: int, between: Between) -> None:
+def _apply_(rule: TwoLayerRule, stack_state: StackState, replica_index: int, context: StackContext) -> None:
     """A rule that needs no gradient, in place."""
     if isinstance(rule, Cold | ColdShrunk):
-        _restart_(books, place, between, rule.factor if isinstance(rule, ColdShrunk) else 1.0)
+        _restart_(stack_state, replica_index, context, rule.factor if isinstance(rule, ColdShrunk) else 1.0)
     elif isinstance(rule, ShrinkPerturb | Perturb):
         shrink = rule.shrink if isinstance(rule, ShrinkPerturb) else 1.0
-        _scale_(books, place, _same(books.params, shrink))
-        _add_(books, place, _noise(books.params, place, rule.perturb, between))
+        _scale_(stack_state, replica_index, _same(stack_state.params, shrink))
+        _add_(stack_state, replica_index, _noise(stack_state.params, replica_index, rule.perturb, context))
     elif isinstance(rule, ShrinkFresh):
-        _scale_(books, place, _same(books.params, rule.shrink))
-        fresh = between.fresh(books.params)
-        _add_(books, place, {name: rule.perturb * value for name, value in fresh.items()})
+        _scale_(stack_state, replica_index, _same(stack_state.params, rule.shrink))
+        fresh = context.fresh(stack_state.params)
+        _add_(stack_state, replica_index, {name: rule.perturb * value for name, value in fresh.items()})
     elif isinstance(rule, Reset):
-        fresh = between.fresh(books.params)
-        books.params[OUTPUT][:, place] = books.origin[OUTPUT][:, place] = fresh[OUTPUT]
+        fresh = context.fresh(stack_state.params)
+        stack_state.params[OUTPUT][:, replica_index] = stack_state.origin[OUTPUT][:, replica_index] = fresh[OUTPUT]
     elif isinstance(rule, Ideal | Soft):
-        _forget_noise_(books, place, rule.lam if isinstance(rule, Soft) else 0.0, between.stack.data.num_axes)
+        _forget_noise_(
+            stack_state, replica_index, rule.lam if isinstance(rule, Soft) else 0.0, context.stack.data.num_axes
+        )
     elif isinstance(rule, Oracle):
-        shares = _feature_shares(books.learned()[:, place], between.stack.data.num_axes)
+        shares = _feature_shares(stack_state.learned()[:, replica_index], context.stack.data.num_axes)
         best = shares.argsort(dim=1, descending=True)[:, : shares.shape[1] // 2]
         factors = torch.full_like(shares, rule.rest).scatter_(1, best, rule.top)
-        _scale_(books, place, {HIDDEN: factors.unsqueeze(-1)})
+        _scale_(stack_state, replica_index, {HIDDEN: factors.unsqueeze(-1)})
 
 
-def _restart_(books: Books, place: int, between: Between, factor: float) -> None:
+def _restart_(stack_state: StackState, replica_index: int, context: StackContext, factor: float) -> None:
     """Fresh weights times a factor; biases start at 0."""
-    for name, value in between.fresh(books.params).items():
-        for params in (books.params, books.initial, books.origin):
-            params[name][:, place] = factor * value
-    if books.rho is not None:
-        books.rho[:, place] = 0
+    for name, value in context.fresh(stack_state.params).items():
+        for params in (stack_state.params, stack_state.initial, stack_state.origin):
+            params[name][:, replica_index] = factor * value
+    if stack_state.rho is not None:
+        stack_state.rho[:, replica_index] = 0
 
 
-def _scale_(books: Books, place: int, factors: Mapping[str, Tensor]) -> None:
+def _scale_(stack_state: StackState, replica_index: int, factors: Mapping[str, Tensor]) -> None:
     """Multiply parameters by factors that broadcast to (S, ...)."""
     for name, factor in factors.items():
-        for params in (books.params, books.origin):
-            params[name][:, place] *= factor.to(params[name])
+        for params in (stack_state.params, stack_state.origin):
+            params[name][:, replica_index] *= factor.to(params[name])
     rows = factors[HIDDEN]
-    if books.rho is not None:
+    if stack_state.rho is not None:
         if rows.ndim == 3:  # different factors inside a row leave the span of the samples
             low, high = rows.amin(dim=2, keepdim=True), rows.amax(dim=2, keepdim=True)
             rows = torch.where(low == high, low, torch.nan)
-        books.rho[:, place] *= rows.to(books.rho)
+        stack_state.rho[:, replica_index] *= rows.to(stack_state.rho)
 
 
 def _same(params: Params, factor: float) -> Params:
@@ -160,31 +162,31 @@ def _same(params: Params, factor: float) -> Params:
     return dict.fromkeys(params, torch.tensor(factor, dtype=torch.float64))
 
 
-def _add_(books: Books, place: int, values: Params) -> None:
+def _add_(stack_state: StackState, replica_index: int, values: Params) -> None:
     """Add (S, ...) to the parameters, as part of their origin."""
     for name, value in values.items():
-        books.params[name][:, place] += value
-        books.origin[name][:, place] += value
+        stack_state.params[name][:, replica_index] += value
+        stack_state.origin[name][:, replica_index] += value
 
 
-def _noise(params: Params, place: int, scale: float, between: Between) -> Params:
+def _noise(params: Params, replica_index: int, scale: float, context: StackContext) -> Params:
     """Gaussian noise as `dashtheory.rules.shrink_and_perturb_` draws it, in float32 and in model order."""
     drawn = [
         {name: torch.randn(value.shape[2:], generator=one, dtype=torch.float32) for name, value in params.items()}
-        for one in between.generators()
+        for one in context.generators()
     ]
     return {name: scale * torch.stack([one[name] for one in drawn]).to(params[name]) for name in params}
 
 
-def _forget_noise_(books: Books, place: int, lam: float, num_axes: int) -> None:
-    start = books.initial[HIDDEN][:, place, :, num_axes:]
-    for params in (books.params, books.origin):
-        noise = params[HIDDEN][:, place, :, num_axes:]
-        params[HIDDEN][:, place, :, num_axes:] = start + lam * (noise - start)
-    if books.rho is not None:
-        books.rho[:, place] *= lam
+def _forget_noise_(stack_state: StackState, replica_index: int, lam: float, num_axes: int) -> None:
+    start = stack_state.initial[HIDDEN][:, replica_index, :, num_axes:]
+    for params in (stack_state.params, stack_state.origin):
+        noise = params[HIDDEN][:, replica_index, :, num_axes:]
+        params[HIDDEN][:, replica_index, :, num_axes:] = start + lam * (noise - start)
+    if stack_state.rho is not None:
+        stack_state.rho[:, replica_index] *= lam
         if lam == 0:
-            books.rho[:, place] = 0  # NaN, too
+            stack_state.rho[:, replica_index] = 0  # NaN, too
 
 
 def _feature_shares(learned: Tensor, num_axes: int) -> Tensor:

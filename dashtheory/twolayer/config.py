@@ -17,7 +17,7 @@ from dashtheory.twolayer.data import SignalNoise
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 """Kinds of numbers, by name."""
 
-OPTIMIZERS = ("gd", "adam")
+STACK_OPTIMIZERS = ("gd", "adam")
 """Heavy-ball gradient descent, and Adam."""
 
 
@@ -100,7 +100,7 @@ class TwoLayerConfig:
             if getattr(self, name) % self.data.num_classes:
                 rule = f"must be a multiple of the {self.data.num_classes} classes"
                 fail(name, rule, str(getattr(self, name)), "Every class brings as many samples.")
-        choice("optimizer", self.optimizer, OPTIMIZERS)
+        choice("optimizer", self.optimizer, STACK_OPTIMIZERS)
         choice("velocity", self.velocity, ("reset", "kept"))
         choice("dtype", self.dtype, DTYPES)
         check_training(self.optimizer, self.learning_rate, self.momentum, self.weight_decay, self.threshold)
@@ -161,7 +161,7 @@ CUB = TwoLayerConfig(
 )
 """Patch network with the smoothed cube: DASH hurts (section 3, "Other activations")."""
 
-PRESETS = {
+REGIMES = {
     "cnn_a": CNN_A,
     "mlp_small": MLP_SMALL,
     "mlp_he": MLP_HE,

@@ -109,7 +109,7 @@ class PatchData:
         return PatchData(self.features[index], self.noise[index], self.labels[index])
 
 
-def draw(config: SignalNoise, num_samples: int, generator: np.random.Generator) -> PatchData:
+def sample_signal_noise(config: SignalNoise, num_samples: int, generator: np.random.Generator) -> PatchData:
     """Draw samples, equally many of every class: sample i is of class i mod C.
 
     Args:
@@ -134,7 +134,7 @@ def draw(config: SignalNoise, num_samples: int, generator: np.random.Generator) 
     )
 
 
-def concatenate(parts: Sequence[PatchData]) -> PatchData:
+def concatenate_data(parts: Sequence[PatchData]) -> PatchData:
     """All samples of the parts, in order, along the axis of samples."""
     return PatchData(
         torch.cat([part.features for part in parts], dim=-2),
@@ -143,7 +143,7 @@ def concatenate(parts: Sequence[PatchData]) -> PatchData:
     )
 
 
-def stack(parts: Sequence[PatchData]) -> PatchData:
+def stack_data(parts: Sequence[PatchData]) -> PatchData:
     """Data sets of one size along a new first axis, one entry per seed."""
     return PatchData(
         torch.stack([part.features for part in parts]),

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from dashtheory._check import fail, integer, real
 from dashtheory.seeds import numpy_stream
 from dashtheory.twolayer.config import TwoLayerConfig
-from dashtheory.twolayer.data import PatchData, draw
+from dashtheory.twolayer.data import PatchData, sample_signal_noise
+
+RIDGE = "ridge"
+"""What tables call the ridge classifier on the same samples (`ridge_ceiling`)."""
 
 PENALTIES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 """Penalties tried by default, times |xi|^2: seven of them over six decades."""
@@ -63,9 +66,12 @@ def ridge_ceiling(
     scale = config.data.noise_norm**2 or 1.0
     accuracies, tests, chosen = [], [], []
     for seed in seeds:
-        parts = [draw(config.data, config.chunk_size, numpy_stream(seed, "data", j + 1)) for j in range(chunks)]
-        held = draw(config.data, num_held_out, numpy_stream(seed, "held out"))
-        test = draw(config.data, config.num_test, numpy_stream(seed, "test data"))
+        parts = [
+            sample_signal_noise(config.data, config.chunk_size, numpy_stream(seed, "data", j + 1))
+            for j in range(chunks)
+        ]
+        held = sample_signal_noise(config.data, num_held_out, numpy_stream(seed, "held out"))
+        test = sample_signal_noise(config.data, config.num_test, numpy_stream(seed, "test data"))
         fits = _fits(parts, config.data.num_classes, [scale * penalty for penalty in penalties])
         found = [_accuracy(fit, held) for fit in fits]
         best = max(range(len(fits)), key=lambda place: (found[place], penalties[place]))

@@ -16,8 +16,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from dashtheory._check import choice, fail, integer, real
-from dashtheory.rules import RULES as SHRINK_RULES
-from dashtheory.rules import Rule, read_options, split_spec
+from dashtheory.rules import RULES, Rule, read_options, split_spec
 from dashtheory.rules.dash import checked_alpha, checked_lam
 
 
@@ -99,19 +98,19 @@ class DashChannels:
 TwoLayerRule = Rule | Ideal | Soft | Oracle | DashChannels
 """A rule of this level."""
 
-RULES: dict[str, type[Any]] = {
-    **{name: rule for name, rule in SHRINK_RULES.items() if name != "l2_init"},
+STACK_RULES: dict[str, type[Any]] = {
+    **{name: rule for name, rule in RULES.items() if name != "l2_init"},
     **{rule.name: rule for rule in (Ideal, Soft, Oracle, DashChannels)},
 }
 """Rule classes of this level by name."""
 
 
-def make_rule(name: str, **options: Any) -> TwoLayerRule:
+def make_stack_rule(name: str, **options: Any) -> TwoLayerRule:
     """Build the rule called `name` with the given options.
 
     Raises: ValueError if there is no such rule here or it has no such option.
     """
-    kind = RULES[choice("rule", name, RULES)]
+    kind = STACK_RULES[choice("rule", name, STACK_RULES)]
     known = [option.name for option in fields(kind)]
     for option in options:
         if option not in known:
@@ -121,10 +120,10 @@ def make_rule(name: str, **options: Any) -> TwoLayerRule:
     return made
 
 
-def parse_rule(spec: str) -> TwoLayerRule:
+def parse_stack_rule(spec: str) -> TwoLayerRule:
     """Read a rule as written on a command line: "dash", "dash:lam=0.05:alpha=0.3", "soft:lam=0.25".
 
     Raises: ValueError if there is no such rule or option, or a value does not fit.
     """
     name, parts = split_spec(spec)
-    return make_rule(name, **read_options(f"rule {name}", parts))
+    return make_stack_rule(name, **read_options(f"rule {name}", parts))

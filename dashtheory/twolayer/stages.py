@@ -24,13 +24,13 @@ from dashtheory.parallel import Report
 from dashtheory.record import make_table, name_setting, stage_rows
 from dashtheory.seeds import numpy_stream, torch_stream
 from dashtheory.twolayer._dash import StackReport
-from dashtheory.twolayer._steps import Hyper
-from dashtheory.twolayer.apply_rules import Between, apply_rules, check_rule, fresh_params
+from dashtheory.twolayer._steps import Hyperparameters
+from dashtheory.twolayer.apply_rules import StackContext, apply_rules, check_rule, fresh_params
 from dashtheory.twolayer.config import TwoLayerConfig, check_training
-from dashtheory.twolayer.data import PatchData, concatenate, draw, stack
-from dashtheory.twolayer.rules import TwoLayerRule, parse_rule
+from dashtheory.twolayer.data import PatchData, concatenate_data, sample_signal_noise, stack_data
+from dashtheory.twolayer.rules import TwoLayerRule, parse_stack_rule
 from dashtheory.twolayer.stack import Params, Stack, loss_of, make_stack
-from dashtheory.twolayer.state import Books
+from dashtheory.twolayer.state import StackState
 from dashtheory.twolayer.train import train_stack
 
 Moment = Literal["before rule", "after rule", "end"]
@@ -58,7 +58,7 @@ class Replica:
 
     def parsed(self) -> TwoLayerRule:
         """The rule. Raises: ValueError if there is no such rule or option."""
-        return parse_rule(self.rule) if isinstance(self.rule, str) else self.rule
+        return parse_stack_rule(self.rule) if isinstance(self.rule, str) else self.rule
 
     @property
     def label(self) -> str:
@@ -83,7 +83,7 @@ class StageState:
 
     Attributes:
         config, seeds (S of them), replicas (R of them): of the run. network: its kind, to compute outputs with.
-        books: weights, initialisation, what is left of it, coefficients `rho`, all (S, R, ...).
+        stack_state: weights, initialisation, what is left of it, coefficients `rho`, all (S, R, ...).
         data: samples of chunks 1..stage in order, (S, n, ...); before and after the rule, the last chunk has just
             arrived, and the weights were not trained on it yet. test: (S, n, ...).
         reports: cosines and factors of the rules that shrink by alignment, by replica; empty before the rule.
@@ -93,7 +93,7 @@ class StageState:
     seeds: tuple[int, ...]
     replicas: tuple[Replica, ...]
     network: Stack
-    books: Books
+    stack_state: StackState
     data: PatchData
     test: PatchData
     reports: Mapping[int, StackReport]
@@ -107,17 +107,17 @@ class TwoLayerRun:
         config, seeds, replicas: as given.
         metrics: float64 (S, R, J) by name: test_accuracy, test_loss, train_accuracy, train_loss (last epoch, each
             batch scored before its step), steps, epochs, converged (1, or 0 at the epoch cap); feature_norm and
-            noise_norm, the norms of what was learned (`Books.learned`) on feature and noise axes, at the end of
-            the stage, _before_rule and _after_rule; mean_scale and share_clamped of rules that shrink by
+            noise_norm, the norms of what was learned (`StackState.learned`) on feature and noise axes, at the end
+            of the stage, _before_rule and _after_rule; mean_scale and share_clamped of rules that shrink by
             alignment. NaN where there is none.
-        books: the stack at the end.
+        stack_state: the stack at the end.
     """
 
     config: TwoLayerConfig
     seeds: tuple[int, ...]
     replicas: tuple[Replica, ...]
     metrics: dict[str, NDArray[np.float64]]
-    books: Books
+    stack_state: StackState
 
     def of(self, metric: str, rule: str) -> NDArray[np.float64]:
         """One metric of the first replica with this label, (S, J).
@@ -132,11 +132,14 @@ class TwoLayerRun:
     def table(self, experiment: str) -> pd.DataFrame:
         """Tidy table, level "twolayer"; a replica's own numbers of training stand in `experiment`."""
         rows: list[dict[str, object]] = []
-        for place, replica in enumerate(self.replicas):
+        for replica_index, replica in enumerate(self.replicas):
             numbers = replica.numbers()
-            for order, seed in enumerate(self.seeds):
+            for seed_index, seed in enumerate(self.seeds):
                 for stage in range(self.config.num_stages):
-                    found = {name: float(values[order, place, stage]) for name, values in self.metrics.items()}
+                    found = {
+                        name: float(values[seed_index, replica_index, stage])
+                        for name, values in self.metrics.items()
+                    }
                     rows += stage_rows(
                         level="twolayer",
                         experiment=name_setting(experiment, **numbers) if numbers else experiment,
@@ -168,14 +171,18 @@ def run(
     alone (see `dashtheory.twolayer.train`).
     """
     runner = _Runner(config, _replicas(config, rules), _seeds(seeds), on_stage)
-    books = runner.begin()
+    stack_state = runner.begin()
     for stage in range(1, config.num_stages + 1):
         if report is not None:
             done = (stage - 1) * stage / (config.num_stages * (config.num_stages + 1))
             report(done, f"stage {stage}/{config.num_stages}")
-        books = runner.stage(stage, books)
+        stack_state = runner.stage(stage, stack_state)
     return TwoLayerRun(
-        config=config, seeds=runner.seeds, replicas=runner.replicas, metrics=runner.metrics, books=books
+        config=config,
+        seeds=runner.seeds,
+        replicas=runner.replicas,
+        metrics=runner.metrics,
+        stack_state=stack_state,
     )
 
 
@@ -188,14 +195,16 @@ def run_two_layer(
 
 def draw_chunk(config: TwoLayerConfig, seeds: Sequence[int], stage: int) -> PatchData:
     """The chunk that arrives at a stage, (S, n, ...), from the streams "data"."""
-    drawn = [draw(config.data, config.chunk_size, numpy_stream(seed, "data", stage)) for seed in seeds]
-    return stack(drawn).to(config.device, config.number)
+    drawn = [
+        sample_signal_noise(config.data, config.chunk_size, numpy_stream(seed, "data", stage)) for seed in seeds
+    ]
+    return stack_data(drawn).to(config.device, config.number)
 
 
 def draw_test(config: TwoLayerConfig, seeds: Sequence[int]) -> PatchData:
     """The test samples, (S, n, ...), from the streams "test data"."""
-    drawn = [draw(config.data, config.num_test, numpy_stream(seed, "test data")) for seed in seeds]
-    return stack(drawn).to(config.device, config.number)
+    drawn = [sample_signal_noise(config.data, config.num_test, numpy_stream(seed, "test data")) for seed in seeds]
+    return stack_data(drawn).to(config.device, config.number)
 
 
 class _Runner:
@@ -216,13 +225,13 @@ class _Runner:
         self.test = draw_test(config, seeds)
         self.chunks: list[PatchData] = []
         self.metrics: dict[str, NDArray[np.float64]] = {}
-        self.hyper = Hyper(**{name: self._numbers(name) for name in _NUMBERS})
+        self.hyperparameters = Hyperparameters(**{name: self._numbers(name) for name in _NUMBERS})
 
     def _numbers(self, name: str) -> Tensor:
         usual = getattr(self.config, name)
         return torch.tensor([one.numbers().get(name, usual) for one in self.replicas], dtype=torch.float64)
 
-    def begin(self) -> Books:
+    def begin(self) -> StackState:
         """All replicas of a seed at its first initialisation."""
         like = torch.empty(0, dtype=self.config.number, device=self.config.device)
         fresh = fresh_params(self.network, self.seeds, 1, like)
@@ -230,54 +239,54 @@ class _Runner:
         params = {
             name: value.unsqueeze(1).expand(-1, number, *value.shape[1:]).clone() for name, value in fresh.items()
         }
-        return Books.begin(params, self.config.optimizer)
+        return StackState.begin(params, self.config.optimizer)
 
-    def stage(self, stage: int, books: Books) -> Books:
+    def stage(self, stage: int, stack_state: StackState) -> StackState:
         """Rule, training, scores."""
         self.chunks.append(draw_chunk(self.config, self.seeds, stage))
         if stage > 1:
-            books = self._between(stage, books)
+            stack_state = self._before_stage(stage, stack_state)
         training = train_stack(
             self.network,
-            books.params,
-            books.moments,
-            self.network.samples(concatenate(self.chunks)),
-            self.hyper,
+            stack_state.params,
+            stack_state.moments,
+            self.network.samples(concatenate_data(self.chunks)),
+            self.hyperparameters,
             optimizer=self.config.optimizer,
             batch_size=self.config.batch_size,
             max_epochs=self.config.max_epochs,
             generators=[torch_stream(seed, "order", stage) for seed in self.seeds],
         )
-        books = books.trained(training)
+        stack_state = stack_state.trained(training)
         for name in ("epochs", "steps", "converged"):
             self._keep(name, stage, getattr(training, name))
         self._keep("train_loss", stage, training.loss)
         self._keep("train_accuracy", stage, training.accuracy)
-        self._score(stage, books.params)
-        self._keep_norms("", stage, books)
-        self._observe(stage, "end", books, {})
-        return books
+        self._score(stage, stack_state.params)
+        self._keep_norms("", stage, stack_state)
+        self._observe(stage, "end", stack_state, {})
+        return stack_state
 
-    def _between(self, stage: int, books: Books) -> Books:
+    def _before_stage(self, stage: int, stack_state: StackState) -> StackState:
         """The rules, and the optimizer's state after them."""
-        self._keep_norms("_before_rule", stage, books)
-        self._observe(stage, "before rule", books, {})
-        between = Between(
+        self._keep_norms("_before_rule", stage, stack_state)
+        self._observe(stage, "before rule", stack_state, {})
+        context = StackContext(
             stack=self.network,
-            samples=self.network.samples(concatenate(self.chunks)),
+            samples=self.network.samples(concatenate_data(self.chunks)),
             chunk_size=self.config.chunk_size,
             seeds=self.seeds,
             stage=stage,
         )
-        books, reports = apply_rules(self.rules, books, between)
+        stack_state, reports = apply_rules(self.rules, stack_state, context)
         if self.config.velocity == "reset":
-            books = books.renewed(range(len(self.replicas)))
-        for place, found in reports.items():
+            stack_state = stack_state.renewed(range(len(self.replicas)))
+        for replica_index, found in reports.items():
             for name in ("mean_scale", "share_clamped"):
-                self._keep(name, stage, getattr(found, name), place)
-        self._keep_norms("_after_rule", stage, books)
-        self._observe(stage, "after rule", books, reports)
-        return books
+                self._keep(name, stage, getattr(found, name), replica_index)
+        self._keep_norms("_after_rule", stage, stack_state)
+        self._observe(stage, "after rule", stack_state, reports)
+        return stack_state
 
     def _score(self, stage: int, params: Params) -> None:
         samples = self.network.samples(self.test)
@@ -285,8 +294,8 @@ class _Runner:
         self._keep("test_loss", stage, found.values.double().mean(dim=2))
         self._keep("test_accuracy", stage, found.right.double().mean(dim=2))
 
-    def _keep_norms(self, suffix: str, stage: int, books: Books) -> None:
-        learned = books.learned().double()
+    def _keep_norms(self, suffix: str, stage: int, stack_state: StackState) -> None:
+        learned = stack_state.learned().double()
         axes = self.config.data.num_axes
         self._keep(f"feature_norm{suffix}", stage, learned[..., :axes].flatten(2).norm(dim=2))
         self._keep(f"noise_norm{suffix}", stage, learned[..., axes:].flatten(2).norm(dim=2))
@@ -298,7 +307,9 @@ class _Runner:
         chosen = slice(None) if replica is None else replica
         kept[:, chosen, stage - 1] = values.double().cpu().numpy()
 
-    def _observe(self, stage: int, moment: Moment, books: Books, reports: Mapping[int, StackReport]) -> None:
+    def _observe(
+        self, stage: int, moment: Moment, stack_state: StackState, reports: Mapping[int, StackReport]
+    ) -> None:
         if self.on_stage is None:
             return
         state = StageState(
@@ -306,8 +317,8 @@ class _Runner:
             seeds=self.seeds,
             replicas=self.replicas,
             network=self.network,
-            books=books.copy(),
-            data=concatenate(self.chunks),
+            stack_state=stack_state.copy(),
+            data=concatenate_data(self.chunks),
             test=replace(self.test, noise=self.test.noise.clone()),
             reports=reports,
         )

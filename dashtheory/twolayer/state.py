@@ -1,4 +1,4 @@
-"""What a stack is between two stages: weights, and the books that make memorised noise readable.
+"""What a stack is between two stages: weights, and what makes memorised noise readable.
 
     W = origin + learned,      W_noise = origin_noise + sum_i rho_i xi_i                               (1)
 
@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from dashtheory.twolayer.stack import HIDDEN, Params
-from dashtheory.twolayer.train import Moments, StackTraining
+from dashtheory.twolayer.train import OptimizerState, StackTraining
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Books:
+class StackState:
     """A stack between stages; every tensor is (S, R, ...).
 
     Attributes:
@@ -35,12 +35,12 @@ class Books:
     initial: Params
     origin: Params
     drift: Params
-    moments: Moments
+    moments: OptimizerState
     rho: Tensor | None
     rho_velocity: Tensor | None
 
     @classmethod
-    def begin(cls, params: Params, optimizer: str) -> Books:
+    def begin(cls, params: Params, optimizer: str) -> StackState:
         """Of a stack that has not been trained."""
         rho = params[HIDDEN].new_zeros((*params[HIDDEN].shape[:3], 0))
         return cls(
@@ -48,7 +48,7 @@ class Books:
             initial=params,
             origin=params,
             drift={name: torch.zeros_like(value) for name, value in params.items()},
-            moments=Moments.zero(params, optimizer),
+            moments=OptimizerState.zero(params, optimizer),
             rho=rho,
             rho_velocity=rho,
         )
@@ -57,7 +57,7 @@ class Books:
         """First-layer weights less what is left of the initialisation, (S, R, rows, C K + d)."""
         return self.params[HIDDEN] - self.origin[HIDDEN]
 
-    def trained(self, training: StackTraining) -> Books:
+    def trained(self, training: StackTraining) -> StackState:
         """After a stage."""
         moved = {name: training.affine.moved(self.origin[name], self.drift[name]) for name in self.origin}
         rho = velocity = None
@@ -76,28 +76,28 @@ class Books:
             rho_velocity=velocity,
         )
 
-    def renewed(self, replicas: Sequence[int]) -> Books:
+    def renewed(self, replicas: Sequence[int]) -> StackState:
         """With an optimizer that has not stepped, for some replicas."""
-        books = self.copy()
-        sets = [*books.moments.tensors, books.drift]
-        for values in [one for tensors in sets for one in tensors.values()] + [books.moments.steps]:
+        stack_state = self.copy()
+        sets = [*stack_state.moments.tensors, stack_state.drift]
+        for values in [one for tensors in sets for one in tensors.values()] + [stack_state.moments.steps]:
             values[:, list(replicas)] = 0
-        if books.rho_velocity is not None:
-            books.rho_velocity[:, list(replicas)] = 0
-        return books
+        if stack_state.rho_velocity is not None:
+            stack_state.rho_velocity[:, list(replicas)] = 0
+        return stack_state
 
-    def copy(self) -> Books:
+    def copy(self) -> StackState:
         """With tensors of its own."""
 
         def cloned(params: Params) -> Params:
             return {name: value.clone() for name, value in params.items()}
 
-        return Books(
+        return StackState(
             params=cloned(self.params),
             initial=cloned(self.initial),
             origin=cloned(self.origin),
             drift=cloned(self.drift),
-            moments=Moments(tuple(map(cloned, self.moments.tensors)), self.moments.steps.clone()),
+            moments=OptimizerState(tuple(map(cloned, self.moments.tensors)), self.moments.steps.clone()),
             rho=None if self.rho is None else self.rho.clone(),
             rho_velocity=None if self.rho_velocity is None else self.rho_velocity.clone(),
         )

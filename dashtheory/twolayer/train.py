@@ -30,7 +30,7 @@ from torch import Tensor
 
 from dashtheory._check import choice, fail
 from dashtheory.errors import Diverged
-from dashtheory.twolayer._steps import Hyper, OnCoefficients, OnWeights, Start, Steps, WithAdam
+from dashtheory.twolayer._steps import Hyperparameters, OnCoefficients, OnWeights, Start, Steps, WithAdam
 from dashtheory.twolayer.stack import Loss, Params, Samples, Stack, loss_of
 
 METHODS = ("auto", "gram", "weights")
@@ -40,7 +40,7 @@ _BLOCK = 2**17  # numbers per tensor (S, R, rows, n) that a CPU works on at a ti
 
 
 @dataclass(frozen=True, eq=False)
-class Moments:
+class OptimizerState:
     """State of an optimizer.
 
     Attributes:
@@ -52,7 +52,7 @@ class Moments:
     steps: Tensor
 
     @classmethod
-    def zero(cls, params: Mapping[str, Tensor], optimizer: str) -> Moments:
+    def zero(cls, params: Mapping[str, Tensor], optimizer: str) -> OptimizerState:
         """Of an optimizer that has not stepped."""
         number = 2 if optimizer == "adam" else 1
         tensors = tuple({name: torch.zeros_like(value) for name, value in params.items()} for _ in range(number))
@@ -88,7 +88,7 @@ class StackTraining:
     """
 
     params: Params
-    moments: Moments
+    moments: OptimizerState
     converged: Tensor
     epochs: Tensor
     steps: Tensor
@@ -101,9 +101,9 @@ class StackTraining:
 def train_stack(
     stack: Stack,
     params: Params,
-    moments: Moments,
+    moments: OptimizerState,
     samples: Samples,
-    hyper: Hyper,
+    hyperparameters: Hyperparameters,
     *,
     optimizer: str = "gd",
     batch_size: int = 0,
@@ -115,7 +115,7 @@ def train_stack(
 
     Args:
         stack: the kind of network. params: (S, R, ...), unchanged. moments: state of the optimizer, unchanged.
-        samples: (S, n, ...). hyper: one number per replica. optimizer: "gd" or "adam".
+        samples: (S, n, ...). hyperparameters: one number per replica. optimizer: "gd" or "adam".
         batch_size: samples per step; 0, or more than there are: all. A smaller last batch is kept.
         max_epochs: cap. generators: CPU streams, one per seed, for the order of samples, a permutation an epoch;
             needed for mini-batches alone. method: of `METHODS`; Adam can only step on weights.
@@ -138,7 +138,7 @@ def train_stack(
             moments=tuple({name: value[chosen] for name, value in one.items()} for one in moments.tensors),
             steps=moments.steps[chosen],
             samples=Samples(samples.x[chosen], samples.features[chosen], samples.labels[chosen]),
-            hyper=hyper,
+            hyperparameters=hyperparameters,
         )
         loop = _Loop(kind(start), start, min(batch_size or num_samples, num_samples), max_epochs, first)
         parts.append(loop.run(list(generators[chosen])))
@@ -167,7 +167,7 @@ class _Loop:
         self.first_seed = first_seed
         self.shape, device = start.steps.shape, start.steps.device
         self.num_samples = start.samples.labels.shape[1]
-        self.threshold = start.hyper.threshold.to(device).expand(self.shape)
+        self.threshold = start.hyperparameters.threshold.to(device).expand(self.shape)
         self.live = torch.ones(self.shape, dtype=torch.bool, device=device)
         self.where = torch.arange(self.live.numel(), device=device).view(self.shape)
         self.done = {name: steps.t[name].contiguous().clone() for name in steps.kept}
@@ -214,7 +214,7 @@ class _Loop:
         bad = places[~loss[ended].isfinite()].tolist()
         if bad:
             seed, replica = self.first_seed + bad[0] // self.shape[1], bad[0] % self.shape[1]
-            got = f"NaN or infinity in epoch {epoch} (place {seed} among the seeds, {replica} among the replicas)"
+            got = f"NaN or infinity in epoch {epoch} (seed index {seed}, replica index {replica})"
             fail("loss", "must stay finite in training", got, "Lower the learning rate.", error=Diverged)
         numbers = {"loss": loss, "accuracy": accuracy, "epochs": torch.full_like(loss, epoch)}
         for name, rate in self.steps.numbers.items():
@@ -246,11 +246,11 @@ class _Loop:
         steps = done["epochs"] * -(-self.num_samples // self.batch_size)
         return StackTraining(
             params=stack.join(linear, {name: done[f"head {name}"] for name in self.steps.names}),
-            moments=Moments(
+            moments=OptimizerState(
                 tuple(stack.join(one, head) for one, head in zip(moments, heads, strict=True)),
                 self.start.steps + steps,
             ),
-            converged=done["loss"] <= self.start.hyper.threshold.to(done["loss"]),
+            converged=done["loss"] <= self.start.hyperparameters.threshold.to(done["loss"]),
             epochs=done["epochs"].long(),
             steps=steps.long(),
             loss=done["loss"],
@@ -270,7 +270,9 @@ def _joined(parts: list[StackTraining]) -> StackTraining:
     both = [part.coefficients for part in parts if part.coefficients is not None]
     return StackTraining(
         params=_cat_params([part.params for part in parts]),
-        moments=Moments(tuple(map(_cat_params, moments)), torch.cat([part.moments.steps for part in parts])),
+        moments=OptimizerState(
+            tuple(map(_cat_params, moments)), torch.cat([part.moments.steps for part in parts])
+        ),
         converged=cat("converged"),
         epochs=cat("epochs"),
         steps=cat("steps"),

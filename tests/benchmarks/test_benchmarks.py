@@ -17,7 +17,7 @@ import benchmarks.claims as claims
 import benchmarks.discrete as bench
 import benchmarks.theory as theory
 from benchmarks.baselines import simulate_with_numpy
-from dashtheory.discrete import RULES, simulate
+from dashtheory.discrete import DISCRETE_RULES, simulate
 from tests.oracles.discrete import simulate_with_sets
 
 
@@ -26,17 +26,19 @@ from tests.oracles.discrete import simulate_with_sets
     shape=st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 9), st.integers(1, 4)),
     gamma=st.integers(1, 8) | st.floats(0.5, 8),
     tau=st.integers(1, 4),
-    rule=st.sampled_from(RULES),
+    rule=st.sampled_from(DISCRETE_RULES),
 )
 @settings(max_examples=200)
 def test_plain_numpy_equals_the_oracle(
     seed: int, shape: tuple[int, int, int, int], gamma: float, tau: int, rule: str
 ) -> None:
-    num_classes, num_features, chunk_size, num_stages = shape
-    features = np.random.default_rng(seed).random((num_classes, num_features, chunk_size * num_stages)) < 0.5
+    num_classes, num_features, per_class_chunk_size, num_stages = shape
+    features = (
+        np.random.default_rng(seed).random((num_classes, num_features, per_class_chunk_size * num_stages)) < 0.5
+    )
     before = features.copy()
-    run = simulate_with_numpy(features, chunk_size, gamma=gamma, tau=tau, rule=rule)
-    expected = simulate_with_sets(features, chunk_size, gamma=gamma, tau=tau, rule=rule)
+    run = simulate_with_numpy(features, per_class_chunk_size, gamma=gamma, tau=tau, rule=rule)
+    expected = simulate_with_sets(features, per_class_chunk_size, gamma=gamma, tau=tau, rule=rule)
     assert run.rule == rule
     np.testing.assert_array_equal(features, before)
     np.testing.assert_array_equal(run.learned, expected.learned)

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from dashtheory.deep.models import MODELS, Classifier, build_model
 from dashtheory.deep.models.classifier import convolutional
-from dashtheory.deep.models.initialise import drawn
+from dashtheory.deep.models.initialize import drawn
 from dashtheory.protocol import Task, TrainConfig, run_stages
 from dashtheory.protocol.optimizers import make_optimizer
 from dashtheory.rules import Dash, dash_, targets

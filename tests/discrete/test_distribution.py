@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 chance = st.sampled_from([0.0, 1.0]) | st.floats(0, 1)
 
 
-def normalised(values: Floats) -> Floats:
+def normalized(values: Floats) -> Floats:
     """Rows that add up to 1, some of whose entries may be 0."""
     values = np.where(values.sum(axis=1, keepdims=True) > 1e-3, values, 1.0)
     return np.asarray(values / values.sum(axis=1, keepdims=True))
@@ -34,7 +34,7 @@ def worlds(draw: st.DrawFn) -> Mixture:
     """C <= 3, G <= 3, K <= 4; in half of them the test weights differ."""
     shape = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.integers(1, 4))
     parts = arrays(np.float64, shape[:2], elements=st.integers(0, 5), fill=st.nothing())
-    weights = parts.map(normalised)
+    weights = parts.map(normalized)
     return Mixture(
         probabilities=draw(arrays(np.float64, shape, elements=chance, fill=st.nothing())),
         weights=draw(weights),
@@ -209,7 +209,7 @@ def test_label_noise_twice_adds_up() -> None:
     assert twice.shape == (1, 3, 2)
 
 
-def test_noisy_samples_can_only_be_memorised() -> None:
+def test_noisy_samples_can_only_be_memorized() -> None:
     """Features that all clean samples show: after the stage, what is held are the bare samples."""
     world = Mixture.independent([[1.0, 1.0, 1.0]]).with_label_noise(0.3)
     (packed,) = draw_data(world, 2000, 1)
@@ -305,15 +305,15 @@ def test_sharing_changes_what_is_learned_and_not_what_it_is_worth(
     assert accuracy[0] == pytest.approx(float(expected_accuracy(known, p, tau)), rel=1e-13)
 
 
-def joint_table(features: Bools, chunk_size: int, num_shared: int) -> Bools:
+def joint_table(features: Bools, per_class_chunk_size: int, num_shared: int) -> Bools:
     """One class out of C: chunk by chunk the samples of all labels, over the joint features. (1, K', C n)."""
     num_labels, num_features, num_samples = features.shape
     place = positions(num_labels, num_features, num_shared)
     joint = np.zeros((1, int(place.max()) + 1, num_labels * num_samples), dtype=np.bool_)
     sample = 0
-    for first in range(0, num_samples, chunk_size):
+    for first in range(0, num_samples, per_class_chunk_size):
         for label in range(num_labels):
-            for one in range(first, first + chunk_size):
+            for one in range(first, first + per_class_chunk_size):
                 joint[0, place[label], sample] = features[label, :, one]
                 sample += 1
     return joint
@@ -327,12 +327,18 @@ def test_labels_that_share_nothing_learn_as_separate_classes(
 ) -> None:
     """The same samples in one class over the joint features, or in C classes: everything is the same."""
     generator = np.random.default_rng(seed)
-    num_features, chunk_size, num_stages = 5, 12, 3
+    num_features, per_class_chunk_size, num_stages = 5, 12, 3
     features = sample_features(
-        generator.uniform(0, 0.8, (num_labels, num_features)), chunk_size * num_stages, generator
+        generator.uniform(0, 0.8, (num_labels, num_features)), per_class_chunk_size * num_stages, generator
     )
-    apart = simulate(features, chunk_size, gamma=gamma, tau=2, rule=rule)
-    joint = simulate(joint_table(features, chunk_size, 0), num_labels * chunk_size, gamma=gamma, tau=2, rule=rule)
+    apart = simulate(features, per_class_chunk_size, gamma=gamma, tau=2, rule=rule)
+    joint = simulate(
+        joint_table(features, per_class_chunk_size, 0),
+        num_labels * per_class_chunk_size,
+        gamma=gamma,
+        tau=2,
+        rule=rule,
+    )
     np.testing.assert_array_equal(joint.learned.reshape(apart.learned.shape), apart.learned)
     np.testing.assert_array_equal(joint.num_memorized, apart.num_memorized)
     np.testing.assert_array_equal(joint.active_at_start, apart.active_at_start)

@@ -228,7 +228,7 @@ def test_features_are_independent_of_each_other() -> None:
         assert_share((shown[k] & shown[m]).mean(), chances[k] * chances[m], num_samples)
 
 
-def test_neighbouring_samples_are_independent() -> None:
+def test_neighboring_samples_are_independent() -> None:
     """Within a word (lanes 1 to 64 apart) and from word to word."""
     num_samples = 200_000
     (packed,) = draw_data([[0.3]], num_samples, 5)

@@ -26,7 +26,7 @@ class Case:
     """One data set, bool (C, K, n), the numbers of the learner, and the seed of what is forgotten."""
 
     features: Bools
-    chunk_size: int
+    per_class_chunk_size: int
     gamma: float
     tau: int
     rule: Forgetting
@@ -34,7 +34,7 @@ class Case:
 
     @property
     def num_stages(self) -> int:
-        return int(self.features.shape[2]) // self.chunk_size
+        return int(self.features.shape[2]) // self.per_class_chunk_size
 
     def masks(self) -> tuple[Bools, Bools]:
         """Samples (J, C, n) and features (J, C, K) forgotten before each stage, drawn as `simulate` says."""
@@ -51,17 +51,17 @@ class Case:
         """Run the simulator under test."""
         numbers = {"gamma": self.gamma, "tau": self.tau}
         generator = np.random.default_rng(self.seed)
-        return simulate(self.features, self.chunk_size, **numbers, rule=self.rule, generator=generator)  # type: ignore[arg-type]
+        return simulate(self.features, self.per_class_chunk_size, **numbers, rule=self.rule, generator=generator)  # type: ignore[arg-type]
 
     def named(self, rule: str) -> Simulation:
-        return simulate(self.features, self.chunk_size, gamma=self.gamma, tau=self.tau, rule=rule)
+        return simulate(self.features, self.per_class_chunk_size, gamma=self.gamma, tau=self.tau, rule=rule)
 
     def oracle(self) -> OracleRun:
         """Run the oracle on the same masks."""
         released, forgotten = self.masks()
         return simulate_with_sets(
             self.features,
-            self.chunk_size,
+            self.per_class_chunk_size,
             gamma=self.gamma,
             tau=self.tau,
             released=released,
@@ -77,11 +77,11 @@ rules = st.builds(Forgetting, chances, chances)
 def small_cases(draw: st.DrawFn) -> Case:
     """Tables drawn bit by bit, up to five stages."""
     num_classes, num_features = draw(st.integers(1, 2)), draw(st.integers(1, 5))
-    chunk_size, num_stages = draw(st.integers(1, 7)), draw(st.integers(1, 5))
-    num_samples = chunk_size * num_stages
+    per_class_chunk_size, num_stages = draw(st.integers(1, 7)), draw(st.integers(1, 5))
+    num_samples = per_class_chunk_size * num_stages
     return Case(
         features=draw(arrays(np.bool_, (num_classes, num_features, num_samples))),
-        chunk_size=chunk_size,
+        per_class_chunk_size=per_class_chunk_size,
         gamma=draw(st.integers(1, 4) | st.floats(0.1, num_samples + 1)),
         tau=draw(st.integers(1, 3) | st.integers(1, num_features + 2)),
         rule=draw(rules),
@@ -93,16 +93,16 @@ def small_cases(draw: st.DrawFn) -> Case:
 def wide_cases(draw: st.DrawFn) -> Case:
     """Tables from a seed, at sizes around and beyond the 64 bits of a word."""
     num_features = draw(st.sampled_from([3, 8, 63, 64, 65, 130]))
-    chunk_size = draw(st.sampled_from([20, 31, 63, 64, 65, 100]))
+    per_class_chunk_size = draw(st.sampled_from([20, 31, 63, 64, 65, 100]))
     num_classes, num_stages = draw(st.integers(1, 2)), draw(st.integers(2, 4))
     seed = draw(st.integers(0, 2**32 - 1))
     generator = np.random.default_rng([seed, 1])
     top = draw(st.sampled_from([0.05, 0.2, 0.6, 1.0]))
     probabilities = generator.uniform(0, top, size=(num_classes, num_features))
     return Case(
-        features=sample_features(probabilities, chunk_size * num_stages, generator),
-        chunk_size=chunk_size,
-        gamma=draw(st.integers(1, 5) | st.integers(1, chunk_size + 1)),
+        features=sample_features(probabilities, per_class_chunk_size * num_stages, generator),
+        per_class_chunk_size=per_class_chunk_size,
+        gamma=draw(st.integers(1, 5) | st.integers(1, per_class_chunk_size + 1)),
         tau=draw(st.integers(1, 5)),
         rule=draw(rules),
         seed=seed,
@@ -129,7 +129,7 @@ def explained(case: Case, run: Simulation) -> Bools:
 def arrived(case: Case) -> Bools:
     """Bool (J, C, n): samples that belong to the stage."""
     place = np.arange(case.features.shape[2])
-    here = np.stack([place < (stage + 1) * case.chunk_size for stage in range(case.num_stages)])
+    here = np.stack([place < (stage + 1) * case.per_class_chunk_size for stage in range(case.num_stages)])
     return np.broadcast_to(here[:, None], (case.num_stages, len(case.features), len(place)))
 
 
@@ -204,7 +204,7 @@ def test_the_first_stage_forgets_nothing(case: Case) -> None:
 
 @given(case=any_case)
 @settings(max_examples=80)
-def test_every_sample_is_memorised_or_explained(case: Case) -> None:
+def test_every_sample_is_memorized_or_explained(case: Case) -> None:
     run = case.run()
     assert (run.memorized | explained(case, run))[arrived(case)].all()
     assert not run.memorized[~arrived(case)].any()
@@ -349,7 +349,7 @@ def test_the_stated_number_of_draws_is_taken(case: Case) -> None:
     """So many for any pair of chances, so that rules compared with one seed draw alike."""
     used, twin = np.random.default_rng(case.seed), np.random.default_rng(case.seed)
     numbers: dict[str, Any] = {"gamma": case.gamma, "tau": case.tau}
-    simulate(case.features, case.chunk_size, **numbers, rule=case.rule, generator=used)
+    simulate(case.features, case.per_class_chunk_size, **numbers, rule=case.rule, generator=used)
     num_classes, num_features, num_samples = case.features.shape
     twin.random(num_classes * case.num_stages * (num_samples + num_features))
     assert used.random() == twin.random()
@@ -372,7 +372,7 @@ def test_equal_generators_give_equal_runs_and_packed_input_the_same(case: Case) 
     generator = np.random.default_rng(case.seed)
     packed, before = pack_features(case.features), pack_features(case.features).words
     numbers: dict[str, Any] = {"gamma": case.gamma, "tau": case.tau}
-    assert_same(simulate(packed, case.chunk_size, **numbers, rule=case.rule, generator=generator), run)
+    assert_same(simulate(packed, case.per_class_chunk_size, **numbers, rule=case.rule, generator=generator), run)
     np.testing.assert_array_equal(packed.words, before)
 
 

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from dashtheory.discrete import (
-    RULES,
+    DISCRETE_RULES,
     PackedFeatures,
     Simulation,
     expected_accuracy,
@@ -38,25 +38,27 @@ class Case:
     """One data set, bool (C, K, n), and the numbers of the learner."""
 
     features: Bools
-    chunk_size: int
+    per_class_chunk_size: int
     gamma: float
     tau: int
 
     def run(self, rule: str) -> Simulation:
         """Run the simulator under test."""
-        return simulate(self.features, self.chunk_size, gamma=self.gamma, tau=self.tau, rule=rule)
+        return simulate(self.features, self.per_class_chunk_size, gamma=self.gamma, tau=self.tau, rule=rule)
 
     def oracle(self, rule: str) -> OracleRun:
         """Run the oracle."""
-        return simulate_with_sets(self.features, self.chunk_size, gamma=self.gamma, tau=self.tau, rule=rule)
+        return simulate_with_sets(
+            self.features, self.per_class_chunk_size, gamma=self.gamma, tau=self.tau, rule=rule
+        )
 
 
 @st.composite
 def small_cases(draw: st.DrawFn) -> Case:
     """Tables drawn bit by bit; in half of them a few samples are repeated, so that counts are often equal."""
     num_classes, num_features = draw(st.integers(1, 3)), draw(st.integers(1, 6))
-    chunk_size, num_stages = draw(st.integers(1, 7)), draw(st.integers(1, 4))
-    num_samples = chunk_size * num_stages
+    per_class_chunk_size, num_stages = draw(st.integers(1, 7)), draw(st.integers(1, 4))
+    num_samples = per_class_chunk_size * num_stages
     if draw(st.booleans()):
         kinds = draw(arrays(np.bool_, (num_classes, num_features, draw(st.integers(1, 3)))))
         which = st.integers(0, kinds.shape[2] - 1)
@@ -65,16 +67,16 @@ def small_cases(draw: st.DrawFn) -> Case:
         features = draw(arrays(np.bool_, (num_classes, num_features, num_samples)))
     gamma = draw(st.integers(1, 4) | st.integers(1, num_samples + 1) | st.floats(0.1, num_samples + 1))
     tau = draw(st.integers(1, 3) | st.integers(1, num_features + 2))
-    return Case(features=features, chunk_size=chunk_size, gamma=gamma, tau=tau)
+    return Case(features=features, per_class_chunk_size=per_class_chunk_size, gamma=gamma, tau=tau)
 
 
 @st.composite
 def wide_cases(draw: st.DrawFn) -> Case:
     """Tables from a seed, at sizes around and beyond the 64 bits of a word, with empty features and samples."""
     num_features = draw(st.sampled_from([1, 8, 63, 64, 65, 130]))
-    chunk_size = draw(st.sampled_from([1, 20, 63, 64, 65, 100, 128]))
+    per_class_chunk_size = draw(st.sampled_from([1, 20, 63, 64, 65, 100, 128]))
     num_classes, num_stages = draw(st.integers(1, 2)), draw(st.integers(1, 3))
-    num_samples = chunk_size * num_stages
+    num_samples = per_class_chunk_size * num_stages
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     top = draw(st.sampled_from([0.05, 0.2, 0.6, 1.0]))
     probabilities = generator.uniform(0, top, size=(num_classes, num_features))
@@ -83,8 +85,12 @@ def wide_cases(draw: st.DrawFn) -> Case:
     features[:, :, generator.random(num_samples) < 0.1] = False  # samples without features
     if draw(st.booleans()):
         features = features[:, :, generator.integers(0, max(num_samples // 8, 1), size=num_samples)]
-    gamma = draw(st.integers(1, 5) | st.integers(1, chunk_size + 1) | st.floats(0.5, chunk_size + 1))
-    return Case(features=features, chunk_size=chunk_size, gamma=gamma, tau=draw(st.integers(1, 5)))
+    gamma = draw(
+        st.integers(1, 5) | st.integers(1, per_class_chunk_size + 1) | st.floats(0.5, per_class_chunk_size + 1)
+    )
+    return Case(
+        features=features, per_class_chunk_size=per_class_chunk_size, gamma=gamma, tau=draw(st.integers(1, 5))
+    )
 
 
 any_case = small_cases() | wide_cases()
@@ -100,8 +106,8 @@ def shown_and_learned(features: Bools, learned: Bools) -> NDArray[np.int64]:
 def arrived(case: Case) -> Bools:
     """Bool (J, 1, n): the samples that belong to each stage."""
     place = np.arange(case.features.shape[2])
-    num_stages = case.features.shape[2] // case.chunk_size
-    return np.stack([place < (stage + 1) * case.chunk_size for stage in range(num_stages)])[:, None]
+    num_stages = case.features.shape[2] // case.per_class_chunk_size
+    return np.stack([place < (stage + 1) * case.per_class_chunk_size for stage in range(num_stages)])[:, None]
 
 
 def assert_same(run: Simulation, expected: Simulation | OracleRun) -> None:
@@ -168,14 +174,16 @@ def test_ties_go_to_the_smallest_class_and_then_to_the_smallest_feature() -> Non
 @given(case=any_case, rule=any_rule)
 @settings(max_examples=50)
 def test_a_fractional_gamma_acts_as_its_ceiling(case: Case, rule: str) -> None:
-    rounded = simulate(case.features, case.chunk_size, gamma=math.ceil(case.gamma), tau=case.tau, rule=rule)
+    rounded = simulate(
+        case.features, case.per_class_chunk_size, gamma=math.ceil(case.gamma), tau=case.tau, rule=rule
+    )
     assert_same(case.run(rule), rounded)
 
 
 @given(case=any_case, rule=any_rule, gamma=st.sampled_from([10**6, 2**63 - 1, 2**63, 1e300, math.inf]))
 @settings(max_examples=50)
-def test_a_gamma_beyond_every_count_learns_nothing_and_memorises_all(case: Case, rule: str, gamma: float) -> None:
-    run = simulate(case.features, case.chunk_size, gamma=gamma, tau=case.tau, rule=rule)
+def test_a_gamma_beyond_every_count_learns_nothing_and_memorizes_all(case: Case, rule: str, gamma: float) -> None:
+    run = simulate(case.features, case.per_class_chunk_size, gamma=gamma, tau=case.tau, rule=rule)
     assert not run.learned.any()
     np.testing.assert_array_equal(run.memorized, np.broadcast_to(arrived(case), run.memorized.shape))
 
@@ -216,7 +224,9 @@ def test_tau_one_is_greedy_cover(case: Case) -> None:
 @settings(max_examples=60)
 def test_a_larger_gamma_learns_a_prefix_of_what_a_smaller_one_learns(case: Case, larger: float, rule: str) -> None:
     """In every cold stage, and in stage 1 of every rule."""
-    few = simulate(case.features, case.chunk_size, gamma=case.gamma + larger, tau=case.tau, rule=rule).order
+    few = simulate(
+        case.features, case.per_class_chunk_size, gamma=case.gamma + larger, tau=case.tau, rule=rule
+    ).order
     many = case.run(rule).order
     stages = range(len(many)) if rule == "cold" else range(1)
     for stage in stages:
@@ -228,7 +238,7 @@ def test_a_larger_gamma_learns_a_prefix_of_what_a_smaller_one_learns(case: Case,
 
 @given(case=any_case, rule=any_rule)
 @settings(max_examples=100)
-def test_every_sample_of_a_stage_is_memorised_or_shows_tau_learned_features(case: Case, rule: str) -> None:
+def test_every_sample_of_a_stage_is_memorized_or_shows_tau_learned_features(case: Case, rule: str) -> None:
     run = case.run(rule)
     fitted = shown_and_learned(case.features, run.learned) >= case.tau
     here = np.broadcast_to(arrived(case), fitted.shape)
@@ -254,7 +264,7 @@ def test_a_stage_ends_because_no_unlearned_feature_is_frequent(case: Case, rule:
 @settings(max_examples=50)
 def test_cold_starts_every_stage_with_all_samples_active(case: Case) -> None:
     run = case.run("cold")
-    per_chunk = case.features.shape[0] * case.chunk_size
+    per_chunk = case.features.shape[0] * case.per_class_chunk_size
     assert run.active_at_start.tolist() == [per_chunk * (j + 1) for j in range(len(run.active_at_start))]
 
 
@@ -264,7 +274,7 @@ def test_warm_starts_with_the_new_samples_that_lack_learned_features(case: Case)
     run = case.run("warm")
     lacking = shown_and_learned(case.features, run.learned) < case.tau
     for stage in range(1, len(run.active_at_start)):
-        new = slice(stage * case.chunk_size, (stage + 1) * case.chunk_size)
+        new = slice(stage * case.per_class_chunk_size, (stage + 1) * case.per_class_chunk_size)
         assert run.active_at_start[stage] == np.count_nonzero(lacking[stage - 1, :, new])
 
 
@@ -274,7 +284,7 @@ def test_ideal_starts_with_all_samples_that_lack_learned_features(case: Case) ->
     run = case.run("ideal")
     lacking = shown_and_learned(case.features, run.learned) < case.tau
     for stage in range(1, len(run.active_at_start)):
-        end = (stage + 1) * case.chunk_size
+        end = (stage + 1) * case.per_class_chunk_size
         assert run.active_at_start[stage] == np.count_nonzero(lacking[stage - 1, :, :end])
 
 
@@ -333,7 +343,7 @@ def test_the_first_stage_is_the_same_for_all_rules(case: Case) -> None:
 def test_a_cold_stage_is_one_run_on_all_chunks_at_once(case: Case) -> None:
     run = case.run("cold")
     for stage in range(len(run.order)):
-        end = (stage + 1) * case.chunk_size
+        end = (stage + 1) * case.per_class_chunk_size
         alone = simulate(case.features[:, :, :end], end, gamma=case.gamma, tau=case.tau, rule="cold")
         np.testing.assert_array_equal(run.learned[stage], alone.learned[0])
         np.testing.assert_array_equal(run.memorized[stage, :, :end], alone.memorized[0])
@@ -344,9 +354,9 @@ def test_a_cold_stage_is_one_run_on_all_chunks_at_once(case: Case) -> None:
 @settings(max_examples=50)
 def test_warm_learns_nothing_from_the_first_chunk_repeated(case: Case, num_repeats: int) -> None:
     """What a repeated chunk leaves active is what stage 1 left, where no feature was frequent enough."""
-    chunk = case.features[:, :, : case.chunk_size]
+    chunk = case.features[:, :, : case.per_class_chunk_size]
     repeated = np.tile(chunk, (1, 1, num_repeats))
-    run = simulate(repeated, case.chunk_size, gamma=case.gamma, tau=case.tau, rule="warm")
+    run = simulate(repeated, case.per_class_chunk_size, gamma=case.gamma, tau=case.tau, rule="warm")
     assert all(len(order) == 0 for order in run.order[1:])
     assert run.num_memorized.tolist() == [(j + 1) * int(run.num_memorized[0]) for j in range(num_repeats)]
 
@@ -356,11 +366,11 @@ def test_warm_learns_nothing_from_the_first_chunk_repeated(case: Case, num_repea
 
 @given(case=any_case, rule=any_rule, seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=80)
-def test_relabelling_classes_permutes_the_results(case: Case, rule: str, seed: int) -> None:
+def test_relabeling_classes_permutes_the_results(case: Case, rule: str, seed: int) -> None:
     """Classes share nothing, so this holds even with ties; only the interleaving needs none."""
     new = np.random.default_rng(seed).permutation(case.features.shape[0])
     run = case.run(rule)
-    moved = simulate(case.features[new], case.chunk_size, gamma=case.gamma, tau=case.tau, rule=rule)
+    moved = simulate(case.features[new], case.per_class_chunk_size, gamma=case.gamma, tau=case.tau, rule=rule)
     np.testing.assert_array_equal(moved.learned, run.learned[:, new])
     np.testing.assert_array_equal(moved.memorized, run.memorized[:, new])
     np.testing.assert_array_equal(moved.active_at_start, run.active_at_start)
@@ -371,19 +381,19 @@ def test_relabelling_classes_permutes_the_results(case: Case, rule: str, seed: i
 
 
 @every_rule
-@given(seed=st.integers(0, 2**32 - 1), chunk_size=st.integers(70, 200), tau=st.integers(1, 3))
+@given(seed=st.integers(0, 2**32 - 1), per_class_chunk_size=st.integers(70, 200), tau=st.integers(1, 3))
 @settings(max_examples=15)
-def test_relabelling_permutes_the_results_where_there_are_no_ties(
-    seed: int, chunk_size: int, tau: int, rule: str
+def test_relabeling_permutes_the_results_where_there_are_no_ties(
+    seed: int, per_class_chunk_size: int, tau: int, rule: str
 ) -> None:
     """Both classes and features, the order of learning included."""
     generator = np.random.default_rng(seed)
     probabilities = generator.permuted(np.linspace(0.05, 0.8, 10).reshape(2, 5))
-    features = sample_features(probabilities, 2 * chunk_size, generator)
-    case = Case(features=features, chunk_size=chunk_size, gamma=12, tau=tau)
+    features = sample_features(probabilities, 2 * per_class_chunk_size, generator)
+    case = Case(features=features, per_class_chunk_size=per_class_chunk_size, gamma=12, tau=tau)
     assume(not case.oracle(rule).tied)
     class_names, names = generator.permutation(2), generator.permutation(5)
-    moved = simulate(features[class_names][:, names], chunk_size, gamma=12, tau=tau, rule=rule)
+    moved = simulate(features[class_names][:, names], per_class_chunk_size, gamma=12, tau=tau, rule=rule)
     run = case.run(rule)
     np.testing.assert_array_equal(moved.learned, run.learned[:, class_names][:, :, names])
     np.testing.assert_array_equal(moved.memorized, run.memorized[:, class_names])
@@ -394,14 +404,16 @@ def test_relabelling_permutes_the_results_where_there_are_no_ties(
 
 @given(case=any_case, rule=any_rule, seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=80)
-def test_shuffling_the_samples_of_each_chunk_only_moves_what_is_memorised(
+def test_shuffling_the_samples_of_each_chunk_only_moves_what_is_memorized(
     case: Case, rule: str, seed: int
 ) -> None:
     generator = np.random.default_rng(seed)
-    chunks = np.arange(case.features.shape[2]).reshape(-1, case.chunk_size)
+    chunks = np.arange(case.features.shape[2]).reshape(-1, case.per_class_chunk_size)
     places = generator.permuted(chunks, axis=1).ravel()
     run = case.run(rule)
-    moved = simulate(case.features[:, :, places], case.chunk_size, gamma=case.gamma, tau=case.tau, rule=rule)
+    moved = simulate(
+        case.features[:, :, places], case.per_class_chunk_size, gamma=case.gamma, tau=case.tau, rule=rule
+    )
     np.testing.assert_array_equal(moved.learned, run.learned)
     np.testing.assert_array_equal(moved.memorized, run.memorized[:, :, places])
     assert [order.tolist() for order in moved.order] == [order.tolist() for order in run.order]
@@ -414,7 +426,9 @@ def test_shuffling_the_samples_of_each_chunk_only_moves_what_is_memorised(
 @settings(max_examples=60)
 def test_packed_input_gives_the_same_run(case: Case, rule: str) -> None:
     packed = pack_features(case.features)
-    assert_same(simulate(packed, case.chunk_size, gamma=case.gamma, tau=case.tau, rule=rule), case.run(rule))
+    assert_same(
+        simulate(packed, case.per_class_chunk_size, gamma=case.gamma, tau=case.tau, rule=rule), case.run(rule)
+    )
 
 
 @given(case=any_case, rule=any_rule)
@@ -429,7 +443,7 @@ def test_the_input_is_not_modified(case: Case, rule: str) -> None:
     before, packed = case.features.copy(), pack_features(case.features)
     words = packed.words.copy()
     case.run(rule)
-    simulate(packed, case.chunk_size, gamma=case.gamma, tau=case.tau, rule=rule)
+    simulate(packed, case.per_class_chunk_size, gamma=case.gamma, tau=case.tau, rule=rule)
     np.testing.assert_array_equal(case.features, before)
     np.testing.assert_array_equal(packed.words, words)
 
@@ -447,7 +461,7 @@ def test_strides_of_the_input_do_not_matter(rule: str) -> None:
 
 
 def test_the_rules_are_known_by_name() -> None:
-    assert RULES == RULE_NAMES
+    assert DISCRETE_RULES == RULE_NAMES
 
 
 # ------------------------------------------------------------------------------------- the size of things
@@ -480,7 +494,7 @@ def test_three_seeds_of_the_papers_setting_have_the_published_size() -> None:
 
 # -------------------------------------------------------------------------------------------- bad input
 
-GOOD = {"features": np.ones((2, 3, 12), dtype=np.bool_), "chunk_size": 4}
+GOOD = {"features": np.ones((2, 3, 12), dtype=np.bool_), "per_class_chunk_size": 4}
 BAD_INPUT = [
     ("features", np.ones((2, 3, 12)), "float64"),
     ("features", np.ones((2, 3, 12), dtype=np.uint8), "uint8"),
@@ -504,12 +518,14 @@ BAD_INPUT = [
     ("tau", 3.0, r"got 3\.0"),
     ("tau", True, "got True"),
     ("tau", "3", "got '3'"),
-    ("chunk_size", 0, "got 0"),
-    ("chunk_size", -4, "got -4"),
-    ("chunk_size", 5, "12 samples.*got 5"),
-    ("chunk_size", 24, "12 samples.*got 24"),
-    ("chunk_size", 4.0, r"got 4\.0"),
-    ("chunk_size", True, "got True"),
+    ("per_class_chunk_size", 0, "got 0"),
+    ("per_class_chunk_size", -4, "got -4"),
+    ("per_class_chunk_size", 5, "12 samples.*got 5"),
+    ("per_class_chunk_size", 24, r"12 samples.*got 24\. If that is N, of all 2 classes, give N / C = 12\.$"),
+    ("per_class_chunk_size", 4.0, r"got 4\.0"),
+    ("per_class_chunk_size", True, "got True"),
+    ("num_stages", 0, "got 0"),
+    ("num_stages", 3.0, r"got 3\.0"),
     ("rule", "lukewarm", "cold, warm, ideal.*got 'lukewarm'"),
     ("rule", "Cold", "got 'Cold'"),
     ("rule", 0, "got 0"),
@@ -525,7 +541,33 @@ def test_bad_input_is_refused_by_name_and_value(argument: str, value: object, to
         simulate(**arguments)
 
 
+@pytest.mark.parametrize(("num_classes", "num_stages"), [(2, 1), (2, 4), (2, 5), (3, 6), (5, 2)])
+def test_the_samples_of_all_classes_in_place_of_those_of_each_are_refused(
+    num_classes: int, num_stages: int
+) -> None:
+    """With J told, N in place of N / C is always seen; without it, where N does not divide the data."""
+    features = np.ones((num_classes, 3, 4 * num_stages), dtype=np.bool_)
+    told = rf"^per_class_chunk_size must .*, got {4 * num_classes}\. .*N / C = 4\.$"
+    assert len(simulate(features, 4, num_stages=num_stages).learned) == num_stages
+    with pytest.raises(ValueError, match=told):
+        simulate(features, 4 * num_classes, num_stages=num_stages)
+    if num_stages % num_classes:
+        with pytest.raises(ValueError, match=told):
+            simulate(features, 4 * num_classes)
+
+
+def test_data_of_another_number_of_stages_are_refused() -> None:
+    told = "^per_class_chunk_size must divide the 12 samples of each class into 2 chunks, got 4. Give the samples"
+    with pytest.raises(ValueError, match=told):
+        simulate(np.ones((2, 3, 12), dtype=np.bool_), 4, num_stages=2)
+
+
 def test_good_input_is_not_refused() -> None:
     """The arguments that the table of bad input starts from; numpy scalars count as numbers."""
-    arguments: dict[str, Any] = {**GOOD, "chunk_size": np.int32(4), "gamma": np.float32(2.5), "tau": np.int8(1)}
+    arguments: dict[str, Any] = {
+        **GOOD,
+        "per_class_chunk_size": np.int32(4),
+        "gamma": np.float32(2.5),
+        "tau": np.int8(1),
+    }
     assert simulate(**arguments, rule="ideal").learned.shape == (3, 2, 3)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dashtheory.discrete import (
-    RULES,
+    DISCRETE_RULES,
     Batch,
     Forgetting,
     Mixture,
@@ -38,7 +38,7 @@ Ints = NDArray[np.int64]
 Rule = str | Forgetting
 
 CORNERS = {Forgetting(0, 0): "warm", Forgetting(1, 0): "ideal", Forgetting(1, 1): "cold"}
-ALL_RULES: tuple[Rule, ...] = (*RULES, *CORNERS)
+ALL_RULES: tuple[Rule, ...] = (*DISCRETE_RULES, *CORNERS)
 WORLD = Mixture.independent([[0.6, 0.4, 0.2], [0.5, 0.3, 0.1]])
 
 batch = sys.modules["dashtheory.discrete.simulate_batch"]  # the package's attribute is the function
@@ -212,9 +212,9 @@ def test_accuracy_is_that_of_the_world(one: One) -> None:
 @given(one=simulations(small=True))
 @settings(max_examples=20)
 def test_only_the_last_stage_is_recorded_by_default(one: One) -> None:
-    found = one.batch(RULES)
+    found = one.batch(DISCRETE_RULES)
     assert found.stages == (one.num_stages,)
-    assert_same(found, one.batch(RULES, [one.num_stages]))
+    assert_same(found, one.batch(DISCRETE_RULES, [one.num_stages]))
     np.testing.assert_array_equal(found.num_learned, found.learned.sum(axis=(3, 4)))
     assert found.num_learned.dtype == np.int64
 
@@ -238,8 +238,8 @@ def varied(count: int) -> dict[str, Any]:
     """Arguments of `count` simulations, no two alike."""
     generator = np.random.default_rng(1)
     return {
-        "worlds": generator.uniform(0, 0.7, (count, 2, 5)),
-        "chunk_size": generator.integers(5, 40, (count, 2)),
+        "distribution": generator.uniform(0, 0.7, (count, 2, 5)),
+        "per_class_chunk_size": generator.integers(5, 40, (count, 2)),
         "seeds": generator.integers(0, 2**40, count),
         "gamma": generator.uniform(1, 20, count),
         "tau": generator.integers(1, 5, count),
@@ -263,8 +263,8 @@ def test_every_simulation_is_the_one_that_runs_alone(twenty: Batch) -> None:
     arguments = varied(20)
     for one in range(20):
         alone = simulate_batch(
-            arguments["worlds"][one],
-            arguments["chunk_size"][one][None],
+            arguments["distribution"][one],
+            arguments["per_class_chunk_size"][one][None],
             4,
             seeds=int(arguments["seeds"][one]),
             gamma=float(arguments["gamma"][one]),
@@ -281,8 +281,8 @@ def test_every_simulation_equals_simulate(twenty: Batch) -> None:
     arguments = varied(20)
     for one in range(20):
         alone = One(
-            world=Mixture.independent(arguments["worlds"][one]),
-            sizes=tuple(arguments["chunk_size"][one].tolist()),
+            world=Mixture.independent(arguments["distribution"][one]),
+            sizes=tuple(arguments["per_class_chunk_size"][one].tolist()),
             num_stages=4,
             seed=int(arguments["seeds"][one]),
             gamma=float(arguments["gamma"][one]),
@@ -332,20 +332,20 @@ def test_samples_are_not_shared_between_seeds() -> None:
 # ------------------------------------------------------------------------------------------ broadcasting
 
 
-BASE: dict[str, Any] = {"worlds": WORLD, "chunk_size": 30, "seeds": 3, "gamma": 6.5, "tau": 2}
+BASE: dict[str, Any] = {"distribution": WORLD, "per_class_chunk_size": 30, "seeds": 3, "gamma": 6.5, "tau": 2}
 OTHER_WORLD = Mixture.independent([[0.1, 0.9, 0.4], [0.3, 0.3, 0.3]])
 
 
 @pytest.mark.parametrize(
     ("argument", "values"),
     [
-        ("worlds", [WORLD, OTHER_WORLD, WORLD]),
-        ("worlds", (OTHER_WORLD, WORLD)),
-        ("worlds", np.stack([WORLD.probabilities[:, 0], OTHER_WORLD.probabilities[:, 0]])),
-        ("chunk_size", [[10, 10], [30, 30], [50, 50]]),
-        ("chunk_size", [[10, 20], [30, 30]]),
-        ("chunk_size", [[10], [30]]),
-        ("chunk_size", np.array([[10, 20]])),
+        ("distribution", [WORLD, OTHER_WORLD, WORLD]),
+        ("distribution", (OTHER_WORLD, WORLD)),
+        ("distribution", np.stack([WORLD.probabilities[:, 0], OTHER_WORLD.probabilities[:, 0]])),
+        ("per_class_chunk_size", [[10, 10], [30, 30], [50, 50]]),
+        ("per_class_chunk_size", [[10, 20], [30, 30]]),
+        ("per_class_chunk_size", [[10], [30]]),
+        ("per_class_chunk_size", np.array([[10, 20]])),
         ("seeds", [4, 3, 2, 1]),
         ("seeds", np.array([7], dtype=np.uint8)),
         ("gamma", [1, 5, 9.5, math.inf]),
@@ -363,7 +363,10 @@ def test_an_argument_is_one_value_or_one_per_simulation(argument: str, values: A
     found = simulate_batch(**arguments, num_stages=2, rules=RULES_HERE)
     assert found.learned.shape == (count, 5, 1, 2, 3)
     for one in range(count):
-        single = {**BASE, argument: np.asarray(values)[one : one + 1] if argument != "worlds" else values[one]}
+        single = {
+            **BASE,
+            argument: np.asarray(values)[one : one + 1] if argument != "distribution" else values[one],
+        }
         if with_seeds and argument != "seeds":
             single["seeds"] = 50 + one
         alone = simulate_batch(**single, num_stages=2, rules=RULES_HERE)
@@ -383,7 +386,7 @@ def test_worlds_may_be_written_in_every_way() -> None:
 def test_one_chunk_size_per_simulation_is_not_one_per_class() -> None:
     """Two numbers go with two simulations; sizes of two classes need two axes."""
     assert len(simulate_batch(WORLD, [10, 20], 1, seeds=[0, 0]).learned) == 2
-    with pytest.raises(ValueError, match="chunk_size must be a number, one per simulation, or of shape"):
+    with pytest.raises(ValueError, match="per_class_chunk_size must be a number, one per simulation, or of shape"):
         simulate_batch(WORLD, [10, 20], 1, seeds=0)
     found = simulate_batch(WORLD, [[10, 20]], 1, seeds=0, rules=["cold"])
     assert found.active_at_start.tolist() == [[[[10, 20]]]]
@@ -411,8 +414,8 @@ def test_label_noise_is_in_the_data_and_not_in_the_accuracy() -> None:
 def test_the_defaults_are_those_of_simulate() -> None:
     p = np.linspace(0.9, 0.1, 8).reshape(2, 4)
     found = simulate_batch(p, 100, 2, seeds=1)
-    assert found.rules == RULES
-    assert_same(found, simulate_batch(p, 100, 2, seeds=1, gamma=50, tau=3, rules=RULES, stages=[2]))
+    assert found.rules == DISCRETE_RULES
+    assert_same(found, simulate_batch(p, 100, 2, seeds=1, gamma=50, tau=3, rules=DISCRETE_RULES, stages=[2]))
 
 
 def test_the_input_is_not_modified() -> None:
@@ -484,7 +487,7 @@ def test_a_gamma_beyond_every_count_learns_nothing(gamma: float) -> None:
     assert (found.accuracy == 0.5).all()
 
 
-def test_a_tau_beyond_the_features_memorises_everything() -> None:
+def test_a_tau_beyond_the_features_memorizes_everything() -> None:
     for tau in (4, 5, 2**31, 2**62):
         found = simulate_batch(WORLD, 30, 3, seeds=0, gamma=3, tau=tau, rules=ALL_RULES)
         assert (found.num_memorized == 90).all()
@@ -594,30 +597,34 @@ def test_an_exception_in_a_simulation_is_raised_and_stops_the_batch(monkeypatch:
 
 # -------------------------------------------------------------------------------------------- bad input
 
-GOOD: dict[str, Any] = {"worlds": WORLD, "chunk_size": 10, "num_stages": 3, "seeds": 0}
+GOOD: dict[str, Any] = {"distribution": WORLD, "per_class_chunk_size": 10, "num_stages": 3, "seeds": 0}
 TALL = Mixture.independent([[0.5, 0.5, 0.5]])
 
 
 @pytest.mark.parametrize(
     ("argument", "value", "told"),
     [
-        ("worlds", [[1.5]], r"probabilities must lie in \[0, 1\], got 1\.5"),
-        ("worlds", [[math.nan]], r"probabilities must lie in \[0, 1\], got nan"),
-        ("worlds", [0.5], r"probabilities must have shape \(C, K\)"),
-        ("worlds", None, r"probabilities must have shape \(C, K\)"),
-        ("worlds", [], r"probabilities must have shape \(C, K\)"),
-        ("worlds", np.ones((1, 1, 1, 1)), r"probabilities must have shape \(C, K\)"),
-        ("worlds", np.ones((0, 2, 3)), "."),
-        ("worlds", [WORLD, TALL], r"worlds must be of one shape \(C, G, K\), got "),
-        ("chunk_size", 0, "chunk_size must be an integer >= 1, got 0"),
-        ("chunk_size", -1, "chunk_size must be an integer >= 1, got -1"),
-        ("chunk_size", 2.5, r"chunk_size must be an integer >= 1, got 2\.5"),
-        ("chunk_size", True, "chunk_size must be an integer >= 1, got True"),
-        ("chunk_size", "10", "chunk_size must be an integer >= 1, got '10'"),
-        ("chunk_size", None, "chunk_size must be an integer >= 1, got None"),
-        ("chunk_size", [[10, 0]], "chunk_size must be an integer >= 1, got 0"),
-        ("chunk_size", [[10, 10, 10]], r"chunk_size must fit the shape \(1, 2\), got shape \(1, 3\)"),
-        ("chunk_size", [], "chunk_size must have one entry, or one per simulation"),
+        ("distribution", [[1.5]], r"probabilities must lie in \[0, 1\], got 1\.5"),
+        ("distribution", [[math.nan]], r"probabilities must lie in \[0, 1\], got nan"),
+        ("distribution", [0.5], r"probabilities must have shape \(C, K\)"),
+        ("distribution", None, r"probabilities must have shape \(C, K\)"),
+        ("distribution", [], r"probabilities must have shape \(C, K\)"),
+        ("distribution", np.ones((1, 1, 1, 1)), r"probabilities must have shape \(C, K\)"),
+        ("distribution", np.ones((0, 2, 3)), "."),
+        ("distribution", [WORLD, TALL], r"distribution must be of one shape \(C, G, K\), got "),
+        ("per_class_chunk_size", 0, "per_class_chunk_size must be an integer >= 1, got 0"),
+        ("per_class_chunk_size", -1, "per_class_chunk_size must be an integer >= 1, got -1"),
+        ("per_class_chunk_size", 2.5, r"per_class_chunk_size must be an integer >= 1, got 2\.5"),
+        ("per_class_chunk_size", True, "per_class_chunk_size must be an integer >= 1, got True"),
+        ("per_class_chunk_size", "10", "per_class_chunk_size must be an integer >= 1, got '10'"),
+        ("per_class_chunk_size", None, "per_class_chunk_size must be an integer >= 1, got None"),
+        ("per_class_chunk_size", [[10, 0]], "per_class_chunk_size must be an integer >= 1, got 0"),
+        (
+            "per_class_chunk_size",
+            [[10, 10, 10]],
+            r"per_class_chunk_size must fit the shape \(1, 2\), got shape \(1, 3\)",
+        ),
+        ("per_class_chunk_size", [], "per_class_chunk_size must have one entry, or one per simulation"),
         ("num_stages", 0, "num_stages must be an integer >= 1, got 0"),
         ("num_stages", 1.0, r"num_stages must be an integer >= 1, got 1\.0"),
         ("num_stages", None, "num_stages must be an integer >= 1, got None"),
@@ -652,7 +659,7 @@ TALL = Mixture.independent([[0.5, 0.5, 0.5]])
         ("gamma", [True, 5], r"gamma must be a number in \(0, inf\], got True"),
         ("seeds", 2**63, "seeds must be below 2\\^63, got 9223372036854775808"),
         ("seeds", 2**64, "seeds must be below 2\\^63, got 18446744073709551616"),
-        ("chunk_size", 2**63, "chunk_size must be below 2\\^63"),
+        ("per_class_chunk_size", 2**63, "per_class_chunk_size must be below 2\\^63"),
         ("seeds", [[1, 2], [3]], r"seeds must be an integer >= 0, got \[1, 2\]"),
         ("gamma", [[1, 2], [3]], r"gamma must be a number in .*, got \[1, 2\]"),
         (
@@ -660,8 +667,8 @@ TALL = Mixture.independent([[0.5, 0.5, 0.5]])
             [np.ones((2, 2)), np.ones((2, 3))],
             "gamma must be a number or a regular array, got a ragged one",
         ),
-        ("worlds", "abc", "worlds must be probabilities .*, got str"),
-        ("worlds", object(), "worlds must be probabilities .*, got object"),
+        ("distribution", "abc", "distribution must be probabilities .*, got str"),
+        ("distribution", object(), "distribution must be probabilities .*, got object"),
         ("rules", None, "rules must be a sequence, got None"),
         ("rules", Forgetting(1, 0), "rules must be a sequence, got Forgetting"),
         ("stages", 2, "stages must be a sequence, got 2"),
@@ -684,10 +691,10 @@ def test_bad_input_is_refused_by_name_and_value(argument: str, value: object, to
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        ("worlds", [WORLD, WORLD]),
-        ("worlds", np.full((2, 2, 3), 0.5)),
-        ("chunk_size", [10, 10]),
-        ("chunk_size", [[10, 10], [10, 10]]),
+        ("distribution", [WORLD, WORLD]),
+        ("distribution", np.full((2, 2, 3), 0.5)),
+        ("per_class_chunk_size", [10, 10]),
+        ("per_class_chunk_size", [[10, 10], [10, 10]]),
         ("gamma", [1, 2]),
         ("tau", [1, 2]),
     ],
@@ -725,5 +732,5 @@ def test_rules_that_differ_a_little_are_two_rules() -> None:
 
 
 def test_one_world_at_a_time_has_its_data_drawn() -> None:
-    with pytest.raises(ValueError, match="world must be one world, got 2"):
+    with pytest.raises(ValueError, match="distribution must be a single one, got 2"):
         draw_data(np.full((2, 1, 3), 0.5), 10, 0)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dashtheory.discrete import RULES, Forgetting, StageTrace, pack_features, simulate, trace_stage
+from dashtheory.discrete import DISCRETE_RULES, Forgetting, StageTrace, pack_features, simulate, trace_stage
 
 
 @st.composite
@@ -20,7 +20,7 @@ def traces(draw: st.DrawFn) -> tuple[StageTrace, dict[str, Any]]:
     shape = (num_classes, draw(st.integers(1, 5)), num_stages * size)
     features = draw(arrays(np.bool_, shape))
     gamma, tau = draw(st.integers(1, 6)), draw(st.integers(1, 3))
-    rule, stage = draw(st.sampled_from(RULES)), draw(st.integers(1, num_stages))
+    rule, stage = draw(st.sampled_from(DISCRETE_RULES)), draw(st.integers(1, num_stages))
     run = simulate(features, size, gamma=gamma, tau=tau, rule=rule)
     given_data = pack_features(features) if draw(st.booleans()) else features
     trace = trace_stage(given_data, run, stage=stage, tau=tau)

@@ -271,7 +271,7 @@ def test_activation_regimes_agree_where_their_maps_meet(tmp_path: Path) -> None:
     assert (accuracy > 0).all()
 
 
-def test_wrong_labels_are_memorised_last(tmp_path: Path) -> None:
+def test_wrong_labels_are_memorized_last(tmp_path: Path) -> None:
     points = split_settings(toy_table("learning_phases", tmp_path))
     wide = points.pivot_table(index="epoch", columns=["metric", "seed"], values="value")
     for seed in (0, 1):

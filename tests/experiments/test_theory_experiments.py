@@ -43,7 +43,7 @@ def test_predictions_are_those_of_the_limit() -> None:
             assert lookup(table, rule=rule, stage=stage) == {
                 "predicted_test_accuracy": limit.accuracy[stage - 1],
                 "predicted_learned_features": limit.num_learned[stage - 1],
-                "predicted_memorized_samples": limit.memorized[stage - 1],
+                "predicted_memorized_samples": limit.num_memorized[stage - 1],
                 "predicted_active_samples": limit.active_at_start[stage - 1],
             }
 

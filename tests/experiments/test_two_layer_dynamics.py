@@ -57,7 +57,7 @@ def test_margins_of_the_mlp_are_those_of_its_module() -> None:
     for seed in (0, 1):
         for replica in (0, 1):
             module = state.network.module().double()
-            module.load_state_dict(of_replica(state.books.params, seed, replica))
+            module.load_state_dict(of_replica(state.stack_state.params, seed, replica))
             oracle = feature_margins(lambda x, module=module: module(x)[:, 1] - module(x)[:, 0], vectors, signs)  # type: ignore[misc]
             assert torch.allclose(found[seed, replica], oracle, atol=1e-12)
 
@@ -65,14 +65,14 @@ def test_margins_of_the_mlp_are_those_of_its_module() -> None:
 def test_margins_of_the_patch_network_are_sums_over_neurons() -> None:
     state = states(PATCH, ["warm"])[3, "end"]
     found = feature_margins_of(state)
-    weights = state.books.params["hidden.weight"][:, 0, :, :8].clamp(min=0) ** 1.75
+    weights = state.stack_state.params["hidden.weight"][:, 0, :, :8].clamp(min=0) ** 1.75
     own, other = weights[:, :3].mean(dim=1), weights[:, 3:].mean(dim=1)
     naive = torch.cat([(own - other)[:, :4], (other - own)[:, 4:]], dim=1)
     assert torch.allclose(found[:, 0], naive, atol=1e-12)
 
 
 def test_persistence_is_that_of_the_decomposition() -> None:
-    """The books know rho without a fit; the decomposition of `dashtheory.measure` solves for it."""
+    """The state of the stack knows rho without a fit; the decomposition of `dashtheory.measure` solves for it."""
     seen: dict[int, StageState] = {}
     watch = Watch("x")
 
@@ -92,13 +92,13 @@ def test_persistence_is_that_of_the_decomposition() -> None:
             lengths = []
             for stage in (1, 3):
                 state = seen[stage]
-                weights = state.books.params["hidden.weight"][seed, place, :, 8:]
-                start = state.books.initial["hidden.weight"][seed, place, :, 8:]
+                weights = state.stack_state.params["hidden.weight"][seed, place, :, 8:]
+                start = state.stack_state.initial["hidden.weight"][seed, place, :, 8:]
                 noise = state.data.noise[seed]
                 found = decompose(weights, start, noise.new_zeros((0, 60)), noise)
                 assert found.identifiable, found.reason
-                assert state.books.rho is not None
-                assert torch.allclose(found.rho, state.books.rho[seed, place], atol=1e-9)
+                assert state.stack_state.rho is not None
+                assert torch.allclose(found.rho, state.stack_state.rho[seed, place], atol=1e-9)
                 lengths.append(float(found.noise_part(slice(0, 10)).norm()))
             assert kept[rule, seed, 3] == pytest.approx(lengths[1] / lengths[0], rel=1e-8)
 

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from dashtheory.batchnorm import reestimated
-from dashtheory.discrete import RULES, Forgetting, draw_data, expected_accuracy, simulate
+from dashtheory.discrete import DISCRETE_RULES, Forgetting, draw_data, expected_accuracy, simulate
 from dashtheory.evaluate import cross_entropy, evaluate
 from dashtheory.experiments.shrink_geometry import changed
 from dashtheory.explore import DiscreteExplorer, Explorer, explore_alpha_lambda, explore_discrete, explore_shrink
@@ -133,7 +133,7 @@ def test_set_moves_controls_by_name_or_nothing_at_all() -> None:
 def test_lines_are_the_population_limit(state: DiscreteState) -> None:
     found = limit(state)
     rules: dict[str, str | Forgetting] = {
-        **{rule: rule for rule in RULES},
+        **{rule: rule for rule in DISCRETE_RULES},
         FORGETTING: Forgetting(state.phi_noise, state.phi_feature),
     }
     assert list(found) == list(rules)
@@ -146,23 +146,23 @@ def test_lines_are_the_population_limit(state: DiscreteState) -> None:
             tau=state.tau,
             rule=rule,
         )
-        np.testing.assert_array_equal(found[name].learned, expected.num_learned)
-        np.testing.assert_array_equal(found[name].memorized, expected.memorized)
+        np.testing.assert_array_equal(found[name].num_learned, expected.num_learned)
+        np.testing.assert_array_equal(found[name].num_memorized, expected.num_memorized)
         np.testing.assert_array_equal(found[name].accuracy, expected.accuracy)
-        np.testing.assert_array_equal(found[name].active, expected.active_at_start)
+        np.testing.assert_array_equal(found[name].active_at_start, expected.active_at_start)
 
 
 def test_dots_are_a_simulation_of_the_same_state() -> None:
     state = DiscreteState(gamma=12, chunk_size=200, num_stages=6)
     found = simulated(state, seed=3)
     p = world("paper").probabilities[:, 0]
-    data = draw_data(p, state.per_class * state.num_stages, 3)
-    for rule in RULES:
-        runs = [simulate(samples, state.per_class, gamma=12, tau=3, rule=rule) for samples in data]
+    data = draw_data(p, state.per_class_chunk_size * state.num_stages, 3)
+    for rule in DISCRETE_RULES:
+        runs = [simulate(samples, state.per_class_chunk_size, gamma=12, tau=3, rule=rule) for samples in data]
         learned = np.concatenate([one.learned for one in runs], axis=1)
-        np.testing.assert_array_equal(found[rule].learned, sum(one.num_learned for one in runs))
-        np.testing.assert_array_equal(found[rule].memorized, sum(one.num_memorized for one in runs))
-        np.testing.assert_array_equal(found[rule].active, sum(one.active_at_start for one in runs))
+        np.testing.assert_array_equal(found[rule].num_learned, sum(one.num_learned for one in runs))
+        np.testing.assert_array_equal(found[rule].num_memorized, sum(one.num_memorized for one in runs))
+        np.testing.assert_array_equal(found[rule].active_at_start, sum(one.active_at_start for one in runs))
         # a mean over two classes, taken in another order
         np.testing.assert_allclose(found[rule].accuracy, expected_accuracy(learned, p, 3), rtol=1e-14)
 
@@ -189,7 +189,7 @@ def test_forgetting_has_cold_warm_and_ideal_as_corners(
     noise: float, feature: float, corner: str, distribution: str
 ) -> None:
     found = limit(DiscreteState(phi_noise=noise, phi_feature=feature, distribution=distribution, num_stages=20))
-    for metric in ("learned", "memorized", "accuracy", "active"):
+    for metric in ("num_learned", "num_memorized", "accuracy", "active_at_start"):
         np.testing.assert_array_equal(getattr(found[FORGETTING], metric), getattr(found[corner], metric))
 
 
@@ -197,9 +197,9 @@ def test_a_larger_gamma_never_learns_more_and_warm_never_more_than_cold() -> Non
     before = np.full(50, 100.0)
     for gamma in range(1, 300, 23):
         found = limit(DiscreteState(gamma=gamma))
-        assert (found["cold"].learned <= before).all()
-        assert (found["warm"].learned <= found["cold"].learned).all()
-        before = found["cold"].learned
+        assert (found["cold"].num_learned <= before).all()
+        assert (found["warm"].num_learned <= found["cold"].num_learned).all()
+        before = found["cold"].num_learned
 
 
 def test_worlds_have_probabilities_and_all_names() -> None:
@@ -305,16 +305,16 @@ def test_the_two_layer_network_is_the_reference_run_before_its_last_stage() -> N
     weight = network.model.get_parameter("hidden.weight").detach()
     noise = torch.cat([one.inputs for one in network.chunks])[:, CNN_A.data.num_axes :]
     axes = torch.eye(CNN_A.data.dimension)[: CNN_A.data.num_axes]
-    init = run(CNN_A, ["warm"], [0]).books.initial["hidden.weight"][0, 0]
+    init = run(CNN_A, ["warm"], [0]).stack_state.initial["hidden.weight"][0, 0]
     parts = decompose(weight, init, axes, torch.nn.functional.pad(noise, (CNN_A.data.num_axes, 0)))
     expected = [float(parts.feature_part().norm()), float(parts.noise_part().norm())]
     np.testing.assert_allclose(found.lengths[0], expected, rtol=1e-12)  # one sum of squares in two orders
-    # what the books of the run say, in float32, of networks that are trained in it: another way to the same norms
-    books = [metrics[f"{part}_norm"][0, 0, -2] for part in ("feature", "noise")]
-    np.testing.assert_allclose(found.lengths[0], books, rtol=1e-4)
+    # what the state of the stack says, in float32, of networks that are trained in it: another way to the norms
+    told = [metrics[f"{part}_norm"][0, 0, -2] for part in ("feature", "noise")]
+    np.testing.assert_allclose(found.lengths[0], told, rtol=1e-4)
 
 
-def test_the_digits_network_has_memorised_wrong_labels_and_its_new_chunk_is_new() -> None:
+def test_the_digits_network_has_memorized_wrong_labels_and_its_new_chunk_is_new() -> None:
     network = trained("digits")
     found = Shrinks(network).compute(AlphaLambdaState())
     by_group = dict(zip((one.replace("\n", " ") for one in found.groups), found.accuracy[0], strict=True))
@@ -426,7 +426,7 @@ def test_text_names_the_numbers_of_the_state() -> None:
     for words in ("γ = 30", "1 to 8", "power law", "cold", "warm", "ideal", "φ noise = 0.5"):
         assert words in text
     cold = limit(DiscreteState(gamma=30, num_stages=8, distribution="power_law"))["cold"]
-    assert f"{cold.learned[-1]:.0f} features, {cold.memorized[-1]:,.0f} memorised" in text
+    assert f"{cold.num_learned[-1]:.0f} features, {cold.num_memorized[-1]:,.0f} memorised" in text
 
 
 def test_round_tops_and_short_counts() -> None:

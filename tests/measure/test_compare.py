@@ -115,7 +115,7 @@ def test_every_number_is_that_of_its_own_measure() -> None:
         gap = evaluate(anew, old).accuracy - evaluate(anew, NEW).accuracy
         assert value(table, "memorisation_gap", column) == gap
         canaries = canary_gap(anew, old, MASK)
-        assert value(table, "canary_memorised", column) == canaries.memorised
+        assert value(table, "canary_memorized", column) == canaries.memorized_share
         assert value(table, "canary_gap", column) == canaries.gap
         assert value(table, "canary_loss", column) == canaries.canary.loss
         assert value(table, "clean_accuracy", column) == canaries.clean.accuracy
@@ -145,7 +145,7 @@ def test_a_uniform_shrink_is_seen_by_the_loss_and_not_by_accuracy_or_ranks() -> 
         CHUNKS,
         canary=MASK,
     )
-    for measure in ("old_accuracy", "canary_gap", "canary_memorised"):
+    for measure in ("old_accuracy", "canary_gap", "canary_memorized"):
         assert value(table, measure, "change") == 0
     assert value(table, "old_loss", "change") != 0
     assert math.isclose(value(table, "weight_norm") / value(table, "weight_norm", "before"), 0.3, rel_tol=1e-6)
@@ -238,6 +238,6 @@ def test_dash_keeps_features_and_forgets_canaries_in_the_loss() -> None:
         functional.cross_entropy(model(inputs), targets).backward()
         optimizer.step()
     table = compare(model, "dash", Examples(inputs, targets), canary=canary)
-    assert value(table, "canary_memorised", "before") == 1
+    assert value(table, "canary_memorized", "before") == 1
     assert value(table, "old_loss", "change") > 0
     assert value(table, "canary_loss", "change") > 2 * value(table, "clean_loss", "change")

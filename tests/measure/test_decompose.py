@@ -288,7 +288,7 @@ def no_numbers(found: Decomposition, reason: str) -> None:
 
 
 @pytest.mark.parametrize(("dimensions", "answer"), [(300, False), (440, False), (441, True)])
-def test_fewer_dimensions_than_features_samples_and_initialisation_is_refused(
+def test_fewer_dimensions_than_features_samples_and_initialization_is_refused(
     dimensions: int, answer: bool
 ) -> None:
     features, noise = torch.randn(40, dimensions).double(), torch.randn(400, dimensions).double()
@@ -303,7 +303,7 @@ def test_fewer_dimensions_than_features_samples_and_initialisation_is_refused(
     assert bool(found.condition.isinf().all()) == (dimensions == 300)
 
 
-def test_a_known_factor_of_the_initialisation_spares_a_dimension() -> None:
+def test_a_known_factor_of_the_initialization_spares_a_dimension() -> None:
     data = Data.draw(4, 6, 10, seed=0)
     generator = torch.Generator().manual_seed(0)
     init = torch.randn(3, 10, generator=generator).double()
@@ -335,7 +335,7 @@ def test_dependent_samples_are_refused() -> None:
     assert float(without.reconstruction_error.min()) > 0.05
 
 
-def test_an_initialisation_inside_the_span_is_refused_unless_its_factor_is_known() -> None:
+def test_an_initialization_inside_the_span_is_refused_unless_its_factor_is_known() -> None:
     data = Data.draw(4, 6, 20, seed=0)
     init = torch.randn(3, 20).double()
     init[1] = data.noise[0] - data.features[2]

@@ -23,7 +23,7 @@ from dashtheory.measure import (
     cosines,
     effective_rank,
     mean_cosines,
-    memorisation_gap,
+    memorization_gap,
     participation_ratio,
     random_labels,
     representation_spectrum,
@@ -94,15 +94,15 @@ def test_measures_leave_no_trace(train_mode: bool) -> None:
 # ----------------------------------------------------------------------------------------------------------- gap
 
 
-def test_the_memorisation_gap_by_hand() -> None:
+def test_the_memorization_gap_by_hand() -> None:
     targets = torch.tensor([1, -1, 1, -1])
-    found = memorisation_gap(targets, torch.tensor([[1, -1, -1, -1], [1, 1, -1, -1]]), targets)
+    found = memorization_gap(targets, torch.tensor([[1, -1, -1, -1], [1, 1, -1, -1]]), targets)
     assert (found.training, found.swapped, found.gap) == (1.0, 5 / 8, 3 / 8)
-    assert memorisation_gap(-targets, targets, targets).gap == -1
+    assert memorization_gap(-targets, targets, targets).gap == -1
     with pytest.raises(
         ValueError, match=r"^predicted, swapped and targets must be .* got \(4, 2\), \(4,\) and \(4,\)"
     ):
-        memorisation_gap(torch.zeros(4, 2), targets, targets)
+        memorization_gap(torch.zeros(4, 2), targets, targets)
 
 
 class Memory(nn.Module):
@@ -119,7 +119,7 @@ class Memory(nn.Module):
         return functional.one_hot(recalled, 4).double()
 
 
-def test_a_network_that_memorised_a_share_of_the_canaries_is_told_that_share() -> None:
+def test_a_network_that_memorized_a_share_of_the_canaries_is_told_that_share() -> None:
     generator = torch.Generator().manual_seed(0)
     own = torch.randint(4, (4000,), generator=generator)
     inputs = torch.cat([own[:, None].double(), torch.arange(4000.0, dtype=F64)[:, None]], dim=1)
@@ -130,7 +130,7 @@ def test_a_network_that_memorised_a_share_of_the_canaries_is_told_that_share() -
         model = Memory(inputs[known], targets[known]) if len(known) else Memory(-inputs[:1], targets[:1])
         found = canary_gap(model, Examples(inputs, targets), canary)
         assert found.clean.accuracy == 1
-        assert abs(found.memorised - share) < 0.03
+        assert abs(found.memorized_share - share) < 0.03
         assert math.isclose(found.gap, 1 - found.canary.accuracy, rel_tol=1e-12)
         assert abs(found.gap - 0.75 * (1 - share)) < 0.03
 
@@ -161,7 +161,7 @@ def test_the_canary_gap_is_two_evaluations() -> None:
         assert mine.accuracy == theirs.accuracy
         assert math.isclose(mine.loss, theirs.loss, rel_tol=1e-6)
     assert found.num_classes == 3
-    assert -0.5 <= found.memorised <= 1
+    assert -0.5 <= found.memorized_share <= 1
 
 
 @pytest.mark.parametrize(
@@ -264,12 +264,12 @@ def test_a_representation_is_what_the_layer_puts_out_in_evaluation_mode() -> Non
     again = copy.deepcopy(model).eval()
     hidden = again.get_submodule("1")(again.get_submodule("0")(inputs)).flatten(1).detach()
     assert torch.allclose(activations(model, inputs, "1", batch_size=5), hidden, atol=1e-6)
-    plain, centred = (
-        representation_spectrum(model, inputs, "1", centred=centred).values for centred in (False, True)
+    plain, centered = (
+        representation_spectrum(model, inputs, "1", centered=centered).values for centered in (False, True)
     )
     assert np.allclose(plain, np.linalg.svd(hidden.double().numpy(), compute_uv=False), atol=1e-5)
     middle = (hidden - hidden.mean(dim=0)).double().numpy()
-    assert np.allclose(centred, np.linalg.svd(middle, compute_uv=False), atol=1e-5)
+    assert np.allclose(centered, np.linalg.svd(middle, compute_uv=False), atol=1e-5)
     with pytest.raises(ValueError, match=r"^layer must be one of 0, 1, 2, .*, got 'head'"):
         activations(model, inputs, "head")
     shared = nn.Linear(4, 4)

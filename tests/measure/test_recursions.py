@@ -11,8 +11,8 @@ from torch.nn import functional
 from dashtheory.measure import (
     Coefficients,
     Frame,
-    PatchNetwork,
-    ReluNetwork,
+    PatchRecursion,
+    ReluRecursion,
     initial_coefficients,
     neuron_cosine,
     step_coefficients,
@@ -36,10 +36,10 @@ class InCoefficients:
         self.others = [p.detach().clone() for p in list(network.parameters())[1:]]
         self.other_velocity = [torch.zeros_like(value) for value in self.others]
 
-    def view(self) -> PatchNetwork | ReluNetwork:
+    def view(self) -> PatchRecursion | ReluRecursion:
         data = self.data
         if isinstance(self.network, Patch):
-            return PatchNetwork(
+            return PatchRecursion(
                 frame=self.frame,
                 shown=data.shown,
                 labels=data.labels,
@@ -48,13 +48,13 @@ class InCoefficients:
                 per_class=self.network.per_class,
             )
         bias, output = self.others
-        return ReluNetwork(frame=self.frame, shown=data.shown, labels=data.labels, bias=bias, output=output)
+        return ReluRecursion(frame=self.frame, shown=data.shown, labels=data.labels, bias=bias, output=output)
 
     def train(self, steps: int, lr: float, momentum: float) -> None:
         for _ in range(steps):
             view = self.view()
             descent = view.descent(self.coefficients)
-            if isinstance(view, ReluNetwork):
+            if isinstance(view, ReluRecursion):
                 found = view.other_descents(self.coefficients)
                 for value, velocity, other in zip(self.others, self.other_velocity, found, strict=True):
                     velocity.mul_(momentum).add_(other)
@@ -115,7 +115,7 @@ def test_descent_and_cosine_are_those_of_autograd(kind: str) -> None:
     assert torch.allclose(neuron_cosine(free.coefficients, descent, free.frame), cosine, rtol=0, atol=1e-12)
     as_shrink = group_cosines(network.weight.detach(), expected, kind="row")
     assert torch.allclose(neuron_cosine(free.coefficients, descent, free.frame), as_shrink, rtol=0, atol=1e-12)
-    if isinstance(view, ReluNetwork):
+    if isinstance(view, ReluRecursion):
         assert isinstance(network, Relu)
         found = view.other_descents(free.coefficients)
         for mine, parameter in zip(found, (network.bias, network.output), strict=True):
@@ -131,7 +131,7 @@ def test_a_neuron_is_aligned_if_it_helps_the_samples_that_are_not_fitted(power: 
     network.power = power
     free = InCoefficients(network, data)
     view = free.view()
-    assert isinstance(view, PatchNetwork)
+    assert isinstance(view, PatchRecursion)
     expected = (network.weight * autograd_descent(network)).sum(dim=1)
     helped = view.helpfulness(free.coefficients)
     assert torch.allclose(helped, expected, rtol=1e-12, atol=1e-15)
@@ -164,11 +164,11 @@ def test_seeds_and_rules_are_stacked_along_leading_axes() -> None:
         frame = Frame.of(init, data.features, data.noise)
         x, u = initial_coefficients(frame), None
         for _ in range(3):
-            view: PatchNetwork | ReluNetwork = PatchNetwork(
+            view: PatchRecursion | ReluRecursion = PatchRecursion(
                 frame=frame, shown=data.shown, labels=data.labels, signs=signs, power=1.75, per_class=2
             )
             if kind == "relu":
-                view = ReluNetwork(
+                view = ReluRecursion(
                     frame=frame, shown=data.shown, labels=data.labels, bias=output / 9, output=output
                 )
             x, u = step_coefficients(x, u, view.descent(x), lr=0.3, momentum=0.9)
@@ -191,7 +191,7 @@ def substituted(network: Network, data: Data, neuron: int, symbols: formulas.Sym
     w = network.weight[neuron].detach()
     free = InCoefficients(network, data)
     view = free.view()
-    if isinstance(view, PatchNetwork):
+    if isinstance(view, PatchRecursion):
         own = view.neuron_outputs(free.coefficients)[neuron]
         extra = {formulas.SIGN: float(view.signs[neuron]), formulas.NUM_NEURONS: view.per_class}
         extra[formulas.POWER] = view.power
@@ -277,9 +277,9 @@ def test_bad_input_is_named() -> None:
         ({"signs": torch.tensor([0.5])}, "signs must be -1 or 1"),
     ):
         with pytest.raises(ValueError, match=f"^{message}"):
-            PatchNetwork(**(good | change))
+            PatchRecursion(**(good | change))
     with pytest.raises(ValueError, match=r"^labels must be -1 or 1"):
-        ReluNetwork(
+        ReluRecursion(
             frame=free.frame, shown=data.shown, labels=data.shown[:, 0], bias=torch.zeros(6), output=torch.ones(6)
         )
     for bad in ((0, 1), (1, 0)):

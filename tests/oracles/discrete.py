@@ -40,7 +40,7 @@ class OracleRun:
 
 def simulate_with_sets(
     features: NDArray[np.bool_],
-    chunk_size: int,
+    per_class_chunk_size: int,
     *,
     gamma: float,
     tau: int,
@@ -52,21 +52,21 @@ def simulate_with_sets(
 
     Args:
         features: bool (C, K, n): class, feature, sample of that class in order of arrival.
-        chunk_size: samples per class per chunk; divides n.
+        per_class_chunk_size: samples of each class in a chunk: N / C; divides n.
         gamma: active samples that must show a feature for it to be learned.
         tau: learned features that give a sample a zero gradient.
         rule: "cold", "warm" or "ideal".
         released: bool (J, C, n), the memorised samples that are forgotten before each stage; default: none.
         forgotten: bool (J, C, K), the learned features that are forgotten before each stage; default: none.
 
-    Returns: an `OracleRun` of J = n / chunk_size stages.
+    Returns: an `OracleRun` of J = n / per_class_chunk_size stages.
     """
     num_classes, num_features, num_samples = features.shape
     shown = features_by_sample(features)
     known: set[Feature] = set()
     held: set[Sample] = set()
     known_after, held_after, active_at_start, order, tied = [], [], [], [], False
-    for stage, end in enumerate(range(chunk_size, num_samples + 1, chunk_size)):
+    for stage, end in enumerate(range(per_class_chunk_size, num_samples + 1, per_class_chunk_size)):
         if rule == "cold":
             known, held = set(), set()
         if rule == "ideal":

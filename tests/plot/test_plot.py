@@ -117,7 +117,7 @@ def test_the_foot_names_kind_and_number() -> None:
     assert describe_band(table(1), "sd") == "lines: one seed, no band"
 
 
-def test_every_rule_has_a_look_of_its_own_even_without_colour() -> None:
+def test_every_rule_has_a_look_of_its_own_even_without_color() -> None:
     assert set(RULES) <= set(RULE_STYLES)
     looks = list(RULE_STYLES.values())
     assert len({look.color for look in looks}) == len(looks)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from dashtheory.protocol import Checkpoints, Measures, Task, TrainConfig, run_resumable, run_stages
-from dashtheory.rules import RULES, Between, Learner, Rule, RuleState, make_rule
+from dashtheory.rules import RULES, Context, Learner, Rule, RuleState, make_rule
 from tests.protocol.killed_run import network, optimizer, run, stream
 
 ROOT = Path(__file__).parents[2]
@@ -144,11 +144,11 @@ class Counting(Rule):
     def start(self, learner: Learner) -> RuleState:
         return {"count": torch.ones(())}
 
-    def apply(self, learner: Learner, between: Between) -> tuple[Learner, None]:
-        between.state["count"] += 1
+    def apply(self, learner: Learner, context: Context) -> tuple[Learner, None]:
+        context.state["count"] += 1
         with torch.no_grad():
             for parameter in learner.model.parameters():
-                parameter.div_(between.state["count"])
+                parameter.div_(context.state["count"])
         return learner, None
 
 

@@ -17,8 +17,8 @@ from dashtheory.evaluate import cross_entropy
 from dashtheory.protocol import StageResult, Task, TrainConfig, run_stages, train
 from dashtheory.rules import (
     RULES,
-    Between,
     ColdShrunk,
+    Context,
     Dash,
     L2Init,
     Learner,
@@ -81,7 +81,7 @@ def _seeded() -> None:
 
 
 class Stage:
-    """A learner after some training, and a `Between` that notes what a rule asks of it."""
+    """A learner after some training, and a `Context` that notes what a rule asks of it."""
 
     def __init__(self, name: str = "convolutions") -> None:
         self.name = name
@@ -95,7 +95,7 @@ class Stage:
         self.made: list[Learner] = []
         self.renewed: list[torch.optim.Optimizer] = []
         self.served: list[int] = []
-        self.between = Between(
+        self.context = Context(
             chunks=self.chunks,
             loss_fn=functional.cross_entropy,
             fresh=self.fresh,
@@ -129,7 +129,7 @@ class Stage:
 
     def apply(self, rule: Rule) -> tuple[Learner, ShrinkReport | None]:
         """Apply the rule."""
-        return rule.apply(self.learner, self.between)
+        return rule.apply(self.learner, self.context)
 
     def expect(self, expected: Mapping[str, Values]) -> None:
         """Check that the parameters named are as expected, and all else of the model is as it was."""
@@ -334,17 +334,17 @@ def test_most_rules_remember_nothing_and_add_no_penalty() -> None:
 
 def test_a_between_without_a_way_to_renew_says_so() -> None:
     stage = Stage()
-    between = Between(
+    context = Context(
         chunks=stage.chunks,
         loss_fn=functional.cross_entropy,
         fresh=stage.fresh,
         generator=torch.Generator(),
     )
     with pytest.raises(
-        ValueError, match=r"^renew must be given to Between when the rule renews the optimizer, got"
+        ValueError, match=r"^renew must be given to Context when the rule renews the optimizer, got"
     ):
-        WarmRenewed().apply(stage.learner, between)
-    assert between.state == {}
+        WarmRenewed().apply(stage.learner, context)
+    assert context.state == {}
 
 
 # ----------------------------------------------------------------------------------------------- rule by rule
@@ -372,7 +372,7 @@ def test_warm_rm_keeps_the_model_and_renews_the_optimizer() -> None:
 )
 def test_reset_copies_one_layer_of_a_fresh_model(net: str, layer: str, reset: set[str]) -> None:
     stage = Stage(net)
-    Reset(layer=layer).apply(stage.learner, stage.between)
+    Reset(layer=layer).apply(stage.learner, stage.context)
     fresh = stage.made[0].model.state_dict()
     after = stage.learner.model.state_dict()
     for name, before in stage.twin.state_dict().items():
@@ -398,8 +398,8 @@ def test_reset_names_its_classifier() -> None:
 def test_reset_of_a_whole_model_that_is_one_linear_layer() -> None:
     model, fresh = nn.Linear(2, 3), nn.Linear(2, 3)
     learner = Learner(model, torch.optim.SGD(model.parameters(), lr=0.1))
-    between = dataclasses.replace(Stage().between, fresh=lambda: Learner(fresh, learner.optimizer))
-    Reset().apply(learner, between)
+    context = dataclasses.replace(Stage().context, fresh=lambda: Learner(fresh, learner.optimizer))
+    Reset().apply(learner, context)
     assert equal(model.state_dict(), fresh.state_dict())
     assert model.weight is not fresh.weight
 
@@ -407,7 +407,7 @@ def test_reset_of_a_whole_model_that_is_one_linear_layer() -> None:
 @pytest.mark.parametrize("net", NETWORKS)
 def test_ash_and_adams_mix_with_the_fresh_model_of_the_stage(net: str) -> None:
     stage = Stage(net)
-    ShrinkFresh(shrink=0.6, perturb=0.25).apply(stage.learner, stage.between)
+    ShrinkFresh(shrink=0.6, perturb=0.25).apply(stage.learner, stage.context)
     fresh = dict(stage.made[0].model.named_parameters())
     after = stage.learner.model.state_dict()
     for name, value in stage.twin.named_parameters():
@@ -418,10 +418,10 @@ def test_ash_and_adams_mix_with_the_fresh_model_of_the_stage(net: str) -> None:
 
 def test_perturb_adds_the_noise_of_sp_and_shrinks_nothing() -> None:
     stage = Stage()
-    Perturb(perturb=0.5).apply(stage.learner, stage.between)
+    Perturb(perturb=0.5).apply(stage.learner, stage.context)
     stage.expect(noise_by_hand(stage.twin, shrink=1, perturb=0.5, generator=torch.Generator().manual_seed(5)))
     sp = Stage()
-    ShrinkPerturb(shrink=0, perturb=0.5).apply(sp.learner, sp.between)
+    ShrinkPerturb(shrink=0, perturb=0.5).apply(sp.learner, sp.context)
     for target in targets(stage.learner.model):
         noise = sp.learner.model.get_parameter(target.name)
         np.testing.assert_allclose(
@@ -482,7 +482,7 @@ def test_permuted_draws_the_order_of_each_layer_from_the_stage() -> None:
     stage, again, other = Stage(), Stage(), Stage()
     for twin in (again, other):
         twin.learner.model.load_state_dict(stage.learner.model.state_dict())
-    other.between.generator.manual_seed(6)
+    other.context.generator.manual_seed(6)
     dash = dash_factors(stage.twin, chunks("convolutions"), functional.cross_entropy, lam=0.0)
     generator = torch.Generator().manual_seed(5)
     reports = [twin.apply(Permuted(lam=0.0))[1] for twin in (stage, again, other)]
@@ -577,7 +577,7 @@ def test_dash_in_training_mode_draws_from_the_stage_alone() -> None:
     for global_seed, seed in ((1, 5), (2, 5), (1, 6)):
         stage = Stage("perceptron")
         stage.learner.model.load_state_dict(start)
-        stage.between.generator.manual_seed(seed)
+        stage.context.generator.manual_seed(seed)
         torch.manual_seed(global_seed)
         state = torch.get_rng_state()
         stage.apply(Dash(training=True, lam=0.0))
@@ -842,7 +842,7 @@ def test_the_penalty_holds_the_weights_back_in_every_stage(optimizer: str) -> No
     assert held[1] < free[1]
 
 
-def test_l2_init_without_strength_is_warm_to_the_bit_and_its_start_is_the_first_initialisation() -> None:
+def test_l2_init_without_strength_is_warm_to_the_bit_and_its_start_is_the_first_initialization() -> None:
     first = make_net(torch_stream(0, "init", 1))
     nothing, warm, held = run(L2Init(l2=0), "Adam"), run(make_rule("warm"), "Adam"), run(L2Init(), "Adam")
     for a, b in zip(nothing, warm, strict=True):
@@ -861,8 +861,8 @@ def test_what_a_rule_remembers_reaches_it_at_every_stage() -> None:
         def start(self, learner: Learner) -> dict[str, Tensor]:
             return {"first": learner.model.get_parameter("0.bias").detach().clone()}
 
-        def apply(self, learner: Learner, between: Between) -> tuple[Learner, None]:
-            seen.append(between.state["first"])
+        def apply(self, learner: Learner, context: Context) -> tuple[Learner, None]:
+            seen.append(context.state["first"])
             return learner, None
 
         def penalty(self, model: nn.Module, state: RuleState) -> None:
@@ -938,7 +938,7 @@ def test_ablations_of_dash_repeat_whatever_the_global_streams(options: dict[str,
     assert equal(*found)
 
 
-def test_what_the_optimizer_minimises_is_the_loss_with_the_penalty() -> None:
+def test_what_the_optimizer_minimizes_is_the_loss_with_the_penalty() -> None:
     told: list[float] = []
 
     class Listening(torch.optim.SGD):

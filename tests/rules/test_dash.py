@@ -630,11 +630,11 @@ def test_batches_and_targets_are_not_changed() -> None:
 def test_a_loss_that_refers_to_the_model_leaves_its_grad_untouched() -> None:
     model, data = network("perceptron"), chunks("perceptron")
 
-    def penalised(output: Tensor, labels: Tensor) -> Tensor:
+    def penalized(output: Tensor, labels: Tensor) -> Tensor:
         penalty = sum((value**2).sum() for value in model.parameters())
         return functional.cross_entropy(output, labels) + penalty
 
-    dash_(model, data, penalised)
+    dash_(model, data, penalized)
     assert all(value.grad is None for value in model.parameters())
 
 

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from dashtheory.rules import (
     RULES,
-    Between,
     Cold,
+    Context,
     Dash,
     Learner,
     Rule,
@@ -52,7 +52,7 @@ def _seeded() -> None:
 
 
 class Stage:
-    """A learner after some training, and a `Between` that counts what a rule asks of it."""
+    """A learner after some training, and a `Context` that counts what a rule asks of it."""
 
     def __init__(self) -> None:
         self.learner = self.new()
@@ -62,7 +62,7 @@ class Stage:
             self.learner.optimizer.zero_grad()
         self.made: list[Learner] = []
         self.served = 0
-        self.between = Between(
+        self.context = Context(
             chunks=self.chunks,
             loss_fn=functional.cross_entropy,
             fresh=self.fresh,
@@ -105,7 +105,7 @@ CONVOLUTION_AND_LINEAR = {"0.weight", "0.bias", "3.weight", "6.weight", "6.bias"
 def test_cold_starts_from_a_fresh_learner() -> None:
     stage = Stage()
     before = everything(stage.learner)
-    learner, report = Cold().apply(stage.learner, stage.between)
+    learner, report = Cold().apply(stage.learner, stage.context)
     assert stage.made == [learner]
     assert learner.model is not stage.learner.model
     assert learner.optimizer is not stage.learner.optimizer
@@ -118,19 +118,19 @@ def test_cold_starts_from_a_fresh_learner() -> None:
 def test_warm_keeps_the_same_objects_and_bits() -> None:
     stage = Stage()
     before = everything(stage.learner)
-    stream = stage.between.generator.get_state()
-    learner, report = Warm().apply(stage.learner, stage.between)
+    stream = stage.context.generator.get_state()
+    learner, report = Warm().apply(stage.learner, stage.context)
     assert learner is stage.learner
     assert report is None
     assert not changed(before, everything(learner))
     assert (stage.served, stage.made) == (0, [])
-    assert torch.equal(stage.between.generator.get_state(), stream)
+    assert torch.equal(stage.context.generator.get_state(), stream)
 
 
 def test_sp_is_shrink_and_perturb_with_the_stream_of_the_stage() -> None:
     stage = Stage()
     twin = copy.deepcopy(stage.learner.model)
-    learner, report = ShrinkPerturb(shrink=0.6, perturb=0.2).apply(stage.learner, stage.between)
+    learner, report = ShrinkPerturb(shrink=0.6, perturb=0.2).apply(stage.learner, stage.context)
     shrink_and_perturb_(twin, shrink=0.6, perturb=0.2, generator=torch.Generator().manual_seed(5))
     assert report is None
     for name, value in twin.state_dict().items():
@@ -141,7 +141,7 @@ def test_sp_is_shrink_and_perturb_with_the_stream_of_the_stage() -> None:
 def test_dash_is_dash_on_the_chunks_of_the_stage() -> None:
     stage = Stage()
     twin = copy.deepcopy(stage.learner.model)
-    learner, report = Dash(alpha=0.6, lam=0.1).apply(stage.learner, stage.between)
+    learner, report = Dash(alpha=0.6, lam=0.1).apply(stage.learner, stage.context)
     expected = dash_(twin, chunks("convolutions"), functional.cross_entropy, alpha=0.6, lam=0.1)
     assert report is not None
     assert report.num_batches == expected.num_batches == 3
@@ -156,7 +156,7 @@ def test_sp_and_dash_keep_the_optimizer_and_change_only_convolutions_and_linear_
     stage = Stage()
     before, groups = everything(stage.learner), copy.deepcopy(stage.learner.optimizer.state_dict()["param_groups"])
     optimizer, parameters = stage.learner.optimizer, list(stage.learner.model.parameters())
-    learner, _ = make_rule(name).apply(stage.learner, stage.between)
+    learner, _ = make_rule(name).apply(stage.learner, stage.context)
     assert learner is stage.learner
     assert learner.optimizer is optimizer
     assert changed(before, everything(learner)) == CONVOLUTION_AND_LINEAR
@@ -169,7 +169,7 @@ def test_sp_and_dash_keep_the_optimizer_and_change_only_convolutions_and_linear_
 def test_rules_draw_from_no_global_stream(name: str) -> None:
     stage = Stage()
     state = torch.get_rng_state()
-    make_rule(name).apply(stage.learner, stage.between)
+    make_rule(name).apply(stage.learner, stage.context)
     assert torch.equal(torch.get_rng_state(), state)
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dashtheory.discrete import RULES, Simulation, simulate
+from dashtheory.discrete import DISCRETE_RULES, Simulation, simulate
 from dashtheory.theory import claims as claims_module
 from dashtheory.theory.claims import CLAIMS, FINITE, Claim, Comparison, IndependentWorld, first_strict_stage
 from dashtheory.theory.stationary import Limits, StationaryRun, Universe, greedy, run, size, small_universes
@@ -89,12 +89,12 @@ def recounted_unsure(universe: Universe, learned: NDArray[np.bool_]) -> NDArray[
 @settings(max_examples=150, deadline=None)
 @given(universe=universes(same_size=True))
 def test_the_integer_learner_is_the_simulator(universe: Universe) -> None:
-    for rule in RULES:
+    for rule in DISCRETE_RULES:
         exact, sampled = run(universe, rule), simulated(universe, rule)
         assert exact.rule == rule
         assert np.array_equal(exact.learned, sampled.learned)
         assert np.array_equal(exact.active_at_start, sampled.active_at_start)
-        assert np.array_equal(exact.memorized, sampled.num_memorized)
+        assert np.array_equal(exact.num_memorized, sampled.num_memorized)
         for stage, learned in enumerate(sampled.learned):
             unsure = recounted_unsure(universe, learned)
             assert np.array_equal(exact.unsure_by_class[stage], unsure)
@@ -103,13 +103,13 @@ def test_the_integer_learner_is_the_simulator(universe: Universe) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(universe=universes(), rule=st.sampled_from(RULES))
+@given(universe=universes(), rule=st.sampled_from(DISCRETE_RULES))
 def test_classes_of_any_size_do_not_interact(universe: Universe, rule: str) -> None:
     together = run(universe, rule)
     parts = [simulated(single_class(universe, c), rule) for c in range(len(universe.copies))]
     assert np.array_equal(together.learned, np.concatenate([part.learned for part in parts], axis=1))
     assert np.array_equal(together.active_at_start, sum(part.active_at_start for part in parts))
-    assert np.array_equal(together.memorized, sum(part.num_memorized for part in parts))
+    assert np.array_equal(together.num_memorized, sum(part.num_memorized for part in parts))
 
 
 def test_hand_sized_runs() -> None:
@@ -120,12 +120,12 @@ def test_hand_sized_runs() -> None:
         cold.learned[:, 0].tolist() == ideal.learned[:, 0].tolist() == [[False, False], [True, True], [True, True]]
     )
     assert not warm.learned.any()
-    assert [cold.active_at_start.tolist(), cold.memorized.tolist()] == [[6, 12, 18], [6, 2, 3]]
-    assert [ideal.active_at_start.tolist(), ideal.memorized.tolist()] == [[6, 12, 3], [6, 2, 3]]
-    assert [warm.active_at_start.tolist(), warm.memorized.tolist()] == [[6, 6, 6], [6, 12, 18]]
+    assert [cold.active_at_start.tolist(), cold.num_memorized.tolist()] == [[6, 12, 18], [6, 2, 3]]
+    assert [ideal.active_at_start.tolist(), ideal.num_memorized.tolist()] == [[6, 12, 3], [6, 2, 3]]
+    assert [warm.active_at_start.tolist(), warm.num_memorized.tolist()] == [[6, 6, 6], [6, 12, 18]]
     assert [cold.unsure.tolist(), warm.unsure.tolist()] == [[6, 1, 1], [6, 6, 6]]
     assert universe.remainder == 1
-    assert universe.samples == 6
+    assert universe.chunk_size == 6
     found = greedy(universe)
     assert [found.order, found.gains, found.unsure] == [((0, 0), (0, 1)), (3, 2), (6, 3, 1)]
 
@@ -147,7 +147,7 @@ def test_the_greedy_order_is_that_of_a_learner_that_takes_every_gain(universe: U
     assert list(found.gains) == sorted(found.gains, reverse=True)
     assert found.gains == () or found.gains[-1] > 0
     learned = np.zeros(universe.combinations[:, 0].shape, dtype=bool)
-    assert found.unsure[0] == universe.samples
+    assert found.unsure[0] == universe.chunk_size
     assert len(found.unsure) == len(found.order) + 1 == len(found.gains) + 1
     for (label, feature), gain, left in zip(found.order, found.gains, found.unsure[1:], strict=True):
         active = (universe.combinations & learned[:, None, :]).sum(axis=2) < universe.tau
@@ -168,7 +168,7 @@ def test_a_universe_and_its_runs_cannot_be_changed() -> None:
     copies: Any = np.ones((1, 1), dtype=np.int32)
     universe = Universe(combinations=rows, copies=copies, num_stages=1, gamma=1, tau=1)
     rows[:], copies[:] = False, 7  # the universe has copies of its own
-    assert universe.samples == 1
+    assert universe.chunk_size == 1
     assert universe.copies.dtype == np.int64
     assert run(universe, "cold").learned.all()
     for array in (universe.combinations, universe.copies, run(universe, "cold").learned):
@@ -396,7 +396,7 @@ def random_worlds(number: int) -> Iterator[IndependentWorld]:
         highest = float(rng.choice([0.2, 0.5, 1.0]))
         yield IndependentWorld(
             probabilities=highest * rng.random((int(rng.integers(1, 3)), int(rng.integers(1, 8)))),
-            chunk_size=10,
+            per_class_chunk_size=10,
             gamma=15 * highest * rng.random() + 1e-3,
             tau=int(rng.integers(1, 4)),
             num_stages=int(rng.integers(3, 8)),
@@ -416,7 +416,9 @@ def test_independent_features_with_small_odds_leave_warm_no_longer_than_ideal() 
 
 def test_one_probable_feature_leaves_warm_longer() -> None:
     # 9 of 10 samples show it: too few for gamma 15 in one chunk, enough in two. Stage 3: 10 for warm, 3 for ideal.
-    world = IndependentWorld(probabilities=np.array([[0.9]]), chunk_size=10, gamma=15, tau=1, num_stages=3)
+    world = IndependentWorld(
+        probabilities=np.array([[0.9]]), per_class_chunk_size=10, gamma=15, tau=1, num_stages=3
+    )
     verdict = CLAIMS["independent_warm_never_longer"].check(world)
     assert verdict.explain().splitlines()[1:] == [
         "  independent features, 10 samples per class and chunk, 3 stages, gamma 15, tau 1",
@@ -435,7 +437,9 @@ def test_one_probable_feature_leaves_warm_longer() -> None:
 
 def test_what_counts_is_learned_before_the_stage() -> None:
     # Learned in stage 3: stage 3 starts as before, 10 for warm and 30 for ideal; stage 4 with 10 and 4.
-    world = IndependentWorld(probabilities=np.array([[0.9]]), chunk_size=10, gamma=25, tau=1, num_stages=4)
+    world = IndependentWorld(
+        probabilities=np.array([[0.9]]), per_class_chunk_size=10, gamma=25, tau=1, num_stages=4
+    )
     assert [comparison.stage for comparison in CLAIMS["independent_odds"].compare(world)] == [3]
     assert CLAIMS["independent_warm_never_longer"].check(world).stage == 4
 
@@ -443,7 +447,7 @@ def test_what_counts_is_learned_before_the_stage() -> None:
 def equal_probabilities(p: float) -> IndependentWorld:
     """25 features of one probability, tau 1: none is learned in stage 1, all are by stage 10."""
     return IndependentWorld(
-        probabilities=np.full((1, 25), p), chunk_size=1000, gamma=1000.1 * p, tau=1, num_stages=11
+        probabilities=np.full((1, 25), p), per_class_chunk_size=1000, gamma=1000.1 * p, tau=1, num_stages=11
     )
 
 
@@ -463,7 +467,7 @@ def test_many_rare_features_leave_warm_longer_too_and_the_odds_are_sharp() -> No
 
 def test_the_paper_setting_meets_the_odds_from_stage_3_on() -> None:
     p = 0.2 * np.random.default_rng(0).random((2, 50))
-    world = IndependentWorld(probabilities=p, chunk_size=500, gamma=50, tau=3, num_stages=50)
+    world = IndependentWorld(probabilities=p, per_class_chunk_size=500, gamma=50, tau=3, num_stages=50)
     assert [c.stage for c in CLAIMS["independent_odds"].compare(world)] == list(range(3, 51))
     CLAIMS["independent_warm_never_longer"].require(world)
 
@@ -471,10 +475,11 @@ def test_the_paper_setting_meets_the_odds_from_stage_3_on() -> None:
 # Sampled chunks.
 
 
-def broken_by_sampling(data: NDArray[np.bool_], chunk_size: int, gamma: int, tau: int) -> set[str]:
+def broken_by_sampling(data: NDArray[np.bool_], per_class_chunk_size: int, gamma: int, tau: int) -> set[str]:
     """The claims on learned sets that one sampled stream breaks."""
     cold, warm, ideal = (
-        simulate(data, chunk_size, gamma=gamma, tau=tau, rule=rule).learned for rule in ("cold", "warm", "ideal")
+        simulate(data, per_class_chunk_size, gamma=gamma, tau=tau, rule=rule).learned
+        for rule in ("cold", "warm", "ideal")
     )
     broken = {
         "warm_stops": (warm != warm[0]).any(),
@@ -490,12 +495,14 @@ def test_sampled_chunks_break_what_exact_chunks_cannot() -> None:
     rng = np.random.default_rng(0)
     found: Counter[str] = Counter()
     for _ in range(2000):
-        num_features, chunk_size, num_stages = (int(rng.integers(*ends)) for ends in ((1, 6), (2, 21), (2, 6)))
-        tau, gamma = int(rng.integers(1, 4)), int(rng.integers(1, 2 * chunk_size + 1))
-        chunk = rng.random((1, num_features, chunk_size * num_stages)) < rng.random((1, num_features, 1))
-        found.update(broken_by_sampling(chunk, chunk_size, gamma, tau))
-        repeated = np.tile(chunk[..., :chunk_size], num_stages)
-        assert broken_by_sampling(repeated, chunk_size, gamma, tau) == set()
+        num_features, per_class_chunk_size, num_stages = (
+            int(rng.integers(*ends)) for ends in ((1, 6), (2, 21), (2, 6))
+        )
+        tau, gamma = int(rng.integers(1, 4)), int(rng.integers(1, 2 * per_class_chunk_size + 1))
+        chunk = rng.random((1, num_features, per_class_chunk_size * num_stages)) < rng.random((1, num_features, 1))
+        found.update(broken_by_sampling(chunk, per_class_chunk_size, gamma, tau))
+        repeated = np.tile(chunk[..., :per_class_chunk_size], num_stages)
+        assert broken_by_sampling(repeated, per_class_chunk_size, gamma, tau) == set()
     assert 150 < found["warm_stops"] < 400
     assert 30 < found["cold_equals_ideal"] < 200
     assert 30 < found["inclusion, cold grows"] < 200
@@ -593,7 +600,7 @@ def test_bad_universes_are_refused(changes: dict[str, Any], message: str) -> Non
 
 BAD_WORLDS: list[tuple[dict[str, Any], str]] = [
     ({"probabilities": [[1.5]]}, "probabilities must lie in [0, 1], got 1.5"),
-    ({"chunk_size": 0}, "chunk_size must be a number in (0, inf), got 0"),
+    ({"per_class_chunk_size": 0}, "per_class_chunk_size must be a number in (0, inf), got 0"),
     ({"gamma": 0}, "gamma must be a number in (0, inf), got 0"),
     ({"tau": 0}, "tau must be an integer >= 1, got 0"),
     ({"num_stages": 0}, "num_stages must be an integer >= 1, got 0"),
@@ -602,7 +609,13 @@ BAD_WORLDS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changes", "message"), BAD_WORLDS)
 def test_bad_worlds_are_refused(changes: dict[str, Any], message: str) -> None:
-    good: dict[str, Any] = {"probabilities": [[0.5]], "chunk_size": 9, "gamma": 3, "tau": 1, "num_stages": 3}
+    good: dict[str, Any] = {
+        "probabilities": [[0.5]],
+        "per_class_chunk_size": 9,
+        "gamma": 3,
+        "tau": 1,
+        "num_stages": 3,
+    }
     assert IndependentWorld(**good).probabilities.tolist() == [[0.5]]
     with pytest.raises(ValueError, match=re.escape(message)):
         IndependentWorld(**{**good, **changes})

@@ -354,7 +354,7 @@ def test_the_warm_law_is_equation_5(size: int, gamma: float, tau: int) -> None:
     assert np.allclose(law.num_learned, chances.sum(axis=(1, 2)), rtol=1e-9, atol=1e-13)
     assert np.allclose(law.accuracy, 1 - 2 / 3 * tails.mean(axis=1), rtol=1e-12)
     left = size * tails.sum(axis=1)  # active at the end of the stage in its chunk: held from then on
-    assert np.allclose(law.memorized, [left[: j + 1].sum() for j in range(6)], rtol=1e-12)
+    assert np.allclose(law.num_memorized, [left[: j + 1].sum() for j in range(6)], rtol=1e-12)
     assert np.allclose(law.active_at_start, [3 * size, *left[:5]], rtol=1e-12)
     assert (np.diff(law.chances, axis=0) >= 0).all()
     if gamma > size:
@@ -376,7 +376,7 @@ def test_worlds_on_leading_axes_are_worlds_run_apart() -> None:
             (row, warm_law(p[one], [20, 30, 40][one[1]], 5, gamma=5, tau=2)),
         ]
         for many, alone in apart:
-            for name in ("chances", "num_learned", "accuracy", "memorized", "active_at_start"):
+            for name in ("chances", "num_learned", "accuracy", "num_memorized", "active_at_start"):
                 assert getattr(many, name).shape == (2, 3, *getattr(alone, name).shape), name
                 assert np.allclose(getattr(many, name)[one], getattr(alone, name), rtol=1e-13, atol=0), name
 
@@ -388,7 +388,7 @@ def test_the_order_in_which_features_are_listed_does_not_matter() -> None:
     law, again = warm_law(p, 300, 8, gamma=20), warm_law(np.take_along_axis(p, columns, axis=1), 300, 8, gamma=20)
     wanted = np.take_along_axis(law.chances, np.broadcast_to(columns, law.chances.shape), axis=2)
     assert np.allclose(again.chances, wanted, rtol=1e-12)
-    for name in ("num_learned", "accuracy", "memorized", "active_at_start"):
+    for name in ("num_learned", "accuracy", "num_memorized", "active_at_start"):
         assert np.allclose(getattr(again, name), getattr(law, name), rtol=1e-12), name
     reversed_classes = warm_law(p[::-1], 300, 8, gamma=20)
     assert np.allclose(reversed_classes.chances, law.chances[:, ::-1], rtol=1e-12)
@@ -452,7 +452,7 @@ def test_the_chain_is_the_simulator_after_a_thousand_stages() -> None:
     assert (np.abs(one.mean(axis=0) - other.mean(axis=0)) <= five_errors(one, other)).all()
 
 
-def test_memorised_and_active_samples_of_the_law_near_the_simulator() -> None:
+def test_memorized_and_active_samples_of_the_law_near_the_simulator() -> None:
     """The same error of the tail, in samples: within 5 % of the mean over 100 simulations.
 
     Measured: memorised after stage 1 9.5 % too few (the tail is off most there), from stage 5 on within 2.5 %.
@@ -462,7 +462,7 @@ def test_memorised_and_active_samples_of_the_law_near_the_simulator() -> None:
     marks = [1, 5, 20, 50]
     batch = simulate_batch(p, 500, 50, seeds=np.arange(100), rules=["warm"], stages=marks)
     at = np.array(marks) - 1
-    memorized = law.memorized[at] / batch.num_memorized[:, 0].sum(axis=2).mean(axis=0)
+    memorized = law.num_memorized[at] / batch.num_memorized[:, 0].sum(axis=2).mean(axis=0)
     active = law.active_at_start[at] / batch.active_at_start[:, 0].sum(axis=2).mean(axis=0)
     assert active[0] == 1
     assert (np.abs(memorized - 1) < [0.15, 0.05, 0.05, 0.05]).all()
@@ -497,8 +497,8 @@ BAD_SETS: list[tuple[dict[str, Any], str]] = [
         "learned must be a bool array whose last axes are (C, K) = (1, 1)",
     ),
     ({"learned": np.zeros((1, 1))}, "learned must be a bool array"),
-    ({"chunk_size": 0}, "chunk_size must be an integer >= 1, got 0"),
-    ({"chunk_size": 2.5}, "chunk_size must be an integer >= 1, got 2.5"),
+    ({"per_class_chunk_size": 0}, "per_class_chunk_size must be an integer >= 1, got 0"),
+    ({"per_class_chunk_size": 2.5}, "per_class_chunk_size must be an integer >= 1, got 2.5"),
     ({"gamma": 0}, "gamma must be a number in (0, inf], got 0"),
     ({"tau": 0}, "tau must be an integer >= 1, got 0"),
     ({"tau": 1.5}, "tau must be an integer >= 1, got 1.5"),
@@ -508,22 +508,25 @@ BAD_SETS: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize("function", [learning_chances, quiet_probability])
 @pytest.mark.parametrize(("changes", "message"), BAD_SETS)
 def test_bad_arguments_of_chances_are_named(function: Any, changes: dict[str, Any], message: str) -> None:
-    arguments: dict[str, Any] = {"learned": ONE, "probabilities": [[0.5]], "chunk_size": 10, **changes}
+    arguments: dict[str, Any] = {"learned": ONE, "probabilities": [[0.5]], "per_class_chunk_size": 10, **changes}
     with pytest.raises(ValueError, match=re.escape(message)):
         function(**arguments)
 
 
 BAD_LAWS: list[tuple[dict[str, Any], str]] = [
-    ({"probabilities": [[1.5]]}, "probabilities must lie in [0, 1], got 1.5"),
-    ({"probabilities": [0.5]}, "probabilities must have shape (..., C, K), got shape (1,)"),
-    ({"probabilities": [[math.nan]]}, "probabilities must lie in [0, 1], got nan"),
-    ({"chunk_size": 0}, "chunk_size must be an integer >= 1, got 0"),
-    ({"chunk_size": 2.5}, "chunk_size must be an integer >= 1, got 2.5"),
+    ({"distribution": [[1.5]]}, "distribution must lie in [0, 1], got 1.5"),
+    ({"distribution": [0.5]}, "distribution must have shape (..., C, K), got shape (1,)"),
+    ({"distribution": [[math.nan]]}, "distribution must lie in [0, 1], got nan"),
+    ({"per_class_chunk_size": 0}, "per_class_chunk_size must be an integer >= 1, got 0"),
+    ({"per_class_chunk_size": 2.5}, "per_class_chunk_size must be an integer >= 1, got 2.5"),
     (
-        {"chunk_size": [10, 20]},
-        "chunk_size and gamma must be numbers or fit the worlds (), got shapes (2,) and ()",
+        {"per_class_chunk_size": [10, 20]},
+        "per_class_chunk_size and gamma must be numbers or fit the worlds (), got shapes (2,) and ()",
     ),
-    ({"gamma": [10, 20]}, "chunk_size and gamma must be numbers or fit the worlds (), got shapes () and (2,)"),
+    (
+        {"gamma": [10, 20]},
+        "per_class_chunk_size and gamma must be numbers or fit the worlds (), got shapes () and (2,)",
+    ),
     ({"num_stages": 0}, "num_stages must be an integer >= 1, got 0"),
     ({"gamma": 0}, "gamma must be a number in (0, inf], got 0"),
     ({"gamma": math.nan}, "gamma must be a number in (0, inf], got nan"),
@@ -533,16 +536,16 @@ BAD_LAWS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changes", "message"), BAD_LAWS)
 def test_bad_arguments_of_the_law_are_named(changes: dict[str, Any], message: str) -> None:
-    arguments: dict[str, Any] = {"probabilities": [[0.5]], "chunk_size": 10, "num_stages": 2, **changes}
+    arguments: dict[str, Any] = {"distribution": [[0.5]], "per_class_chunk_size": 10, "num_stages": 2, **changes}
     with pytest.raises(ValueError, match=re.escape(message)):
         warm_law(**arguments)
 
 
 BAD_CHAINS: list[tuple[dict[str, Any], str]] = [
-    ({"probabilities": [[1.5]]}, "probabilities must lie in [0, 1], got 1.5"),
-    ({"probabilities": [[[0.5]]]}, "probabilities must have shape (C, K)"),
-    ({"chunk_size": 0}, "chunk_size must be an integer >= 1, got 0"),
-    ({"chunk_size": 10**9 + 1}, "got 1000000001. Use warm_law or population for larger chunks."),
+    ({"distribution": [[1.5]]}, "distribution must lie in [0, 1], got 1.5"),
+    ({"distribution": [[[0.5]]]}, "distribution must have shape (C, K)"),
+    ({"per_class_chunk_size": 0}, "per_class_chunk_size must be an integer >= 1, got 0"),
+    ({"per_class_chunk_size": 10**9 + 1}, "got 1000000001. Use warm_law or population for larger chunks."),
     ({"num_stages": 0}, "num_stages must be an integer >= 1, got 0"),
     ({"num_chains": 0}, "num_chains must be an integer >= 1, got 0"),
     ({"generator": 7}, "generator must be a numpy Generator, got 7"),
@@ -560,7 +563,12 @@ BAD_CHAINS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changes", "message"), BAD_CHAINS)
 def test_bad_arguments_of_the_chain_are_named(changes: dict[str, Any], message: str) -> None:
-    arguments: dict[str, Any] = {"probabilities": [[0.5]], "chunk_size": 10, "num_stages": 2, "num_chains": 1}
+    arguments: dict[str, Any] = {
+        "distribution": [[0.5]],
+        "per_class_chunk_size": 10,
+        "num_stages": 2,
+        "num_chains": 1,
+    }
     with pytest.raises(ValueError, match=re.escape(message)):
         warm_chain(**{**arguments, "generator": np.random.default_rng(0), **changes})
 

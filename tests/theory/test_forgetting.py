@@ -18,7 +18,7 @@ from dashtheory.theory import FeatureTable, Population, greedy_order, population
 from tests.theory.test_population import stationary_cases, stationary_data
 
 CORNERS = {"warm": Forgetting(0, 0), "ideal": Forgetting(1, 0), "cold": Forgetting(1, 1)}
-MEASURES = ("learned", "unsure", "accuracy", "memorized", "active_at_start")
+MEASURES = ("learned", "unsure", "accuracy", "num_memorized", "active_at_start")
 
 
 class Scripted(np.random.Generator):
@@ -56,15 +56,15 @@ def assert_equal(one: Population, other: Population) -> None:
 def test_the_four_corners_are_the_simulator_on_exactly_stationary_chunks(
     case: Any, noise: int, feature: int
 ) -> None:
-    table, copies, chunk_size, num_stages, gamma, tau = case
+    table, copies, per_class_chunk_size, num_stages, gamma, tau = case
     rule = Forgetting(noise, feature)
     data = stationary_data(table, copies, num_stages)
-    run = simulate(data, chunk_size, gamma=gamma, tau=tau, rule=rule, generator=np.random.default_rng(0))
-    limit = population(table, chunk_size, num_stages, gamma=gamma, tau=tau, rule=rule)
+    run = simulate(data, per_class_chunk_size, gamma=gamma, tau=tau, rule=rule, generator=np.random.default_rng(0))
+    limit = population(table, per_class_chunk_size, num_stages, gamma=gamma, tau=tau, rule=rule)
     assert limit.rule == run.rule == f"forget({noise},{feature})"
     assert np.array_equal(limit.learned, run.learned)
     assert np.allclose(limit.active_at_start, run.active_at_start, rtol=0, atol=1e-9)
-    assert np.allclose(limit.memorized, run.num_memorized, rtol=0, atol=1e-9)
+    assert np.allclose(limit.num_memorized, run.num_memorized, rtol=0, atol=1e-9)
 
 
 def test_forgetting_features_alone_holds_every_sample_that_was_ever_unsure() -> None:
@@ -72,12 +72,12 @@ def test_forgetting_features_alone_holds_every_sample_that_was_ever_unsure() -> 
     # feature is forgotten: all 15 explained samples are active, and the 30 of the new chunk: 15 + 15 show it.
     run = population(FeatureTable.independent([[0.5]]), 30, 3, gamma=10, tau=1, rule=Forgetting(0, 1))
     assert run.active_at_start.tolist() == [30, 45, 60]
-    assert run.memorized.tolist() == [15, 30, 45]
+    assert run.num_memorized.tolist() == [15, 30, 45]
     assert run.learned.all()
     # With gamma 20 stage 1 holds all 30, and so does every later stage: never learned (cold learns it at stage 2).
     run = population(FeatureTable.independent([[0.5]]), 30, 3, gamma=20, tau=1, rule=Forgetting(0, 1))
     assert run.active_at_start.tolist() == [30, 30, 30]
-    assert run.memorized.tolist() == [30, 60, 90]
+    assert run.num_memorized.tolist() == [30, 60, 90]
     assert not run.learned.any()
 
 
@@ -125,7 +125,7 @@ def test_samples_held_though_explained_are_released_at_the_rate_of_forgetting() 
     run = population([[0.5]], 40, 5, gamma=30, tau=1, rule=Forgetting(0.25, 0))
     assert run.learned[:, 0, 0].tolist() == [False, False, True, True, True]
     assert run.active_at_start.tolist() == [40, 50, 60, 35, 40]
-    assert run.memorized.tolist() == [40, 80, 60 + 30, 80 + 22.5, 100 + 16.875]
+    assert run.num_memorized.tolist() == [40, 80, 60 + 30, 80 + 22.5, 100 + 16.875]
 
 
 @settings(max_examples=30)
@@ -136,7 +136,7 @@ def test_forgetting_more_noise_learns_more_and_lies_between_warm_and_ideal(phi: 
     runs = [population(p, 200, 10, gamma=30, rule=rule) for rule in rules]
     for less, more in itertools.pairwise(runs):
         assert (less.learned <= more.learned).all()
-        assert (less.memorized >= more.memorized - 1e-9).all()
+        assert (less.num_memorized >= more.num_memorized - 1e-9).all()
         assert (less.accuracy <= more.accuracy + 1e-12).all()
 
 
@@ -151,7 +151,7 @@ def test_forgetting_all_noise_and_some_features_learns_what_cold_learns(phi: flo
     options: dict[str, Any] = {"gamma": 20.5, "tau": tau}
     closed = population(p, [60, 80], 6, rule=Forgetting(1, phi), **options)
     cold = population(p, [60, 80], 6, rule="cold", **options)
-    for name in ("learned", "unsure", "accuracy", "memorized"):
+    for name in ("learned", "unsure", "accuracy", "num_memorized"):
         assert np.array_equal(getattr(closed, name), getattr(cold, name)), name
     assert cold.num_learned[0] < cold.num_learned[-1]
     table, generator = FeatureTable.independent(p), np.random.default_rng(0)
@@ -159,7 +159,7 @@ def test_forgetting_all_noise_and_some_features_learns_what_cold_learns(phi: flo
     for _ in range(600):
         run = population(table, [60, 80], 6, rule=Forgetting(1, phi), generator=generator, **options)
         assert np.array_equal(run.learned, cold.learned)
-        assert np.allclose(run.memorized, cold.memorized)
+        assert np.allclose(run.num_memorized, cold.num_memorized)
         active.append(run.active_at_start)
     error = 5 * np.std(active, axis=0) / math.sqrt(600)
     assert (np.abs(np.mean(active, axis=0) - closed.active_at_start) <= error + 1e-9).all()
@@ -193,17 +193,19 @@ def test_what_is_learned_after_forgetting_all_noise_does_not_depend_on_chance(
 def test_with_the_same_features_forgotten_the_limit_is_the_simulator_on_stationary_chunks(
     case: Any, noise: int, feature: float, seed: int
 ) -> None:
-    table, copies, chunk_size, num_stages, gamma, tau = case
+    table, copies, per_class_chunk_size, num_stages, gamma, tau = case
     rule = Forgetting(noise, feature)
     data = stationary_data(table, copies, num_stages)
-    run = simulate(data, chunk_size, gamma=gamma, tau=tau, rule=rule, generator=np.random.default_rng(seed))
+    run = simulate(
+        data, per_class_chunk_size, gamma=gamma, tau=tau, rule=rule, generator=np.random.default_rng(seed)
+    )
     num_classes, num_features, num_samples = data.shape
     script = Scripted(draws_for_features(seed, num_classes, num_features, num_stages, num_samples))
-    limit = population(table, chunk_size, num_stages, gamma=gamma, tau=tau, rule=rule, generator=script)
+    limit = population(table, per_class_chunk_size, num_stages, gamma=gamma, tau=tau, rule=rule, generator=script)
     assert next(script.rows, None) is None  # stages 2, 3, ... of each class draw once
     assert np.array_equal(limit.learned, run.learned)
     assert np.allclose(limit.active_at_start, run.active_at_start, rtol=0, atol=1e-9)
-    assert np.allclose(limit.memorized, run.num_memorized, rtol=0, atol=1e-9)
+    assert np.allclose(limit.num_memorized, run.num_memorized, rtol=0, atol=1e-9)
 
 
 INDEPENDENT = FeatureTable.independent([[0.6, 0.45, 0.3, 0.15], [0.35, 0.5, 0.2, 0.4]])
@@ -253,7 +255,7 @@ def test_with_the_same_features_forgotten_the_simulator_tends_to_the_limit(
         differ.append(float((run.learned != limit.learned).mean()))
         sets.add(limit.learned.tobytes())
         if differ[-1] == 0:
-            assert (np.abs(limit.memorized - run.num_memorized) < 10 * root).all()
+            assert (np.abs(limit.num_memorized - run.num_memorized) < 10 * root).all()
             assert (np.abs(limit.active_at_start - run.active_at_start) < 10 * root).all()
     assert np.mean(differ) <= 0.01
     assert differ.count(0) >= 9
@@ -279,7 +281,10 @@ def test_the_mean_over_draws_is_that_of_the_simulator(
     )
     pairs: dict[str, tuple[list[NDArray[Any]], NDArray[Any]]] = {
         "learned": ([run.learned for run in runs], batch.learned[:, 0]),
-        "memorized": ([run.memorized / size for run in runs], batch.num_memorized[:, 0].sum(axis=2) / size),
+        "num_memorized": (
+            [run.num_memorized / size for run in runs],
+            batch.num_memorized[:, 0].sum(axis=2) / size,
+        ),
         "active": ([run.active_at_start / size for run in runs], batch.active_at_start[:, 0].sum(axis=2) / size),
         "accuracy": ([run.accuracy for run in runs], batch.accuracy[:, 0].mean(axis=2)),
     }
@@ -318,7 +323,7 @@ def independent_cases(draw: st.DrawFn) -> tuple[NDArray[np.float64], float, int,
 
 @settings(max_examples=120, deadline=None)
 @given(case=independent_cases(), seed=st.integers(0, 2**32))
-def test_learned_and_memorised_do_not_depend_on_the_features_forgotten(case: Any, seed: int) -> None:
+def test_learned_and_memorized_do_not_depend_on_the_features_forgotten(case: Any, seed: int) -> None:
     p, gamma, tau, rule = case
     edge = population(p, 1, 7, gamma=gamma, tau=tau, rule=Forgetting(rule.phi_noise, 0))
     assume(not near_a_tie(p, gamma, tau, rule.phi_noise, 7))
@@ -327,7 +332,7 @@ def test_learned_and_memorised_do_not_depend_on_the_features_forgotten(case: Any
     drawn = population(FeatureTable.independent(p), 1, 7, gamma=gamma, tau=tau, rule=rule, generator=generator)
     for other in (closed, drawn):
         assert np.array_equal(other.learned, edge.learned)
-        assert np.allclose(other.memorized, edge.memorized, rtol=1e-12, atol=1e-12)
+        assert np.allclose(other.num_memorized, edge.num_memorized, rtol=1e-12, atol=1e-12)
         assert np.allclose(other.accuracy, edge.accuracy, rtol=1e-12)
     if rule.phi_feature == 1:  # nothing is left to chance
         assert np.allclose(drawn.active_at_start, closed.active_at_start, rtol=1e-12, atol=1e-12)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dashtheory.discrete import (
-    RULES,
+    DISCRETE_RULES,
     Forgetting,
     Mixture,
     expected_accuracy,
@@ -44,31 +44,33 @@ def stationary_data(table: FeatureTable, copies: NDArray[np.int64], num_stages: 
 def stationary_cases(draw: st.DrawFn) -> tuple[FeatureTable, NDArray[np.int64], int, int, float, int]:
     """Chunks that repeat exactly: a table, copies of its rows, chunk size, stages, gamma, tau."""
     num_classes, num_features = draw(st.integers(1, 3)), draw(st.integers(1, 5))
-    num_rows, chunk_size = draw(st.integers(1, 6)), draw(st.integers(1, 12))
+    num_rows, per_class_chunk_size = draw(st.integers(1, 6)), draw(st.integers(1, 12))
     bits = draw(st.lists(st.booleans(), min_size=num_classes * num_rows * num_features, max_size=100))
     rows = np.array(bits[: num_classes * num_rows * num_features]).reshape(num_classes, num_rows, num_features)
     picks = draw(
         st.lists(
-            st.integers(0, num_rows - 1), min_size=num_classes * chunk_size, max_size=num_classes * chunk_size
+            st.integers(0, num_rows - 1),
+            min_size=num_classes * per_class_chunk_size,
+            max_size=num_classes * per_class_chunk_size,
         )
     )
     copies = np.stack([np.bincount(part, minlength=num_rows) for part in np.reshape(picks, (num_classes, -1))])
-    table = FeatureTable(combinations=rows, frequencies=copies / chunk_size)
+    table = FeatureTable(combinations=rows, frequencies=copies / per_class_chunk_size)
     # gamma lies off the integers, so that rounding in frequencies cannot tip a tie.
-    gamma = draw(st.integers(0, 3 * chunk_size)) + 0.5
-    return table, copies, chunk_size, draw(st.integers(1, 4)), gamma, draw(st.integers(1, 4))
+    gamma = draw(st.integers(0, 3 * per_class_chunk_size)) + 0.5
+    return table, copies, per_class_chunk_size, draw(st.integers(1, 4)), gamma, draw(st.integers(1, 4))
 
 
 @settings(max_examples=150)
-@given(case=stationary_cases(), rule=st.sampled_from(RULES))
+@given(case=stationary_cases(), rule=st.sampled_from(DISCRETE_RULES))
 def test_on_exactly_stationary_chunks_the_limit_is_the_simulator(case: Any, rule: str) -> None:
-    table, copies, chunk_size, num_stages, gamma, tau = case
+    table, copies, per_class_chunk_size, num_stages, gamma, tau = case
     data = stationary_data(table, copies, num_stages)
-    run = simulate(data, chunk_size, gamma=gamma, tau=tau, rule=rule)
-    limit = population(table, chunk_size, num_stages, gamma=gamma, tau=tau, rule=rule)
+    run = simulate(data, per_class_chunk_size, gamma=gamma, tau=tau, rule=rule)
+    limit = population(table, per_class_chunk_size, num_stages, gamma=gamma, tau=tau, rule=rule)
     assert np.array_equal(limit.learned, run.learned)
     assert np.allclose(limit.active_at_start, run.active_at_start, rtol=0, atol=1e-9)
-    assert np.allclose(limit.memorized, run.num_memorized, rtol=0, atol=1e-9)
+    assert np.allclose(limit.num_memorized, run.num_memorized, rtol=0, atol=1e-9)
     assert np.array_equal(limit.num_learned, run.num_learned)
 
 
@@ -77,7 +79,7 @@ def test_on_exactly_stationary_chunks_the_limit_is_the_simulator(case: Any, rule
     probabilities=st.lists(
         st.lists(st.integers(0, 20).map(lambda i: i / 23), min_size=4, max_size=4), min_size=1, max_size=3
     ),
-    rule=st.sampled_from(RULES),
+    rule=st.sampled_from(DISCRETE_RULES),
     gamma=st.floats(0.37, 60.0),
     tau=st.integers(1, 6),
 )
@@ -88,7 +90,7 @@ def test_the_closed_form_is_the_learner_on_all_combinations(
     closed = population(probabilities, 17.3, 5, **options)
     listed = population(FeatureTable.independent(probabilities), 17.3, 5, **options)
     assert np.array_equal(closed.learned, listed.learned)
-    for name in ("accuracy", "memorized", "active_at_start"):
+    for name in ("accuracy", "num_memorized", "active_at_start"):
         assert np.allclose(getattr(closed, name), getattr(listed, name), rtol=1e-12, atol=1e-12), name
     assert np.allclose(closed.accuracy, expected_accuracy(closed.learned, probabilities, tau), rtol=1e-13)
 
@@ -103,7 +105,7 @@ def test_prefix_tails_are_the_tails_of_prefixes() -> None:
         assert (np.diff(tails, axis=1) <= 0).all()
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", DISCRETE_RULES)
 def test_the_simulator_approaches_the_limit_about_as_one_over_the_root_of_the_chunk(rule: str) -> None:
     """Mean absolute error of accuracy over 10 stages and 4 seeds, gamma a tenth of the chunk per class.
 
@@ -128,7 +130,7 @@ def test_the_simulator_approaches_the_limit_about_as_one_over_the_root_of_the_ch
 
 def test_features_are_learned_in_order_of_probability_and_warm_stops_after_its_first_stage() -> None:
     p = paper_probabilities(np.random.default_rng(1))
-    runs = {rule: population(p, 500, 30, rule=rule) for rule in RULES}
+    runs = {rule: population(p, 500, 30, rule=rule) for rule in DISCRETE_RULES}
     for run in runs.values():
         assert (run.learned[..., :-1] >= run.learned[..., 1:]).all()  # p falls along the last axis
     assert np.array_equal(runs["cold"].learned, runs["ideal"].learned)
@@ -144,8 +146,8 @@ def test_only_gamma_over_chunk_size_counts_up_to_trillions_of_samples() -> None:
     p = paper_probabilities(np.random.default_rng(0), num_features=1000)
     large = population(p, 10**12, 50, gamma=50 * 10**9)
     small = population(p, 10**3, 50, gamma=50)
-    assert np.array_equal(large.learned, small.learned)  # only gamma / chunk_size counts
-    assert np.allclose(large.memorized, small.memorized * 1e9, rtol=1e-12)
+    assert np.array_equal(large.learned, small.learned)  # only gamma / per_class_chunk_size counts
+    assert np.allclose(large.num_memorized, small.num_memorized * 1e9, rtol=1e-12)
 
 
 def test_hand_sized_case() -> None:
@@ -153,14 +155,14 @@ def test_hand_sized_case() -> None:
     # of the 15 left 3.75 show the second. Three chunks bring 11.25: learned at stage 3 by cold, never by warm.
     cold = population([[0.5, 0.25]], 30, 3, gamma=10, tau=1, rule="cold")
     assert cold.learned[:, 0].tolist() == [[True, False], [True, False], [True, True]]
-    assert cold.memorized.tolist() == [15, 30, 90 * 0.5 * 0.75]
+    assert cold.num_memorized.tolist() == [15, 30, 90 * 0.5 * 0.75]
     assert cold.active_at_start.tolist() == [30, 60, 90]
     ideal = population([[0.5, 0.25]], 30, 3, gamma=10, tau=1, rule="ideal")
     assert ideal.active_at_start.tolist() == [30, 30, 45]
     warm = population([[0.5, 0.25]], 30, 3, gamma=10, tau=1, rule="warm")
     assert warm.learned[:, 0].tolist() == [[True, False]] * 3
     assert warm.active_at_start.tolist() == [30, 15, 15]
-    assert warm.memorized.tolist() == [15, 30, 45]
+    assert warm.num_memorized.tolist() == [15, 30, 45]
     assert (cold.accuracy == 1).all()  # a single class is always guessed right
 
 
@@ -188,8 +190,8 @@ def test_predictions_are_rows_beside_the_simulation() -> None:
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"distribution": [[1.5]]}, "probabilities must lie in [0, 1], got 1.5"),
     ({"distribution": [0.5]}, "probabilities must have shape (C, K)"),
-    ({"chunk_size": 0}, "chunk_size must be a number in (0, inf), got 0"),
-    ({"chunk_size": float("inf")}, "chunk_size must be a number in (0, inf), got inf"),
+    ({"per_class_chunk_size": 0}, "per_class_chunk_size must be a number in (0, inf), got 0"),
+    ({"per_class_chunk_size": float("inf")}, "per_class_chunk_size must be a number in (0, inf), got inf"),
     ({"num_stages": 0}, "num_stages must be an integer >= 1, got 0"),
     ({"gamma": 0}, "gamma must be a number in (0, inf], got 0"),
     ({"tau": 0}, "tau must be an integer >= 1, got 0"),
@@ -199,10 +201,13 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changes", "message"), BAD)
 def test_bad_arguments_are_named_with_their_value(changes: dict[str, Any], message: str) -> None:
-    arguments: dict[str, Any] = {"distribution": [[0.5]], "chunk_size": 10, "num_stages": 2, **changes}
+    arguments: dict[str, Any] = {"distribution": [[0.5]], "per_class_chunk_size": 10, "num_stages": 2, **changes}
     with pytest.raises(ValueError, match=re.escape(message)):
         population(
-            arguments.pop("distribution"), arguments.pop("chunk_size"), arguments.pop("num_stages"), **arguments
+            arguments.pop("distribution"),
+            arguments.pop("per_class_chunk_size"),
+            arguments.pop("num_stages"),
+            **arguments,
         )
 
 
@@ -260,7 +265,7 @@ def worlds_of_mixtures(seed: int) -> list[Mixture]:
     ]
 
 
-@pytest.mark.parametrize("rule", [*RULES, Forgetting(0.3, 0)], ids=str)
+@pytest.mark.parametrize("rule", [*DISCRETE_RULES, Forgetting(0.3, 0)], ids=str)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_mixture_is_the_list_of_its_combinations(rule: str | Forgetting, seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -271,7 +276,7 @@ def test_a_mixture_is_the_list_of_its_combinations(rule: str | Forgetting, seed:
         table = population(listed(world, world.weights), sizes, 5, **options)
         assert closed.rule == table.rule == str(rule)
         assert np.array_equal(closed.learned, table.learned)
-        for name in ("memorized", "active_at_start"):
+        for name in ("num_memorized", "active_at_start"):
             assert np.allclose(getattr(closed, name), getattr(table, name), rtol=1e-12, atol=1e-12), name
         # Test samples: fewer than tau hits among all combinations, with the test weights.
         test = listed(world, world.test_weights)
@@ -285,7 +290,7 @@ def test_a_mixture_is_the_list_of_its_combinations(rule: str | Forgetting, seed:
 
 
 @settings(max_examples=60)
-@given(seed=st.integers(0, 10**6), rule=st.sampled_from([*RULES, Forgetting(0.6, 0)]))
+@given(seed=st.integers(0, 10**6), rule=st.sampled_from([*DISCRETE_RULES, Forgetting(0.6, 0)]))
 def test_any_table_is_a_mixture_of_certain_components(seed: int, rule: str | Forgetting) -> None:
     """Features that exclude or imply each other: the order is not that of p."""
     generator = np.random.default_rng(seed)
@@ -295,11 +300,11 @@ def test_any_table_is_a_mixture_of_certain_components(seed: int, rule: str | For
     options: dict[str, Any] = {"gamma": float(generator.uniform(1, 90)), "tau": int(generator.integers(1, 4))}
     one, other = (population(each, 50, 6, rule=rule, **options) for each in (world, table))
     # Where two features are shown by the same samples left, rounding breaks the tie: compare what does not depend.
-    for name in ("num_learned", "accuracy", "memorized", "active_at_start", "unsure"):
+    for name in ("num_learned", "accuracy", "num_memorized", "active_at_start", "unsure"):
         assert np.allclose(getattr(one, name), getattr(other, name), rtol=1e-10, atol=1e-10), name
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", DISCRETE_RULES)
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5])
 def test_label_noise_has_a_closed_form(rule: str, rate: float) -> None:
     """A share r shows nothing: train tail r + (1 - r) F, test tail F, and thresholds of n (1 - r) samples."""
@@ -313,7 +318,7 @@ def test_label_noise_has_a_closed_form(rule: str, rate: float) -> None:
     assert np.allclose(noisy.accuracy, expected_accuracy(clean.learned, p, 3), rtol=1e-12)
     stages = np.arange(1, num_stages + 1)
     blank = 2 * size * rate
-    assert np.allclose(noisy.memorized, clean.memorized + blank * stages, rtol=1e-12)
+    assert np.allclose(noisy.num_memorized, clean.num_memorized + blank * stages, rtol=1e-12)
     counted = 1 if rule == "warm" else stages
     assert np.allclose(noisy.active_at_start, clean.active_at_start + blank * counted, rtol=1e-12)
     steps = greedy_order(Mixture.independent(p).with_label_noise(rate), 3)
@@ -339,7 +344,7 @@ def test_shared_features_are_one_learner_over_all_labels() -> None:
 @pytest.mark.parametrize(
     ("kind", "rule"),
     [
-        *itertools.product(["closed", "table"], [*RULES, Forgetting(0.4, 0), Forgetting(1, 0.4)]),
+        *itertools.product(["closed", "table"], [*DISCRETE_RULES, Forgetting(0.4, 0), Forgetting(1, 0.4)]),
         ("table", Forgetting(0, 1)),
     ],
     ids=str,
@@ -356,7 +361,7 @@ def test_classes_of_unequal_size_are_classes_run_alone(kind: str, rule: str | Fo
     together, alone = run(p, sizes), [run(p[[c]], sizes[c]) for c in range(3)]
     assert np.array_equal(together.learned, np.concatenate([one.learned for one in alone], axis=1))
     assert np.array_equal(together.unsure, np.concatenate([one.unsure for one in alone], axis=1))
-    assert np.allclose(together.memorized, sum(one.memorized for one in alone), rtol=1e-12)
+    assert np.allclose(together.num_memorized, sum(one.num_memorized for one in alone), rtol=1e-12)
     if not (kind == "table" and rule == Forgetting(1, 0.4)):
         assert np.allclose(together.active_at_start, sum(one.active_at_start for one in alone), rtol=1e-12)
     weighted = (together.unsure * sizes).sum(axis=1) / sizes.sum()
@@ -372,14 +377,14 @@ def test_the_simulator_with_unequal_classes_approaches_the_limit() -> None:
     p = paper_probabilities(np.random.default_rng(5), num_features=20)
     sizes = np.array([20_000, 60_000])
     batch = simulate_batch(
-        p, np.tile(sizes, (20, 1)), 3, seeds=np.arange(20), gamma=2500, rules=RULES, stages=[1, 3]
+        p, np.tile(sizes, (20, 1)), 3, seeds=np.arange(20), gamma=2500, rules=DISCRETE_RULES, stages=[1, 3]
     )
-    for place, rule in enumerate(RULES):
+    for place, rule in enumerate(DISCRETE_RULES):
         limit = population(p, sizes, 3, gamma=2500, rule=rule)
         found = (batch.accuracy[:, place] * sizes).sum(axis=2).mean(axis=0) / sizes.sum()
         assert np.abs(found - limit.accuracy[[0, 2]]).max() < 0.01
         held = batch.num_memorized[:, place].sum(axis=2).mean(axis=0)
-        assert np.allclose(held, limit.memorized[[0, 2]], rtol=0.02)
+        assert np.allclose(held, limit.num_memorized[[0, 2]], rtol=0.02)
 
 
 # --- the greedy order -------------------------------------------------------------------------------------------
@@ -470,7 +475,7 @@ def test_sampled_tables_approach_the_closed_form_about_as_one_over_the_root_of_t
             options: dict[str, Any] = {"gamma": 15, "tau": 2, "rule": rule}
             run = population(FeatureTable.sampled(p, num_rows, generator), 100, 5, **options)
             limit = population(p, 100, 5, **options)
-            names = ("memorized", "active_at_start")
+            names = ("num_memorized", "active_at_start")
             found += [np.abs(getattr(run, name) / getattr(limit, name) - 1).mean() for name in names]
         errors.append(float(np.mean(found)))
     assert 4 < errors[0] / errors[1] < 16
@@ -478,11 +483,17 @@ def test_sampled_tables_approach_the_closed_form_about_as_one_over_the_root_of_t
 
 
 MORE_BAD: list[tuple[dict[str, Any], str]] = [
-    ({"chunk_size": [10, 10, 10]}, "chunk_size must be a number or have shape (C,) = (1,), got (3,)"),
-    ({"chunk_size": [[10]]}, "chunk_size must be a number or have shape (C,) = (1,), got (1, 1)"),
-    ({"chunk_size": [-1.0]}, "chunk_size must be a number in (0, inf), got -1.0"),
-    ({"chunk_size": math.nan}, "chunk_size must be a number in (0, inf), got nan"),
-    ({"chunk_size": "many"}, "chunk_size must be a number in (0, inf), got 'many'"),
+    (
+        {"per_class_chunk_size": [10, 10, 10]},
+        "per_class_chunk_size must be a number or have shape (C,) = (1,), got (3,)",
+    ),
+    (
+        {"per_class_chunk_size": [[10]]},
+        "per_class_chunk_size must be a number or have shape (C,) = (1,), got (1, 1)",
+    ),
+    ({"per_class_chunk_size": [-1.0]}, "per_class_chunk_size must be a number in (0, inf), got -1.0"),
+    ({"per_class_chunk_size": math.nan}, "per_class_chunk_size must be a number in (0, inf), got nan"),
+    ({"per_class_chunk_size": "many"}, "per_class_chunk_size must be a number in (0, inf), got 'many'"),
     ({"num_stages": 1.5}, "num_stages must be an integer >= 1, got 1.5"),
     ({"gamma": math.nan}, "gamma must be a number in (0, inf], got nan"),
     ({"rule": None}, "rule must be one of cold, warm, ideal, got None"),
@@ -492,7 +503,7 @@ MORE_BAD: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changes", "message"), MORE_BAD)
 def test_more_bad_arguments_are_named_with_their_value(changes: dict[str, Any], message: str) -> None:
-    arguments: dict[str, Any] = {"distribution": [[0.5]], "chunk_size": 10, "num_stages": 2, **changes}
+    arguments: dict[str, Any] = {"distribution": [[0.5]], "per_class_chunk_size": 10, "num_stages": 2, **changes}
     with pytest.raises(ValueError, match=re.escape(message)):
         population(**arguments)
 
@@ -514,7 +525,7 @@ def test_a_threshold_that_is_never_reached_and_one_that_always_is() -> None:
     for world in (p, Mixture.independent(p), FeatureTable.independent(p)):
         never = population(world, 10, 3, gamma=math.inf)
         assert not never.learned.any()
-        assert never.memorized.tolist() == [10, 20, 30]
+        assert never.num_memorized.tolist() == [10, 20, 30]
         always = population(world, 10, 1, gamma=1e-300, tau=1)
         assert always.learned.tolist() == [[[True, True, False]]]
         assert (population(world, 10, 2, gamma=1e-300, tau=9).unsure == 1).all()
@@ -522,14 +533,14 @@ def test_a_threshold_that_is_never_reached_and_one_that_always_is() -> None:
 
 def test_equal_counts_of_a_table_go_to_the_smallest_feature_whatever_the_rounding() -> None:
     p = [[0.35, 0.48, 0.35]]
-    for rule in RULES:
+    for rule in DISCRETE_RULES:
         closed = population(p, 1, 6, gamma=0.36031687908663784, tau=1, rule=rule)
         listed = population(FeatureTable.independent(p), 1, 6, gamma=0.36031687908663784, tau=1, rule=rule)
         assert np.array_equal(closed.learned, listed.learned)
 
 
 def test_what_is_not_a_world_or_table_is_named() -> None:
-    with pytest.raises(ValueError, match="world must be a Mixture, got list"):
+    with pytest.raises(ValueError, match="distribution must be a Mixture, got list"):
         greedy_order([[0.5]], 1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="tau must be an integer >= 1, got 0"):
         greedy_order(Mixture.independent([[0.5]]), 0)
@@ -537,5 +548,5 @@ def test_what_is_not_a_world_or_table_is_named() -> None:
         prefix_tails(np.array([[0.5]]), 0)
     listed = FeatureTable(combinations=[[[True]]], frequencies=[[1.0]])  # type: ignore[arg-type]
     assert population(listed, 10, 1, gamma=5, tau=1).learned.all()
-    with pytest.raises(ValueError, match="chunk_size must"):
+    with pytest.raises(ValueError, match="per_class_chunk_size must"):
         population([[0.5]], [[1], [1, 2]], 1)

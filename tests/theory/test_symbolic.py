@@ -43,15 +43,15 @@ def stage_function(rank: int, tau: int) -> Callable[..., Floats]:
     return sy.numeric(sy.stage_of_feature(rank, tau), sy.probability_symbols(rank), sy.CHUNK, sy.GAMMA)
 
 
-def stages_by_formula(p: Floats, chunk_size: float, gamma: float, tau: int) -> Floats:
+def stages_by_formula(p: Floats, per_class_chunk_size: float, gamma: float, tau: int) -> Floats:
     """j_1, ..., j_K for sorted p (K,)."""
     ranks = range(1, len(p) + 1)
-    return np.array([stage_function(rank, tau)(p[:rank], chunk_size, gamma) for rank in ranks])
+    return np.array([stage_function(rank, tau)(p[:rank], per_class_chunk_size, gamma) for rank in ranks])
 
 
-def reject_ties(p: Floats, chunk_size: float, gamma: float, tau: int) -> None:
+def reject_ties(p: Floats, per_class_chunk_size: float, gamma: float, tau: int) -> None:
     """Leave out draws with n j g_k = gamma up to rounding: either side may win there, in both codes."""
-    needed = gamma / (chunk_size * p * prefix_tails(p[None], tau)[0, :-1])
+    needed = gamma / (per_class_chunk_size * p * prefix_tails(p[None], tau)[0, :-1])
     assume(bool((np.abs(needed - np.round(needed)) > 1e-9 * needed).all()))
 
 
@@ -59,12 +59,12 @@ def reject_ties(p: Floats, chunk_size: float, gamma: float, tau: int) -> None:
 def learners(draw: st.DrawFn, max_features: int = 6) -> tuple[Floats, float, float, int]:
     """Sorted p, samples per class and chunk, gamma and tau, with gamma met at stages from 1 to hundreds."""
     p = np.array(draw(st.lists(st.floats(0.02, 0.97), min_size=1, max_size=max_features)))
-    chunk_size = draw(st.floats(1, 1000))
-    gamma = chunk_size * draw(st.floats(0.01, 1.5))
+    per_class_chunk_size = draw(st.floats(1, 1000))
+    gamma = per_class_chunk_size * draw(st.floats(0.01, 1.5))
     tau = draw(st.integers(1, 4))
     p = -np.sort(-p)
-    reject_ties(p, chunk_size, gamma, tau)
-    return p, chunk_size, gamma, tau
+    reject_ties(p, per_class_chunk_size, gamma, tau)
+    return p, per_class_chunk_size, gamma, tau
 
 
 @pytest.mark.parametrize("tau", [1, 2, 3, 4, 5])
@@ -130,9 +130,9 @@ def test_accuracy_of_equal_classes_is_the_accuracy_and_a_single_class_is_always_
 @settings(max_examples=150)
 @given(case=learners())
 def test_cold_learns_feature_k_at_its_stage(case: tuple[Floats, float, float, int]) -> None:
-    p, chunk_size, gamma, tau = case
-    stages = stages_by_formula(p, chunk_size, gamma, tau)
-    cold = population(p[None], chunk_size, 20, gamma=gamma, tau=tau)
+    p, per_class_chunk_size, gamma, tau = case
+    stages = stages_by_formula(p, per_class_chunk_size, gamma, tau)
+    cold = population(p[None], per_class_chunk_size, 20, gamma=gamma, tau=tau)
     assert cold.num_learned.tolist() == [int((stages <= j).sum()) for j in range(1, 21)]
 
 
@@ -147,19 +147,19 @@ def test_hand_sized_stages() -> None:
 def test_the_threshold_is_the_largest_gamma_that_learns_k_features(
     case: tuple[Floats, float, float, int], stage: int
 ) -> None:
-    p, chunk_size, _, tau = case
+    p, per_class_chunk_size, _, tau = case
     for rank in range(1, len(p) + 1):
         limit = sy.numeric(sy.threshold(rank, tau), sy.probability_symbols(rank), sy.CHUNK, sy.STAGE)
-        gamma = float(limit(p[:rank], chunk_size, stage))
+        gamma = float(limit(p[:rank], per_class_chunk_size, stage))
         # One part in 1e9 to either side, so that rounding cannot tip a tie.
-        below = population(p[None], chunk_size, stage, gamma=gamma * (1 - 1e-9), tau=tau)
-        above = population(p[None], chunk_size, stage, gamma=gamma * (1 + 1e-9), tau=tau)
+        below = population(p[None], per_class_chunk_size, stage, gamma=gamma * (1 - 1e-9), tau=tau)
+        above = population(p[None], per_class_chunk_size, stage, gamma=gamma * (1 + 1e-9), tau=tau)
         assert above.num_learned[-1] < rank <= below.num_learned[-1]
 
 
 def test_chunks_until_next_count_down_to_the_next_feature() -> None:
-    p, chunk_size, gamma, tau = np.array([0.8, 0.45, 0.31, 0.12]), 100.0, 30.0, 2
-    counts = population(p[None], chunk_size, 30, gamma=gamma, tau=tau).num_learned
+    p, per_class_chunk_size, gamma, tau = np.array([0.8, 0.45, 0.31, 0.12]), 100.0, 30.0, 2
+    counts = population(p[None], per_class_chunk_size, 30, gamma=gamma, tau=tau).num_learned
     assert counts[0] < 4 == counts[-1]
     for rank in range(1, 5):
         wait = sy.numeric(
@@ -167,7 +167,9 @@ def test_chunks_until_next_count_down_to_the_next_feature() -> None:
         )
         stages = np.arange(1, 31)
         first = int(np.flatnonzero(counts >= rank)[0]) + 1
-        assert wait(p[:rank], chunk_size, gamma, stages).tolist() == np.maximum(first - stages, 0).tolist()
+        assert (
+            wait(p[:rank], per_class_chunk_size, gamma, stages).tolist() == np.maximum(first - stages, 0).tolist()
+        )
 
 
 @settings(max_examples=80)
@@ -175,13 +177,13 @@ def test_chunks_until_next_count_down_to_the_next_feature() -> None:
 def test_cold_is_more_accurate_than_warm_from_the_stated_stage(
     data: st.DataObject, tau: int, share: float
 ) -> None:
-    chunk_size, num_stages = 100.0, 25
+    per_class_chunk_size, num_stages = 100.0, 25
     row = st.lists(st.floats(0.05, 0.8), min_size=5, max_size=5)
     p = -np.sort(-np.array(data.draw(st.lists(row, min_size=1, max_size=3))), axis=1)
     for values in p:
-        reject_ties(values, chunk_size, share * chunk_size, tau)
+        reject_ties(values, per_class_chunk_size, share * per_class_chunk_size, tau)
     cold, warm = (
-        population(p, chunk_size, num_stages, gamma=share * chunk_size, tau=tau, rule=rule)
+        population(p, per_class_chunk_size, num_stages, gamma=share * per_class_chunk_size, tau=tau, rule=rule)
         for rule in ("cold", "warm")
     )
     unsure_cold, unsure_warm = (fewer_than_tau(run.learned, p, tau) for run in (cold, warm))  # (J, C)
@@ -193,7 +195,7 @@ def test_cold_is_more_accurate_than_warm_from_the_stated_stage(
             stage = sy.numeric(
                 sy.stage_of_advantage(num_warm, tau), sy.probability_symbols(rank), sy.CHUNK, sy.GAMMA
             )
-            first[label] = stage(values[:rank], chunk_size, share * chunk_size)
+            first[label] = stage(values[:rank], per_class_chunk_size, share * per_class_chunk_size)
     later = np.arange(1, num_stages + 1)[:, None] >= first
     # A tail that is 1 may round to 1 - 1e-16; a true difference is at least 0.05^4 0.2^4, for p in [0.05, 0.8].
     assert np.array_equal(unsure_warm - unsure_cold > 1e-12, later)
@@ -225,10 +227,10 @@ def test_equal_probabilities_are_a_case_of_the_general_tail(tau: int) -> None:
 
 @pytest.mark.parametrize(("p", "tau"), [(0.3, 1), (0.2, 3), (0.11, 2)])
 def test_cold_learns_equal_features_at_the_stages_of_the_closed_form(p: float, tau: int) -> None:
-    chunk_size, gamma = 97.3, 21.7
+    per_class_chunk_size, gamma = 97.3, 21.7
     arguments = (sy.NUM_LEARNED, sy.EQUAL_P, sy.CHUNK, sy.GAMMA)
-    stages = sy.numeric(sy.next_stage_equal(tau), *arguments)(np.arange(7), p, chunk_size, gamma)
-    counts = population([[p] * 7], chunk_size, 40, gamma=gamma, tau=tau).num_learned
+    stages = sy.numeric(sy.next_stage_equal(tau), *arguments)(np.arange(7), p, per_class_chunk_size, gamma)
+    counts = population([[p] * 7], per_class_chunk_size, 40, gamma=gamma, tau=tau).num_learned
     assert counts.tolist() == [int((stages <= j).sum()) for j in range(1, 41)]
     assert counts[0] < 7 == counts[-1]
 
@@ -246,7 +248,7 @@ def test_many_rare_features_give_the_poisson_distribution(tau: int) -> None:
     assert sp.expand(sy.tail_poisson(tau) * sp.exp(sy.RATE) - series) == 0
 
 
-def test_effective_samples_follow_the_memorised_mass() -> None:
+def test_effective_samples_follow_the_memorized_mass() -> None:
     count = sy.numeric(sy.effective_samples(), sy.CHUNK, sy.FORGOTTEN, sy.STAGE)
     for forgotten in (0.0, 0.1, 0.7, 1.0):
         held = 0.0  # chunks' worth of unsure samples whose noise is held
@@ -259,7 +261,7 @@ def test_effective_samples_follow_the_memorised_mass() -> None:
 
 
 def learned_with_forgetting(
-    p: Floats, chunk_size: float, gamma: float, tau: int, forgotten: float, num_stages: int
+    p: Floats, per_class_chunk_size: float, gamma: float, tau: int, forgotten: float, num_stages: int
 ) -> list[int]:
     """Learned features by stage: features kept, a share of each memorised combination forgotten between stages."""
     table = FeatureTable.independent(p[None])
@@ -269,7 +271,7 @@ def learned_with_forgetting(
         held *= 1 - forgotten
         while True:
             unsure = (rows & known).sum(axis=1) < tau
-            seen = np.where(known, -np.inf, chunk_size * (shares * (stage - held) * unsure) @ rows)
+            seen = np.where(known, -np.inf, per_class_chunk_size * (shares * (stage - held) * unsure) @ rows)
             if seen.max() < gamma:
                 break
             known[seen.argmax()] = True
@@ -283,16 +285,16 @@ def learned_with_forgetting(
 def test_with_forgetting_feature_k_is_learned_at_its_stage(
     case: tuple[Floats, float, float, int], forgotten: float
 ) -> None:
-    p, chunk_size, gamma, tau = case
+    p, per_class_chunk_size, gamma, tau = case
     gains = p * prefix_tails(p[None], tau)[0, :-1]
-    exact = 1 + (gamma / (chunk_size * gains) - 1) / forgotten
+    exact = 1 + (gamma / (per_class_chunk_size * gains) - 1) / forgotten
     # As in `reject_ties`, at the stages moved by forgetting; the simulation adds its rounding stage by stage.
     assume(bool((np.abs(exact - np.round(exact)) > 1e-9 * np.abs(exact) + 1e-9).all()))
     stages = [
-        float(forgetting_function(rank, tau)(p[:rank], chunk_size, gamma, forgotten))
+        float(forgetting_function(rank, tau)(p[:rank], per_class_chunk_size, gamma, forgotten))
         for rank in range(1, len(p) + 1)
     ]
-    counts = learned_with_forgetting(p, chunk_size, gamma, tau, forgotten, 15)
+    counts = learned_with_forgetting(p, per_class_chunk_size, gamma, tau, forgotten, 15)
     assert counts == [sum(stage <= j for stage in stages) for j in range(1, 16)]
     assert min(stages) >= 1
 
@@ -306,10 +308,10 @@ def forgetting_function(rank: int, tau: int) -> Callable[..., Floats]:
 @settings(max_examples=40)
 @given(case=learners())
 def test_forgetting_everything_is_cold(case: tuple[Floats, float, float, int]) -> None:
-    p, chunk_size, gamma, tau = case
+    p, per_class_chunk_size, gamma, tau = case
     rank = len(p)
-    cold = stage_function(rank, tau)(p, chunk_size, gamma)
-    assert forgetting_function(rank, tau)(p, chunk_size, gamma, 1.0) == cold
+    cold = stage_function(rank, tau)(p, per_class_chunk_size, gamma)
+    assert forgetting_function(rank, tau)(p, per_class_chunk_size, gamma, 1.0) == cold
 
 
 @pytest.mark.parametrize("tau", [1, 2, 3, 4])

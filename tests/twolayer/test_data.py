@@ -14,14 +14,14 @@ from dashtheory.twolayer import (
     CNN_A,
     CUB,
     MLP_SMALL,
-    PRESETS,
+    REGIMES,
     MLPConfig,
     PatchConfig,
     SignalNoise,
     TwoLayerConfig,
-    concatenate,
-    draw,
-    stack,
+    concatenate_data,
+    sample_signal_noise,
+    stack_data,
 )
 
 
@@ -30,7 +30,7 @@ def test_only_features_of_the_own_class_show_and_classes_are_balanced(
     classes: int, features: int, dim: int, each: int
 ) -> None:
     config = SignalNoise(num_classes=classes, num_features=features, noise_dim=dim, p_max=0.9, p_min=0.5)
-    data = draw(config, each * classes, np.random.default_rng(each))
+    data = sample_signal_noise(config, each * classes, np.random.default_rng(each))
     assert data.features.dtype == torch.bool
     by_class = data.features.view(-1, classes, features).any(dim=2)
     own = torch.nn.functional.one_hot(data.labels, classes).bool()
@@ -45,7 +45,7 @@ def test_only_features_of_the_own_class_show_and_classes_are_balanced(
 def test_frequencies_and_noise_follow_the_formulas() -> None:
     config = SignalNoise(num_features=3, p_max=0.2, p_min=0.05, noise_dim=50, noise_norm=3.0)
     assert config.frequencies() == pytest.approx(np.array([[0.2, 0.1, 0.05]] * 2))
-    data = draw(config, 20_000, np.random.default_rng(0))
+    data = sample_signal_noise(config, 20_000, np.random.default_rng(0))
     shown = data.features.double().view(-1, 2, 3)[torch.arange(20_000), data.labels]
     rates = torch.stack([shown[data.labels == label].mean(dim=0) for label in (0, 1)])
     assert rates.numpy() == pytest.approx(config.frequencies(), abs=0.012)  # 4 standard errors
@@ -58,13 +58,13 @@ def test_given_probabilities_are_taken_for_all_classes_or_class_by_class() -> No
     one = SignalNoise(num_features=2, probabilities=(0.5, 0.1))
     assert one.frequencies().tolist() == [[0.5, 0.1], [0.5, 0.1]]
     each = SignalNoise(num_features=2, probabilities=(1.0, 0.0, 0.0, 1.0))
-    shown = draw(each, 6, np.random.default_rng(0)).features
+    shown = sample_signal_noise(each, 6, np.random.default_rng(0)).features
     assert shown.tolist() == [[True, False, False, False], [False, False, False, True]] * 3
 
 
 def test_parts_are_put_together_in_order() -> None:
-    parts = [draw(SignalNoise(noise_dim=5), 4, np.random.default_rng(seed)) for seed in range(3)]
-    whole = concatenate([stack(parts), stack(parts[::-1])])
+    parts = [sample_signal_noise(SignalNoise(noise_dim=5), 4, np.random.default_rng(seed)) for seed in range(3)]
+    whole = concatenate_data([stack_data(parts), stack_data(parts[::-1])])
     assert whole.noise.shape == (3, 8, 5)
     assert torch.equal(whole.of_seed(0).part(4, 8).noise, parts[2].noise)
     assert torch.equal(whole.part(0, 4).of_seed(1).features, parts[1].features)
@@ -72,7 +72,7 @@ def test_parts_are_put_together_in_order() -> None:
 
 
 def test_presets_have_the_numbers_of_the_measurements() -> None:
-    assert set(PRESETS) == {"cnn_a", "mlp_small", "mlp_he", "relu", "root", "cub"}
+    assert set(REGIMES) == {"cnn_a", "mlp_small", "mlp_he", "relu", "root", "cub"}
     assert CNN_A.learning_rate == 0.1 * CNN_A.chunk_size * 10 / CNN_A.data.noise_norm**2
     assert (CNN_A.data.noise_dim, CNN_A.num_stages, CNN_A.threshold, CNN_A.max_epochs) == (450, 8, 0.05, 800)
     assert isinstance(MLP_SMALL.network, MLPConfig)
@@ -111,6 +111,6 @@ def test_a_bad_value_is_refused_by_name(make: Any, options: dict[str, object], t
 
 def test_unequal_classes_and_seeds_for_generators_are_refused() -> None:
     with pytest.raises(ValueError, match="num_samples must be a multiple of the 2 classes"):
-        draw(SignalNoise(), 3, np.random.default_rng(0))
+        sample_signal_noise(SignalNoise(), 3, np.random.default_rng(0))
     with pytest.raises(ValueError, match="generator must be a numpy Generator"):
-        draw(SignalNoise(), 4, 0)  # type: ignore[arg-type]
+        sample_signal_noise(SignalNoise(), 4, 0)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Rules on stacks: those of `dashtheory.rules` on the readable module, oracles by their laws, and the books."""
+"""Rules on stacks: those of `dashtheory.rules` on the readable module, oracles by their laws, and the state."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dashtheory.rules import GRANULARITIES, L2Init, Learner, Rule, ShrinkReport, dash_
-from dashtheory.rules import Between as ShrinkBetween
+from dashtheory.rules import GRANULARITIES, Context, L2Init, Learner, Rule, ShrinkReport, dash_
 from dashtheory.seeds import torch_stream
 from dashtheory.twolayer import (
-    RULES,
-    Between,
-    Books,
+    STACK_RULES,
     DashChannels,
     MLPConfig,
     Params,
     PatchConfig,
     Soft,
+    StackContext,
     StackReport,
+    StackState,
     TwoLayerConfig,
     TwoLayerRule,
     apply_rules,
-    concatenate,
+    concatenate_data,
     draw_chunk,
-    make_rule,
     make_stack,
+    make_stack_rule,
     of_replica,
-    parse_rule,
+    parse_stack_rule,
     run,
 )
 from dashtheory.twolayer.apply_rules import check_rule
@@ -51,11 +50,11 @@ class Midway:
     """A stack after one stage, about to meet rules; every replica is the same."""
 
     config: TwoLayerConfig
-    books: Books
-    between: Between
+    stack_state: StackState
+    context: StackContext
 
-    def after(self, rules: Sequence[TwoLayerRule]) -> tuple[Books, dict[int, StackReport]]:
-        return apply_rules(rules, self.books, self.between)
+    def after(self, rules: Sequence[TwoLayerRule]) -> tuple[StackState, dict[int, StackReport]]:
+        return apply_rules(rules, self.stack_state, self.context)
 
 
 def midway(network: str, number: int, num_classes: int = 2) -> Midway:
@@ -63,14 +62,14 @@ def midway(network: str, number: int, num_classes: int = 2) -> Midway:
     names = [f"soft:lam={1 - 0.01 * place}" for place in range(number)]  # not applied before stage 2
     ended = run(toy_config(NETWORKS[network], num_classes, num_stages=1), names, SEEDS)
     stack = make_stack(config)
-    data = concatenate([draw_chunk(config, SEEDS, stage) for stage in (1, 2)])
-    between = Between(stack=stack, samples=stack.samples(data), chunk_size=12, seeds=SEEDS, stage=2)
-    return Midway(config, ended.books, between)
+    data = concatenate_data([draw_chunk(config, SEEDS, stage) for stage in (1, 2)])
+    context = StackContext(stack=stack, samples=stack.samples(data), chunk_size=12, seeds=SEEDS, stage=2)
+    return Midway(config, ended.stack_state, context)
 
 
 def on_module(rule: Rule, made: Midway, seed: int) -> tuple[Params, ShrinkReport | None]:
     """What the rule of `dashtheory.rules` does to the readable module of the first replica."""
-    stack = made.between.stack
+    stack = made.context.stack
 
     def module_of(params: Params) -> Learner:
         module = stack.module().double()
@@ -81,14 +80,14 @@ def on_module(rule: Rule, made: Midway, seed: int) -> tuple[Params, ShrinkReport
         parts = [draw_chunk(made.config, SEEDS, stage).of_seed(seed) for stage in (1, 2)]
         return [(part.x(), part.labels) for part in parts]
 
-    between = ShrinkBetween(
+    context = Context(
         chunks=chunks,
         loss_fn=functional.cross_entropy,
         fresh=lambda: module_of(stack.draw(torch_stream(SEEDS[seed], "init", 2))),
         generator=torch_stream(SEEDS[seed], "perturbation", 2),
         renew=lambda model: torch.optim.SGD(model.parameters(), 0.1),
     )
-    learner, report = rule.apply(module_of(of_replica(made.books.params, seed, 0)), between)
+    learner, report = rule.apply(module_of(of_replica(made.stack_state.params, seed, 0)), context)
     return {name: value.detach() for name, value in learner.model.named_parameters()}, report
 
 
@@ -110,13 +109,13 @@ SPECS = (
 def test_a_rule_does_to_a_stack_what_it_does_to_each_module(network: str, num_classes: int) -> None:
     specs = [*SPECS, *(["reset"] if network == "mlp" else [])]
     made = midway(network, len(specs), num_classes)
-    books, reports = made.after([parse_rule(spec) for spec in specs])
+    stack_state, reports = made.after([parse_stack_rule(spec) for spec in specs])
     for place, spec in enumerate(specs):
-        rule = parse_rule(spec)
+        rule = parse_stack_rule(spec)
         assert isinstance(rule, Rule)
         for seed in range(len(SEEDS)):
             expected, report = on_module(rule, made, seed)
-            assert worst(of_replica(books.params, seed, place), expected) < 1e-12, spec
+            assert worst(of_replica(stack_state.params, seed, place), expected) < 1e-12, spec
             assert (report is None) == (place not in reports)
             if report is not None:
                 ours = reports[place]
@@ -129,28 +128,30 @@ def test_a_rule_does_to_a_stack_what_it_does_to_each_module(network: str, num_cl
 
 def test_stacked_dash_is_dash_on_the_readable_module() -> None:
     made = midway("mlp", 1)
-    books, _ = made.after([parse_rule("dash:lam=0.05")])
-    module = made.between.stack.module().double()
-    module.load_state_dict(of_replica(made.books.params, 1, 0))
+    stack_state, _ = made.after([parse_stack_rule("dash:lam=0.05")])
+    module = made.context.stack.module().double()
+    module.load_state_dict(of_replica(made.stack_state.params, 1, 0))
     before = {name: value.clone() for name, value in module.state_dict().items()}
     chunks = [draw_chunk(made.config, SEEDS, stage).of_seed(1) for stage in (1, 2)]
     dash_(module, [(one.x(), one.labels) for one in chunks], functional.cross_entropy, lam=0.05)
-    assert worst(of_replica(books.params, 1, 0), module.state_dict()) < 1e-12
+    assert worst(of_replica(stack_state.params, 1, 0), module.state_dict()) < 1e-12
     assert worst(module.state_dict(), before) > 0.01
 
 
 def test_the_rules_that_are_offered() -> None:
-    assert {"ideal", "soft", "oracle", "dash_channels", "dash", "cold", "sp"} <= set(RULES)
-    assert "l2_init" not in RULES
-    assert parse_rule("soft:lam=0.25") == Soft(lam=0.25)
-    assert make_rule("dash_channels", signal_channels=3) == DashChannels(signal_channels=3)
+    assert {"ideal", "soft", "oracle", "dash_channels", "dash", "cold", "sp"} <= set(STACK_RULES)
+    assert "l2_init" not in STACK_RULES
+    assert parse_stack_rule("soft:lam=0.25") == Soft(lam=0.25)
+    assert make_stack_rule("dash_channels", signal_channels=3) == DashChannels(signal_channels=3)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_ideal_and_soft_change_weights_on_noise_alone(network: str) -> None:
     made = midway(network, 4)
-    before = made.books
-    after, _ = made.after([parse_rule(spec) for spec in ("ideal", "soft:lam=0", "soft:lam=0.25", "soft:lam=1")])
+    before = made.stack_state
+    after, _ = made.after(
+        [parse_stack_rule(spec) for spec in ("ideal", "soft:lam=0", "soft:lam=0.25", "soft:lam=1")]
+    )
     first = "hidden.weight"
     start, was, now = before.initial[first], before.params[first], after.params[first]
     assert torch.equal(now[..., :AXES], was[..., :AXES])
@@ -170,11 +171,11 @@ def test_ideal_and_soft_change_weights_on_noise_alone(network: str) -> None:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_oracle_keeps_the_half_with_the_larger_share_of_features(network: str) -> None:
     made = midway(network, 1)
-    after, _ = made.after([parse_rule("oracle:top=0.9:rest=0.1")])
-    learned = made.books.learned()[:, 0]
+    after, _ = made.after([parse_stack_rule("oracle:top=0.9:rest=0.1")])
+    learned = made.stack_state.learned()[:, 0]
     shares = learned[..., :AXES].square().sum(-1) / learned.square().sum(-1)
     for seed in range(2):
-        weight, was = after.params["hidden.weight"][seed, 0], made.books.params["hidden.weight"][seed, 0]
+        weight, was = after.params["hidden.weight"][seed, 0], made.stack_state.params["hidden.weight"][seed, 0]
         factors = (weight / was)[:, 0].tolist()
         half = shares[seed].median().item()  # of an even number: the lower of the middle two
         expected = [0.9 if share > half else 0.1 for share in shares[seed].tolist()]
@@ -189,16 +190,16 @@ def cosine(left: Tensor, right: Tensor) -> float:
 def test_channels_have_cosines_of_their_own_and_one_channel_is_dash() -> None:
     made = midway("mlp", 3)
     rules = [
-        parse_rule("dash_channels:lam=0:num_channels=4:signal_channels=2"),
-        parse_rule("dash_channels:lam=0:num_channels=1:signal_channels=1"),
-        parse_rule("dash:lam=0"),
+        parse_stack_rule("dash_channels:lam=0:num_channels=4:signal_channels=2"),
+        parse_stack_rule("dash_channels:lam=0:num_channels=1:signal_channels=1"),
+        parse_stack_rule("dash:lam=0"),
     ]
-    books, reports = made.after(rules)
-    assert worst(of_replica(books.params, 0, 1), of_replica(books.params, 0, 2)) < 1e-12
+    stack_state, reports = made.after(rules)
+    assert worst(of_replica(stack_state.params, 0, 1), of_replica(stack_state.params, 0, 2)) < 1e-12
     weights = torch.full((24,), 0.3 * 0.7 / 12, dtype=torch.float64)
     weights[12:] = 0.3 / 12
-    descent = made.between.stack.gradient(made.books.params, made.between.samples, weights)["hidden.weight"]
-    row, down = made.books.params["hidden.weight"][1, 0, 3], -descent[1, 0, 3]
+    descent = made.context.stack.gradient(made.stack_state.params, made.context.samples, weights)["hidden.weight"]
+    row, down = made.stack_state.params["hidden.weight"][1, 0, 3], -descent[1, 0, 3]
     # 2 classes x 5 features in channels 0, 1, 0, 1, 0; 40 dimensions of noise in four tens
     members = [
         [0, 2, 4, 5, 7, 9, *range(10, 20)],
@@ -211,10 +212,10 @@ def test_channels_have_cosines_of_their_own_and_one_channel_is_dash() -> None:
     scaled = row.clone()
     for one, value in zip(members, expected, strict=True):
         scaled[one] *= max(value, 0.0)
-    torch.testing.assert_close(books.params["hidden.weight"][1, 0, 3], scaled)
-    assert books.rho is not None
-    assert books.rho[:, 0].isnan().any()
-    assert not books.rho[:, 1:].isnan().any()
+    torch.testing.assert_close(stack_state.params["hidden.weight"][1, 0, 3], scaled)
+    assert stack_state.rho is not None
+    assert stack_state.rho[:, 0].isnan().any()
+    assert not stack_state.rho[:, 1:].isnan().any()
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -235,23 +236,25 @@ def test_the_books_balance_after_every_rule(network: str, options: dict[str, Any
     ]
     config = toy_config(NETWORKS[network], **options)
     found = run(config, specs, SEEDS)
-    books, first = found.books, "hidden.weight"
-    noise = concatenate([draw_chunk(config, SEEDS, stage) for stage in (1, 2, 3)]).noise
-    assert books.rho is not None
-    rebuilt = books.origin[first][..., AXES:] + books.rho @ noise[:, None]
-    torch.testing.assert_close(rebuilt, books.params[first][..., AXES:], rtol=1e-10, atol=1e-12)
-    assert float((books.rho @ noise[:, None]).norm()) > 0.1
+    stack_state, first = found.stack_state, "hidden.weight"
+    noise = concatenate_data([draw_chunk(config, SEEDS, stage) for stage in (1, 2, 3)]).noise
+    assert stack_state.rho is not None
+    rebuilt = stack_state.origin[first][..., AXES:] + stack_state.rho @ noise[:, None]
+    torch.testing.assert_close(rebuilt, stack_state.params[first][..., AXES:], rtol=1e-10, atol=1e-12)
+    assert float((stack_state.rho @ noise[:, None]).norm()) > 0.1
     if not options:  # without weight decay only rules touch the origin
         factor = {"warm": 1.0, "ideal": 1.0, "cold": 1.0, "soft": 1.0, "cold_shrunk": 1.0}
         for spec, kept in factor.items():
             place = specs.index(spec)
-            torch.testing.assert_close(books.origin[first][:, place], kept * books.initial[first][:, place])
+            torch.testing.assert_close(
+                stack_state.origin[first][:, place], kept * stack_state.initial[first][:, place]
+            )
 
 
 def test_a_renewed_optimizer_forgets_and_a_kept_one_does_not() -> None:
     specs = ["warm", "warm_rm", "dash", "dash:optimizer=renewed", "cold", "sp"]
     made = midway("mlp", len(specs))
-    after, _ = made.after([parse_rule(spec) for spec in specs])
+    after, _ = made.after([parse_stack_rule(spec) for spec in specs])
     for name, value in after.moments.tensors[0].items():
         lost = [not value[:, place].any() for place in range(len(specs))]
         assert lost == [False, True, False, True, True, False], name
@@ -271,16 +274,16 @@ def test_a_renewed_optimizer_forgets_and_a_kept_one_does_not() -> None:
 )
 def test_a_bad_rule_is_refused(spec: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        parse_rule(spec)
+        parse_stack_rule(spec)
 
 
 def test_rules_that_do_not_fit_the_network_are_refused() -> None:
     patch = make_stack(toy_config(NETWORKS["patch"]))
     with pytest.raises(ValueError, match="rules may reset the output of an MLP alone"):
-        check_rule(parse_rule("reset"), patch)
+        check_rule(parse_stack_rule("reset"), patch)
     with pytest.raises(ValueError, match="num_channels must be at most noise_dim = 40"):
         check_rule(DashChannels(num_channels=41), patch)
     with pytest.raises(ValueError, match="rules must be among cold"):
         check_rule(L2Init(), patch)
     with pytest.raises(ValueError, match="rule must be a name with options"):
-        parse_rule(3)  # type: ignore[arg-type]
+        parse_stack_rule(3)  # type: ignore[arg-type]

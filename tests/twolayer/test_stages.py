@@ -25,14 +25,14 @@ from dashtheory.twolayer import (
     Replica,
     StageState,
     TwoLayerConfig,
-    draw,
     draw_chunk,
     draw_test,
     make_stack,
-    parse_rule,
+    parse_stack_rule,
     ridge_ceiling,
     run,
     run_two_layer,
+    sample_signal_noise,
 )
 from tests.twolayer.toys import toy_config
 
@@ -57,7 +57,7 @@ def stages_of_modules(config: TwoLayerConfig, spec: str, seed: int) -> Any:
         decay = config.weight_decay
         return torch.optim.SGD(parameters, config.learning_rate, momentum=config.momentum, weight_decay=decay)
 
-    rule = parse_rule(spec)
+    rule = parse_stack_rule(spec)
     assert isinstance(rule, Rule)
     return run_stages(
         Stream(tuple(Examples(part.x(), part.labels) for part in parts), Examples(test.x(), test.labels)),
@@ -95,7 +95,7 @@ def test_a_run_is_the_protocol_on_modules(network: Any, options: dict[str, Any])
                     ours = found.metrics[name][order, place, result.stage - 1]
                     assert ours == pytest.approx(value, rel=1e-9, abs=1e-12), (name, spec, seed, result.stage)
             for name, parameter in results[-1].learner.model.named_parameters():
-                ours = found.books.params[name][order, place]
+                ours = found.stack_state.params[name][order, place]
                 torch.testing.assert_close(ours, parameter.detach(), rtol=1e-9, atol=1e-9)
 
 
@@ -110,7 +110,7 @@ def test_velocity_starts_anew_every_stage_unless_kept() -> None:
     assert np.array_equal(reset.metrics["test_loss"][0, 1], kept.metrics["test_loss"][0, 1])
 
 
-def test_rules_share_data_and_the_first_initialisation_and_runs_repeat() -> None:
+def test_rules_share_data_and_the_first_initialization_and_runs_repeat() -> None:
     config = toy_config(PATCH)
     found, again = (run(config, ["cold", "warm", "ideal"], [1, 2]) for _ in range(2))
     for name, values in found.metrics.items():
@@ -130,7 +130,7 @@ def test_company_changes_rounding_alone() -> None:
 
 def test_float32_tells_the_same_story() -> None:
     wide, narrow = (run(toy_config(PATCH, dtype=dtype), ["warm", "dash"], [0]) for dtype in ("float64", "float32"))
-    assert narrow.books.params["hidden.weight"].dtype == torch.float32
+    assert narrow.stack_state.params["hidden.weight"].dtype == torch.float32
     assert np.array_equal(wide.metrics["epochs"], narrow.metrics["epochs"])
     assert narrow.metrics["train_loss"] == pytest.approx(wide.metrics["train_loss"], rel=1e-4)
 
@@ -142,13 +142,13 @@ def test_observers_see_every_moment_and_cannot_change_the_run() -> None:
 
     def watch(stage: int, moment: Moment, state: StageState) -> None:
         moments.append((stage, moment, len(state.data)))
-        kept[stage, moment] = {name: value.clone() for name, value in state.books.params.items()}
+        kept[stage, moment] = {name: value.clone() for name, value in state.stack_state.params.items()}
         assert (set(state.reports) == {1}) == (moment == "after rule")
-        for tensor in (*state.books.params.values(), *state.books.initial.values(), state.data.noise):
+        for tensor in (*state.stack_state.params.values(), *state.stack_state.initial.values(), state.data.noise):
             tensor.zero_()
         state.test.noise.zero_()
-        if state.books.rho is not None:
-            state.books.rho.zero_()
+        if state.stack_state.rho is not None:
+            state.stack_state.rho.zero_()
 
     watched, plain = run(config, ["warm", "dash"], [0], on_stage=watch), run(config, ["warm", "dash"], [0])
     expected: list[tuple[int, Moment, int]] = [(1, "end", 12)]
@@ -167,7 +167,7 @@ def test_observers_see_every_moment_and_cannot_change_the_run() -> None:
 def test_norms_are_of_what_was_learned() -> None:
     config = toy_config(MLP)
     found = run(config, ["warm", "sp:shrink=0.3", "ideal", "soft:lam=0.5"], [0])
-    first = found.books.params["hidden.weight"][0, 0] - found.books.initial["hidden.weight"][0, 0]
+    first = found.stack_state.params["hidden.weight"][0, 0] - found.stack_state.initial["hidden.weight"][0, 0]
     assert found.metrics["feature_norm"][0, 0, -1] == pytest.approx(float(first[:, :10].norm()))
     assert found.metrics["noise_norm"][0, 0, -1] == pytest.approx(float(first[:, 10:].norm()))
     for place, kept in enumerate([(1, 1), (0.3, 0.3), (1, 0), (1, 0.5)]):
@@ -281,7 +281,7 @@ def test_the_ceiling_is_ridge_regression_with_a_penalty_chosen_on_held_out_sampl
     found = ridge_ceiling(config, [4], penalties=penalties, num_held_out=300)
     parts = [draw_chunk(config, [4], stage).of_seed(0) for stage in (1, 2, 3)]
     x, labels = torch.cat([part.x() for part in parts]), torch.cat([part.labels for part in parts])
-    held = draw(config.data, 300, numpy_stream(4, "held out"))
+    held = sample_signal_noise(config.data, 300, numpy_stream(4, "held out"))
     test = draw_test(config, [4]).of_seed(0)
     accuracies = {}
     for penalty in penalties:

@@ -11,20 +11,24 @@ from torch import nn
 from torch.nn import functional
 
 from dashtheory.errors import Diverged
-from dashtheory.twolayer import Hyper, Moments, Params, StackTraining, of_replica, train_stack
+from dashtheory.twolayer import Hyperparameters, OptimizerState, Params, StackTraining, of_replica, train_stack
 from dashtheory.twolayer import train as training_module
 from tests.twolayer.toys import NETWORKS, numbers, toy_config, toy_stack
 
 KINDS = ("mlp", "patch q=1.75", "patch q=3 smoothed")
 
 
-def trained(name: str, hyper: Hyper, num_classes: int = 2, **options: Any) -> tuple[StackTraining, Any]:
+def trained(
+    name: str, hyperparameters: Hyperparameters, num_classes: int = 2, **options: Any
+) -> tuple[StackTraining, Any]:
     """Two seeds of a small stack after training, and what it came from."""
-    made = toy_stack(toy_config(NETWORKS[name], num_classes), 2, len(hyper.threshold), 12)
+    made = toy_stack(toy_config(NETWORKS[name], num_classes), 2, len(hyperparameters.threshold), 12)
     network, data, params = made
-    moments = Moments.zero(params, options.get("optimizer", "gd"))
+    moments = OptimizerState.zero(params, options.get("optimizer", "gd"))
     streams = [torch.Generator().manual_seed(seed) for seed in range(2)]
-    result = train_stack(network, params, moments, network.samples(data), hyper, generators=streams, **options)
+    result = train_stack(
+        network, params, moments, network.samples(data), hyperparameters, generators=streams, **options
+    )
     return result, made
 
 
@@ -58,8 +62,8 @@ def torch_steps(
 @pytest.mark.parametrize("name", KINDS)
 def test_heavy_ball_steps_are_those_of_torch(name: str, method: str, batch_size: int) -> None:
     rates = [0.1, 0.02]
-    hyper = numbers(rates, momentum=0.8, weight_decay=0.03)
-    found, made = trained(name, hyper, num_classes=3, method=method, batch_size=batch_size, max_epochs=5)
+    hyperparameters = numbers(rates, momentum=0.8, weight_decay=0.03)
+    found, made = trained(name, hyperparameters, num_classes=3, method=method, batch_size=batch_size, max_epochs=5)
     assert found.epochs.tolist() == [[5, 5], [5, 5]]
     assert found.steps.tolist() == [[5 if batch_size == 0 else 15] * 2] * 2
     assert not found.converged.any()
@@ -77,8 +81,8 @@ def test_heavy_ball_steps_are_those_of_torch(name: str, method: str, batch_size:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_adam_steps_are_those_of_torch(name: str) -> None:
-    hyper = numbers([0.01, 0.003])
-    found, made = trained(name, hyper, optimizer="adam", batch_size=5, max_epochs=4)
+    hyperparameters = numbers([0.01, 0.003])
+    found, made = trained(name, hyperparameters, optimizer="adam", batch_size=5, max_epochs=4)
     for replica, rate in enumerate([0.01, 0.003]):
         expected = torch_steps(made, (1, replica), lambda p, rate=rate: torch.optim.Adam(p, rate), 4, 5)  # type: ignore[misc]
         assert relative_error(of_replica(found.params, 1, replica), expected) < 1e-10
@@ -88,10 +92,16 @@ def test_adam_steps_are_those_of_torch(name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_steps_on_coefficients_and_on_weights_go_on_from_a_velocity_alike(name: str) -> None:
     first, (network, data, _) = trained(name, numbers([0.1, 0.05]), max_epochs=6)
-    hyper = numbers([0.1, 0.05], weight_decay=0.02, threshold=0.3)
+    hyperparameters = numbers([0.1, 0.05], weight_decay=0.02, threshold=0.3)
     both = [
         train_stack(
-            network, first.params, first.moments, network.samples(data), hyper, max_epochs=40, method=method
+            network,
+            first.params,
+            first.moments,
+            network.samples(data),
+            hyperparameters,
+            max_epochs=40,
+            method=method,
         )
         for method in ("gram", "weights")
     ]
@@ -105,9 +115,11 @@ def test_steps_on_coefficients_and_on_weights_go_on_from_a_velocity_alike(name: 
 def test_a_replica_in_a_stack_is_that_replica_alone(name: str, batch_size: int) -> None:
     """To rounding: products block by the number of rows, so company changes the last digits (1e-12 here)."""
     rates, ends = [0.2, 0.05, 0.1, 0.2], [0.5, 0.1, 0.3, 0.2]
-    hyper = numbers(rates)
-    hyper = Hyper(**{**vars(hyper), "threshold": torch.tensor(ends, dtype=torch.float64)})
-    found, (network, data, params) = trained(name, hyper, batch_size=batch_size, max_epochs=60)
+    hyperparameters = numbers(rates)
+    hyperparameters = Hyperparameters(
+        **{**vars(hyperparameters), "threshold": torch.tensor(ends, dtype=torch.float64)}
+    )
+    found, (network, data, params) = trained(name, hyperparameters, batch_size=batch_size, max_epochs=60)
     assert len(set(found.epochs.flatten().tolist())) > 3, "the replicas must end at different times"
     for seed in range(2):
         for replica, (rate, end) in enumerate(zip(rates, ends, strict=True)):
@@ -115,7 +127,7 @@ def test_a_replica_in_a_stack_is_that_replica_alone(name: str, batch_size: int) 
             alone = train_stack(
                 network,
                 {key: value[chosen] for key, value in params.items()},
-                Moments.zero({key: value[chosen] for key, value in params.items()}, "gd"),
+                OptimizerState.zero({key: value[chosen] for key, value in params.items()}, "gd"),
                 network.samples(data).of_seeds(torch.tensor([seed])),
                 numbers([rate], threshold=end),
                 batch_size=batch_size,
@@ -133,8 +145,8 @@ def test_a_stage_ends_at_the_first_epoch_whose_loss_is_at_most_the_threshold() -
     losses = [
         trained("mlp", numbers([0.1, 0.02]), max_epochs=epochs)[0].loss for epochs in range(1, 31)
     ]  # of the last epoch
-    hyper = numbers([0.1, 0.02], threshold=0.4)
-    found, _ = trained("mlp", hyper, max_epochs=30)
+    hyperparameters = numbers([0.1, 0.02], threshold=0.4)
+    found, _ = trained("mlp", hyperparameters, max_epochs=30)
     for seed in range(2):
         for replica in range(2):
             reached = [float(loss[seed, replica]) <= 0.4 for loss in losses]
@@ -156,8 +168,8 @@ def test_blocks_of_seeds_do_not_change_the_results(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("batch_size", [0, 5])
 def test_coefficients_rebuild_the_weights(batch_size: int) -> None:
-    hyper = numbers([0.3, 0.1], weight_decay=0.01, threshold=0.3)
-    found, (network, data, params) = trained("mlp", hyper, batch_size=batch_size)
+    hyperparameters = numbers([0.3, 0.1], weight_decay=0.01, threshold=0.3)
+    found, (network, data, params) = trained("mlp", hyperparameters, batch_size=batch_size)
     assert found.coefficients is not None
     start, _ = network.split(params)
     learned = found.coefficients[0] @ network.samples(data).x[:, None]
@@ -167,16 +179,18 @@ def test_coefficients_rebuild_the_weights(batch_size: int) -> None:
 def test_the_arguments_stay_as_they_are() -> None:
     network, data, params = toy_stack(toy_config(NETWORKS["mlp"]), 2, 1, 12)
     before = {name: value.clone() for name, value in params.items()}
-    moments = Moments.zero(params, "gd")
+    moments = OptimizerState.zero(params, "gd")
     train_stack(network, params, moments, network.samples(data), numbers([0.1]), max_epochs=3)
     assert all(torch.equal(params[name], before[name]) for name in params)
     assert not any(value.any() for value in moments.tensors[0].values())
 
 
 def test_a_loss_that_explodes_names_seed_and_replica() -> None:
-    hyper = Hyper(**{**vars(numbers([0.01, 1e200])), "threshold": torch.tensor([0.0, 0.0]).double()})
-    with pytest.raises(Diverged, match=r"loss must stay finite .* \(place 0 among the seeds, 1 among the rep"):
-        trained("mlp", hyper, max_epochs=50)
+    hyperparameters = Hyperparameters(
+        **{**vars(numbers([0.01, 1e200])), "threshold": torch.tensor([0.0, 0.0]).double()}
+    )
+    with pytest.raises(Diverged, match=r"loss must stay finite .* \(seed index 0, replica index 1\)"):
+        trained("mlp", hyperparameters, max_epochs=50)
 
 
 def test_adam_cannot_step_on_coefficients() -> None:

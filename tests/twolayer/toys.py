@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from dashtheory.twolayer import (
-    Hyper,
+    Hyperparameters,
     MLPConfig,
     Params,
     PatchConfig,
@@ -16,9 +16,9 @@ from dashtheory.twolayer import (
     SignalNoise,
     Stack,
     TwoLayerConfig,
-    draw,
     make_stack,
-    stack,
+    sample_signal_noise,
+    stack_data,
 )
 
 NETWORKS: dict[str, PatchConfig | MLPConfig] = {
@@ -53,7 +53,9 @@ def toy_stack(
 ) -> tuple[Stack, PatchData, Params]:
     """A stack with an initialisation of its own for every seed and replica, and its data (float64)."""
     network, generator = make_stack(config), torch.Generator().manual_seed(0)
-    data = stack([draw(config.data, num_samples, np.random.default_rng(seed)) for seed in range(num_seeds)])
+    data = stack_data(
+        [sample_signal_noise(config.data, num_samples, np.random.default_rng(seed)) for seed in range(num_seeds)]
+    )
     drawn = [[network.draw(generator) for _ in range(num_replicas)] for _ in range(num_seeds)]
     params = {
         name: torch.stack([torch.stack([one[name] for one in row]) for row in drawn]) for name in drawn[0][0]
@@ -63,10 +65,10 @@ def toy_stack(
 
 def numbers(
     learning_rate: list[float], momentum: float = 0.9, weight_decay: float = 0.0, threshold: float = 0.0
-) -> Hyper:
+) -> Hyperparameters:
     """Numbers of training; one learning rate per replica."""
     rates = torch.tensor(learning_rate, dtype=torch.float64)
-    return Hyper(
+    return Hyperparameters(
         learning_rate=rates,
         momentum=torch.full_like(rates, momentum),
         weight_decay=torch.full_like(rates, weight_decay),

@@ -6,7 +6,7 @@ from dashtheory.deep.models.mlp import mlp
 from dashtheory.deep.models.picture import PictureNetwork
 from dashtheory.deep.models.registry import MODELS, Model, build_model
 from dashtheory.deep.models.resnet import BasicBlock, narrow_resnet, resnet18
-from dashtheory.deep.models.transformer import CharTransformer, TransformerConfig, initialise_
+from dashtheory.deep.models.transformer import CharTransformer, TransformerConfig, initialize_
 from dashtheory.deep.models.vgg import vgg16
 
 __all__ = [
@@ -19,7 +19,7 @@ __all__ = [
     "TransformerConfig",
     "build_model",
     "convnet",
-    "initialise_",
+    "initialize_",
     "mlp",
     "narrow_resnet",
     "resnet18",

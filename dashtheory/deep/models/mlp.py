@@ -11,7 +11,7 @@ from torch import nn
 
 from dashtheory._check import fail, integer
 from dashtheory.deep.models.classifier import Classifier
-from dashtheory.deep.models.initialise import drawn
+from dashtheory.deep.models.initialize import drawn
 from dashtheory.deep.models.shapes import example_shape, flag
 
 

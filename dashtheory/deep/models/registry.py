@@ -18,7 +18,7 @@ import torch
 from dashtheory._check import choice, fail
 from dashtheory.deep.models.classifier import Classifier
 from dashtheory.deep.models.convnet import convnet
-from dashtheory.deep.models.initialise import cpu_generator
+from dashtheory.deep.models.initialize import cpu_generator
 from dashtheory.deep.models.mlp import mlp
 from dashtheory.deep.models.resnet import narrow_resnet, resnet18
 from dashtheory.deep.models.vgg import vgg16

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from dashtheory._check import integer
 from dashtheory.deep.models.classifier import Classifier, conv3x3, convolutional
-from dashtheory.deep.models.initialise import drawn
+from dashtheory.deep.models.initialize import drawn
 from dashtheory.deep.models.shapes import flag, halved, image_shape
 
 

@@ -40,7 +40,7 @@ class TransformerConfig:
 class CharTransformer(nn.Module):
     """Logits of the next character at every position.
 
-    Input int64 (batch, time <= context), output (batch, time, symbols). Parameters start as `initialise_` says:
+    Input int64 (batch, time <= context), output (batch, time, symbols). Parameters start as `initialize_` says:
     by default linear layers as in PyTorch, symbol and position embeddings as in GPT-2. More time than
     `config.context` is an error of torch.
 
@@ -55,7 +55,7 @@ class CharTransformer(nn.Module):
         self.blocks = nn.ModuleList(_Block(config.width, config.num_heads) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, num_symbols)
-        initialise_(self, generator, embedding_std=config.embedding_std, linear_std=config.linear_std)
+        initialize_(self, generator, embedding_std=config.embedding_std, linear_std=config.linear_std)
 
     def forward(self, codes: Tensor) -> Tensor:
         """Logits (batch, time, symbols) of the next character."""
@@ -92,7 +92,7 @@ class _Block(nn.Module):
 
 
 @torch.no_grad()
-def initialise_(
+def initialize_(
     model: nn.Module, generator: torch.Generator, *, embedding_std: float, linear_std: float = 0.0
 ) -> None:
     """Draw every linear and embedding parameter of `model` from `generator`, in module order.

@@ -9,7 +9,7 @@ from torch import nn
 
 from dashtheory._check import integer
 from dashtheory.deep.models.classifier import Classifier, convolutional
-from dashtheory.deep.models.initialise import drawn
+from dashtheory.deep.models.initialize import drawn
 from dashtheory.deep.models.shapes import halved, image_shape
 
 # Channels of the convolutions in units of the first layer's; a max-pool after every group (configuration D).
