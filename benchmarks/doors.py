@@ -1,4 +1,4 @@
-"""What the doors cost before anything is computed: --help, a wrong option, an import; as ratios to importing numpy.
+"""What the doors cost before anything is computed: --help, a wrong option, an import; beside importing numpy.
 
     python -m benchmarks.doors [--quick] [--out benchmarks/results]
 
