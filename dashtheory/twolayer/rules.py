@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 
 from dashtheory._check import choice, fail, integer, real
 from dashtheory.rules import RULES as SHRINK_RULES
-from dashtheory.rules import Rule, read_options, split_spec
-from dashtheory.rules.dash import checked_alpha, checked_lam
+from dashtheory.rules import Rule, parse_spec
+from dashtheory.rules.alignment import checked_alpha, checked_lam
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,5 +126,5 @@ def parse_rule(spec: str) -> TwoLayerRule:
 
     Raises: ValueError if there is no such rule or option, or a value does not fit.
     """
-    name, parts = split_spec(spec)
-    return make_rule(name, **read_options(f"rule {name}", parts))
+    made: TwoLayerRule = parse_spec(spec, RULES, argument="rule", training=(), own=False).make()
+    return made
