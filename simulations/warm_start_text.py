@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dashtheory._spec import slug_of
 from dashtheory.command.script import Script, main
 from dashtheory.experiments.warm_start_text import TextConfig, run_text, text_facts
 from dashtheory.parallel import Job
@@ -29,7 +30,7 @@ def plan(config: TextConfig, seeds: Sequence[int]) -> list[Job]:
     """One job per rule and seed; the rules of a seed share data, first initialisation and order."""
     return [
         Job(
-            name=f"{rule}-seed{seed}",
+            name=f"{slug_of(rule)}-seed{seed}",
             function=run_text,
             resumable=True,
             arguments={"config": config, "rule": rule, "seed": seed, "experiment": NAME},
@@ -90,7 +91,7 @@ SCRIPT = Script(
     quick_seeds=1,
     plan=plan,
     draw=draw,
-    facts=text_facts,
+    facts_of=lambda config: text_facts(config.rules),
 )
 
 if __name__ == "__main__":

@@ -11,7 +11,10 @@ import dashtheory
 
 PACKAGE = Path(dashtheory.__file__).parent
 
-GROUND = ("stream", "evaluate", "batchnorm", "seeds", "_check", "_version", "errors", "record", "plot", "parallel")
+GROUND = (
+    *("stream", "evaluate", "batchnorm", "seeds", "user_code", "_spec", "_check", "_version", "errors"),
+    *("record", "plot", "parallel"),
+)
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(GROUND, GROUND),
     "rules": GROUND,

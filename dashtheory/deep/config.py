@@ -47,7 +47,10 @@ class RunConfig:
     model_options: tuple[str, ...] = field(default=(), metadata={"help": "of the model, as width=8,blocks=1"})
     rules: tuple[str, ...] = field(
         default=("cold", "warm", "sp", "dash"),
-        metadata={"help": "rules between stages, with options as dash:lam=0.05 or cold:weight_decay=tuned"},
+        metadata={
+            "help": "rules between stages, with options as dash:lam=0.05 or cold:weight_decay=tuned; "
+            "python:FILE.py:Name: yours"
+        },
     )
     num_chunks: int = field(default=5, metadata={"help": "J, chunks and stages"})
     chunk_size: int = field(default=200, metadata={"help": "pictures, or windows of text, per chunk"})
@@ -162,7 +165,9 @@ class RunConfig:
             real("rates", rate, low=0, open_low=True, fix="Each is a step size.")
         grids = {"weight_decay": self.decays, "learning_rate": self.rates}
         for spec in self.rules:
-            tuned = parse_spec(spec).tuned
+            made = parse_spec(spec)
+            made.make()  # values of its options are checked there
+            tuned = made.tuned
             if tuned and not grids[tuned]:
                 fail("decays and rates", f"must offer a {tuned}", "none", "List some.")
 

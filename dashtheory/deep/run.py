@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from dashtheory._spec import slug_of
 from dashtheory.deep.config import RunConfig
 from dashtheory.deep.source import Source
 from dashtheory.evaluate import Scores
@@ -15,6 +16,7 @@ from dashtheory.protocol import Checkpoints, run_resumable
 from dashtheory.protocol.tuning import tune
 from dashtheory.record import make_table, stage_rows
 from dashtheory.rules.spec import RuleSpec, parse_rule, parse_spec
+from dashtheory.user_code import fingerprints
 
 __all__ = ["RunConfig", "data_facts", "parse_rule", "rule_jobs", "run_rule"]
 
@@ -50,7 +52,7 @@ def run_rule(
         seed=seed,
         checkpoints=None
         if folder is None
-        else Checkpoints(folder, {"config": config, "rule": rule, "seed": seed}),
+        else Checkpoints(folder, {"config": config, "rule": rule, "seed": seed, **_own(config, (rule,))}),
         measures=config.measures(),
         on_epoch=on_epoch,
         on_problem=lambda problem: report(0.0, problem),
@@ -77,7 +79,7 @@ def rule_jobs(config: RunConfig, seeds: Sequence[int], experiment: str) -> list[
     """
     return [
         Job(
-            name=f"{rule.replace(':', '-')}-seed{seed}",
+            name=f"{slug_of(rule)}-seed{seed}",
             function=run_rule,
             arguments={"config": config, "rule": rule, "seed": seed, "experiment": experiment},
             resumable=True,
@@ -88,8 +90,17 @@ def rule_jobs(config: RunConfig, seeds: Sequence[int], experiment: str) -> list[
 
 
 def data_facts(config: RunConfig) -> dict[str, object]:
-    """What to record about the data: source, counts, hash, and how the first seed's stream was made."""
-    return dict(config.source(0).facts)
+    """What to record about the data: source, counts, hash, and how the first seed's stream was made.
+
+    With the fingerprints of code of your own, wherever it is used.
+    """
+    return {**config.source(0).facts, **_own(config, config.rules)}
+
+
+def _own(config: RunConfig, rules: Sequence[str]) -> dict[str, object]:
+    """Fingerprints of code of your own; nothing if there is none."""
+    found = fingerprints((config.data, config.model, *rules))
+    return {"user_code": found} if found else {}
 
 
 def _tuned(config: RunConfig, spec: RuleSpec, source: Source, seed: int, report: Report) -> Mapping[str, float]:

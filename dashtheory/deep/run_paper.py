@@ -35,6 +35,7 @@ from dashtheory.record.results import Run
 from dashtheory.record.table import COLUMNS
 from dashtheory.rules.spec import parse_spec
 from dashtheory.seeds import torch_stream
+from dashtheory.user_code import fingerprint
 
 LEVEL = "deep"
 PROBLEM = "problem"
@@ -121,7 +122,9 @@ def finished_stages(checkpoints: Checkpoints, run: Run, experiment: str) -> pd.D
 def _identity(config: PaperConfig, run: Run, device: str) -> dict[str, object]:
     """What a checkpoint must be of; the rules beside it do not matter."""
     alone = dataclasses.replace(config, rules=(run.rule,))
-    return {"config": alone, "seed": run.seed, "device": describe_device(device)}
+    own = fingerprint(config.data, config.model, run.rule)
+    code = {"user_code": own} if own else {}
+    return {"config": alone, "seed": run.seed, "device": describe_device(device), **code}
 
 
 def _tuned(config: PaperConfig, run: Run, source: Source, device: str, watch: _Watch) -> dict[str, float]:

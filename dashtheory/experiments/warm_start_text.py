@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from dashtheory._check import choices, real
+from dashtheory._check import fail, real
+from dashtheory._spec import is_own
 from dashtheory.deep.data.text import python_topics, text_stream
 from dashtheory.deep.models.transformer import CharTransformer, TransformerConfig
 from dashtheory.evaluate import Scores
 from dashtheory.parallel import Report
 from dashtheory.protocol import Checkpoints, Task, TrainConfig, run_resumable
 from dashtheory.record import make_table, stage_rows
-from dashtheory.rules import RULES, Rule, make_rule, rule_options
+from dashtheory.rules import RULES, Rule, make_rule, parse_spec, rule_options
 from dashtheory.seeds import numpy_stream
+from dashtheory.user_code import fingerprints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +54,19 @@ class TextConfig:
     max_epochs: int = field(default=100, metadata={"help": "epochs after which a stage ends unconverged"})
 
     def __post_init__(self) -> None:
-        choices("rules", self.rules, RULES)
+        if not self.rules or len(set(self.rules)) < len(self.rules):
+            fail("rules", "must name at least one, each once", str(self.rules), f"Choose from {', '.join(RULES)}.")
         real("learning_rate", self.learning_rate, low=0, open_low=True, fix="It is a step size.")
-        for rule in RULES:  # options of rules that are not run are recorded too, so they are checked too
+        for rule in (*RULES, *self.rules):  # options of rules that are not run are recorded, so they are checked
             self.rule(rule)
         self.model()
         self.training()
 
-    def rule(self, name: str) -> Rule:
-        """The rule called `name`, with this configuration's options for it."""
-        return make_rule(name, **{option: getattr(self, option) for option in rule_options(name)})
+    def rule(self, text: str) -> Rule:
+        """The rule as written, with this configuration's options for it, but for those that are written."""
+        spec = parse_spec(text, training=())
+        usual = () if is_own(text) else rule_options(spec.name)
+        return make_rule(spec.name, **{**{option: getattr(self, option) for option in usual}, **spec.options})
 
     def model(self) -> TransformerConfig:
         """Sizes of the network."""
@@ -79,7 +85,7 @@ def run_text(
     """Run one rule on one seed's stream.
 
     Args:
-        config: the setting. rule: its name. seed: root seed; the stream "data" shuffles the text.
+        config: the setting. rule: as in `TextConfig.rules`. seed: root seed; the stream "data" shuffles the text.
         experiment: name for the table. report: told of progress after every epoch.
         folder: of checkpoints, from which a killed run goes on.
     Returns: tidy table with the metrics of `dashtheory.protocol.StageResult.metrics`, by stage.
@@ -112,7 +118,7 @@ def run_text(
         seed=seed,
         checkpoints=None
         if folder is None
-        else Checkpoints(folder, {"config": config, "rule": rule, "seed": seed}),
+        else Checkpoints(folder, {"config": config, "rule": rule, "seed": seed, **fingerprints([rule])}),
         on_epoch=on_epoch,
         on_problem=lambda problem: report(0.0, problem),
     )
@@ -130,14 +136,18 @@ def run_text(
     )
 
 
-def text_facts() -> dict[str, object]:
-    """What to record about the text: its source, length, symbols and hash."""
-    corpus = python_topics()
+def text_facts(rules: Sequence[str] = ()) -> dict[str, object]:
+    """What to record about the text: its source, length, symbols and hash.
+
+    Args: rules: those run; code of your own has its fingerprint recorded.
+    """
+    corpus, own = python_topics(), fingerprints(rules)
     return {
         "source": "pydoc_data.topics of CPython",
         "characters": len(corpus.codes),
         "symbols": len(corpus.symbols),
         "sha256": corpus.sha256,
+        **({"user_code": own} if own else {}),
     }
 
 

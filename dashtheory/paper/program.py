@@ -31,6 +31,7 @@ from dashtheory.protocol import describe_device, find_device
 from dashtheory.record import Results, Run, code_fingerprint, missing_runs, only_one, usable_cores, writable_folder
 from dashtheory.record.results import results_for
 from dashtheory.rules.spec import parse_spec
+from dashtheory.user_code import fingerprint
 
 OUT = Path("paper_repro/results")
 RESERVE = 5.0  # seconds of a budget that are kept for the end of the call
@@ -79,6 +80,7 @@ def run(call: Call) -> None:
     """Do what a call is to do, and say how far it came."""
     started = time.monotonic()
     code_fingerprint()  # of the code that now begins to run, whatever happens to its files meanwhile
+    own = {rule: fingerprint(call.config.model, rule) for rule in call.config.rules}
     deadline = None if call.budget is None else started + call.budget - RESERVE
     facts = call.config.source(call.seeds[0]).facts  # also proves that the data are there
     writable_folder("--out", call.out)
@@ -87,27 +89,39 @@ def run(call: Call) -> None:
             _forget(call)
         results = results_for(call.results, call.name, call.config, facts)
         stages_before, stopped = _stages(results), set[Run]()
-        missing = missing_runs(call.config.rules, call.seeds, results.reached(call.num_stages))
-        jobs = {run.name: (run, _job(call, run, deadline)) for run in missing}
+        missing = _missing(call, results, own)
+        jobs = {run.name: (run, _job(call, run, deadline, own[run.rule])) for run in missing}
         for done in run_jobs([job for _, job in jobs.values()], num_workers=call.num_jobs) if jobs else ():
             with interrupts_held():
                 run = jobs[done.name][0]
                 device = describe_device(call.device)
-                results = results.with_run(run, done.table, seconds=done.seconds, device=device)
+                results = results.with_run(run, done.table, seconds=done.seconds, device=device, own=own[run.rule])
                 if problem := done.table.attrs.get(PROBLEM):
                     print(f"{run.name}: {problem}", file=sys.stderr)  # noqa: T201
                     stopped.add(run)
                 results.save(call.results)
                 if run in results.complete:
-                    shutil.rmtree(_checkpoints(call) / run.name, ignore_errors=True)
+                    shutil.rmtree(_folder(call, run, own[run.rule]), ignore_errors=True)
         for folder in (_checkpoints(call), _checkpoints(call).parent):
             with contextlib.suppress(OSError):  # not empty, or never made
                 folder.rmdir()
     seconds = time.monotonic() - started
-    print(_ending(call, results, _stages(results) - stages_before, seconds, stopped))  # noqa: T201
+    left = _missing(call, results, own)
+    print(_ending(call, results, left, _stages(results) - stages_before, seconds, stopped))  # noqa: T201
 
 
-def _job(call: Call, run: Run, deadline: float | None) -> Job:
+def _missing(call: Call, results: Results, own: Mapping[str, str]) -> list[Run]:
+    """Runs that are still to do; those made with another version of a user's code among them."""
+    reached = {run for run in results.reached(call.num_stages) if results.made_with(run, own.get(run.rule, ""))}
+    return missing_runs(call.config.rules, call.seeds, reached)
+
+
+def _folder(call: Call, run: Run, own: str) -> Path:
+    """Of a run's checkpoints. Args: own: fingerprint of the user's code that it runs; empty for none."""
+    return _checkpoints(call) / (f"{run.name}+{own[:16]}" if own else run.name)
+
+
+def _job(call: Call, run: Run, deadline: float | None, own: str) -> Job:
     return Job(
         name=run.name,
         function=run_paper,
@@ -117,7 +131,7 @@ def _job(call: Call, run: Run, deadline: float | None) -> Job:
             "experiment": call.name,
             "device": call.device,
             "deadline": deadline,
-            "folder": _checkpoints(call) / run.name,
+            "folder": _folder(call, run, own),
             "num_stages": call.num_stages,
         },
     )
@@ -139,10 +153,11 @@ def _stages(results: Results) -> int:
     return sum(int(str(facts["stages"])) for facts in results.runs.values())
 
 
-def _ending(call: Call, results: Results, new_stages: int, seconds: float, stopped: set[Run]) -> str:
-    """What a call says at its end. Args: stopped: runs that would end the same way again."""
+def _ending(
+    call: Call, results: Results, left: list[Run], new_stages: int, seconds: float, stopped: set[Run]
+) -> str:
+    """What a call says at its end. Args: left: runs to do. stopped: runs that would end the same way again."""
     wanted = missing_runs(call.config.rules, call.seeds, set())
-    left = missing_runs(call.config.rules, call.seeds, results.reached(call.num_stages))
     whole = "complete" if call.num_stages == call.config.num_chunks else f"at stage {call.num_stages} or further"
     text = f"{len(wanted) - len(left)} of {len(wanted)} runs {whole}, {new_stages} new stages in {seconds:.0f} s"
     where = f"; results in {call.results}" if results.table is not None else ""

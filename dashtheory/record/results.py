@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from dashtheory._check import fail
+from dashtheory._spec import slug_of
 from dashtheory.record.provenance import code_fingerprint, machine, plain, versions
 from dashtheory.record.store import load_table, save_table
 from dashtheory.record.table import concatenate
@@ -28,7 +29,8 @@ class Results:
         name: of the setting, the experiment of the table. config: the setting, as JSON holds it, without rules.
         table: tidy table of all finished stages; None if there is none yet.
         runs: by name, what is known of each run: rule, seed, stages, complete, seconds of wall time (over all
-            calls that ended by themselves), and of the last call machine, versions, code, finished.
+            calls that ended by themselves), and of the last call machine, versions, code, finished; user_code,
+            the fingerprint of code of the user's, where there is some.
         data: facts about the data.
     """
 
@@ -47,17 +49,22 @@ class Results:
         """Runs whose first `num_stages` stages are there."""
         return {_run(facts) for facts in self.runs.values() if int(str(facts["stages"])) >= num_stages}
 
-    def with_run(self, run: Run, table: pd.DataFrame, *, seconds: float, device: str) -> Results:
+    def made_with(self, run: Run, own: str) -> bool:
+        """Whether what is known of a run was made with this code of the user's. Args: own: its fingerprint."""
+        return str(self.runs.get(run.name, {}).get("user_code", "")) == own
+
+    def with_run(self, run: Run, table: pd.DataFrame, *, seconds: float, device: str, own: str = "") -> Results:
         """With the finished stages of a run in place of what was known of it; one without any changes nothing.
 
-        Args: table: of the run. seconds: wall time of the call. device: its name.
+        Args: table: of the run. seconds: wall time of the call. device: its name. own: fingerprint of the user's
+            code that it ran, if any.
         """
         if table.empty:
             return self
         old = self.table
         kept = [] if old is None else [old[(old["rule"] != run.rule) | (old["seed"] != run.seed)]]
         stages = int(table["stage"].max())
-        known = self.runs.get(run.name, {})
+        known = self.runs.get(run.name, {}) if self.made_with(run, own) else {}
         before = 0.0 if known.get("complete", True) else float(str(known["seconds"]))
         facts = {
             "rule": run.rule,
@@ -69,6 +76,7 @@ class Results:
             "versions": versions(),
             "code": code_fingerprint(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            **({"user_code": own} if own else {}),
         }
         return dataclasses.replace(self, table=concatenate([*kept, table]), runs={**self.runs, run.name: facts})
 
@@ -146,7 +154,7 @@ class Run:
     @property
     def name(self) -> str:
         """Fit for a file name."""
-        return f"{self.rule.replace(':', '-')}-seed{self.seed}"
+        return f"{slug_of(self.rule)}-seed{self.seed}"
 
 
 def missing_runs(rules: Sequence[str], seeds: Sequence[int], complete: set[Run]) -> list[Run]:
