@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,11 +23,13 @@ from typing import Any
 import pandas as pd
 
 from dashtheory._check import fail
+from dashtheory._spec import is_own, slug_of
 from dashtheory.parallel import Job
 from dashtheory.record.code import code_of
 from dashtheory.record.provenance import machine, plain, versions
 from dashtheory.record.store import load_table, save_table
 from dashtheory.record.table import concatenate
+from dashtheory.user_code import fingerprint
 
 PROBLEM = "problem"
 """Where the table of a run says, in its `attrs`, why the run did not go on."""
@@ -45,12 +47,24 @@ def identity_of(job: Job, data: Mapping[str, object]) -> dict[str, str]:
     """What a run is known by: a hash for each part. Args: job: the run. data: facts about its data."""
     function = f"{job.function.__module__}.{job.function.__qualname__}"
     arguments = {name: plain(value) for name, value in job.arguments.items() if name not in _NOT_SETTING}
+    own = fingerprint(*_own(arguments))
     return {
         "setting": _hash({"function": function, "arguments": arguments}),
         "data": _hash(plain(dict(data))),
-        "code": code_of(job.function.__module__),
+        "code": code_of(job.function.__module__) + (f"+{own[:16]}" if own else ""),
         "versions": _hash(versions()),
     }
+
+
+def _own(value: object) -> Iterator[str]:
+    """Texts in arguments that name code of the user's."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for entry in value:
+            yield from _own(entry)
+    elif is_own(value):
+        yield str(value)
 
 
 def _hash(value: object) -> str:
@@ -205,4 +219,4 @@ def load_results(path: Path) -> Results:
 
 def run_name(rule: str, seed: int) -> str:
     """Name of the run of one rule on one seed's stream, fit for a file name."""
-    return f"{rule.replace(':', '-')}-seed{seed}"
+    return f"{slug_of(rule)}-seed{seed}"
