@@ -97,7 +97,7 @@ def run_dynamics(config: DynamicsConfig, seeds: Sequence[int], experiment: str, 
 
     Args: config: the setting. seeds: root seeds, trained together. experiment: name. report: told of progress.
     Returns: tidy table with the metrics of `TwoLayerRun`, and by stage: old_loss_before_rule, old_loss_after_rule
-        (mean loss on the old chunks, nats), swap_accuracy and memorization_gap (on the stage's samples),
+        (mean loss on the old chunks, nats), swap_accuracy and memorisation_gap (on the stage's samples),
         persistence (norm of the first chunk's noise over that at the end of stage 1; left out where a rule has
         left the span of the samples). In settings `experiment[neuron=r]`, at the last rule: cosine with G and
         feature_share, of rules that shrink by alignment. In settings `experiment[feature=k]`, at the end: margin
@@ -165,7 +165,7 @@ class Watch:
         for order, seed, rule, place in self._each(state):
             truth = torch.ones_like(own[order, place])
             found = memorization_gap(own[order, place], swapped[:, order, place], truth)
-            self.keep(self.experiment, rule, seed, stage, swap_accuracy=found.swapped, memorization_gap=found.gap)
+            self.keep(self.experiment, rule, seed, stage, swap_accuracy=found.swapped, memorisation_gap=found.gap)
 
     def _keep_persistence(self, stage: int, state: StageState) -> None:
         if state.stack_state.rho is None:
