@@ -38,10 +38,13 @@ from dataclasses import dataclass
 import torch
 from dashtheory.rules import InPlace
 
+
 @dataclass(frozen=True, kw_only=True)
 class Mine(InPlace):
     """Shrink every weight by one factor. Its fields are its options."""
+
     strength: float = 0.5
+
     @torch.no_grad()
     def change_(self, model, context):
         for parameter in model.parameters():
@@ -52,6 +55,7 @@ class Mine(InPlace):
 STREAM_EXAMPLE = """\
 import torch
 from dashtheory.deep.data import stream_of_tensors
+
 
 def stream(generator):  # numpy's; one per seed
     x = torch.from_numpy(generator.normal(size=(600, 8))).float()
@@ -64,7 +68,8 @@ NETWORK_EXAMPLE = """\
 import torch
 from torch import nn
 
-def network(input_shape, num_classes, generator, hidden=64):  # further options: --model-options hidden=32
+
+def network(input_shape, num_classes, generator, hidden=64):  # options: --model-options hidden=32
     with torch.random.fork_rng():
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         return nn.Sequential(nn.Linear(input_shape[0], hidden), nn.ReLU(), nn.Linear(hidden, num_classes))

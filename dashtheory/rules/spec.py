@@ -75,7 +75,7 @@ class RuleSpec(SpecText):
     """A rule as written, and how its training differs from the run's.
 
     Attributes:
-        text: as written. name: of the rule. options: of the rule.
+        options: of the rule alone.
         training: values of `TRAINING_OPTIONS` in place of the run's, by name.
         tuned: the training option that is to be chosen on held-out data; empty for none.
         registry: what the name is looked up in.
