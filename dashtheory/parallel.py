@@ -51,7 +51,7 @@ class Job:
         name: unique, and fit for a file name. function: importable by name, so that a worker can find it.
         arguments: what it is called with; must be picklable.
         resumable: whether it also takes `folder=...`, where it may keep checkpoints until it has ended.
-        num_stages: stages that are wanted of it; None: all. whole: stages in all, if it may end before.
+        num_stages: stages that are wanted of it; None: all.
     """
 
     name: str
@@ -59,7 +59,6 @@ class Job:
     arguments: Mapping[str, object] = field(default_factory=dict)
     resumable: bool = False
     num_stages: int | None = None
-    whole: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

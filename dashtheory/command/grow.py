@@ -14,37 +14,64 @@ from dashtheory.parallel import Done, Job, interrupts_held, run_jobs
 from dashtheory.record import PROBLEM, Results, load_results
 from dashtheory.record.results import identity_of
 
+Identities = Mapping[str, Mapping[str, str]]
+"""What each job is known by, by its name; taken once in a call: files that change meanwhile do not count."""
 
-def reused(empty: Results, jobs: Sequence[Job], paths: Sequence[Path], trusted: Sequence[str] = ()) -> Results:
+
+def identities_of(jobs: Sequence[Job], data: Mapping[str, object]) -> Identities:
+    """As `dashtheory.record.results.identity_of`. Args: jobs: that are wanted. data: facts about their data."""
+    return {job.name: identity_of(job, data) for job in jobs}
+
+
+def loaded(path: Path, empty: Results) -> Results:
+    """Saved results, or `empty` if there are none that can be read; what is wrong is said on stderr."""
+    if not path.exists():
+        return empty
+    try:
+        return load_results(path)
+    except ValueError as error:
+        print(f"not used again: {error}", file=sys.stderr)  # noqa: T201
+        return empty
+
+
+def reused(
+    empty: Results,
+    jobs: Sequence[Job],
+    saved: Sequence[Results],
+    identities: Identities,
+    trusted: Sequence[str] = (),
+) -> Results:
     """The runs of some jobs that are saved and fit; why others do not is said on stderr.
 
-    Args: empty: results without runs. jobs: that are wanted. paths: of saved results, the most trusted first.
-        trusted: parts of an identity that need not fit (`dashtheory.record.results`).
+    Args: empty: results without runs. jobs: that are wanted. saved: what there is; of several that fit, the run
+        with most stages is used, and the first of equals. identities: of the jobs. trusted: parts of an identity
+        that need not fit (`dashtheory.record.results`).
     """
     found = empty
     refused: dict[str, list[str]] = {}
-    for path in paths:
-        saved = _loaded(path)
+    for one in saved:
         for job in jobs:
-            if saved is None or job.name not in saved.runs or found.reached(job.name, job.num_stages):
+            if job.name not in one.runs:
                 continue
-            reason = saved.misfit(job.name, identity_of(job, empty.data), trusted)
-            if reason:
+            if reason := one.misfit(job.name, identities[job.name], trusted):
                 refused.setdefault(reason, []).append(job.name)
-                continue
-            found = found.joined(saved.only([job.name]))
+            elif job.name not in found.runs or _stages(one, job.name) > _stages(found, job.name):
+                found = found.joined(one.only([job.name]))
     _say(refused, found)
     return found
 
 
-def others(empty: Results, jobs: Sequence[Job], paths: Sequence[Path]) -> Results:
+def _stages(results: Results, name: str) -> int:
+    return int(results.runs[name]["stages"])
+
+
+def others(empty: Results, jobs: Sequence[Job], saved: Sequence[Results]) -> Results:
     """Saved runs that are none of the jobs: more seeds or rules of an earlier call. Args: as `reused`."""
     found, wanted = empty, {job.name for job in jobs}
-    for path in paths:
-        saved = _loaded(path)
-        for name in [] if saved is None else saved.runs:
-            if saved is not None and name not in wanted and name not in found.runs:
-                found = found.joined(saved.only([name]))
+    for one in saved:
+        found = found.joined(
+            one.only([name for name in one.runs if name not in wanted and name not in found.runs])
+        )
     return found
 
 
@@ -56,49 +83,39 @@ def _say(refused: Mapping[str, Sequence[str]], found: Results) -> None:
             print(f"not used again, made with {reason}: {again[0]}{more}", file=sys.stderr)  # noqa: T201
 
 
-def _loaded(path: Path) -> Results | None:
-    """Saved results, or None if there are none that can be read; what is wrong is said on stderr."""
-    if not path.exists():
-        return None
-    try:
-        return load_results(path)
-    except ValueError as error:
-        print(f"not used again: {error}", file=sys.stderr)  # noqa: T201
-        return None
-
-
 def grow(
     jobs: Sequence[Job],
     results: Results,
+    identities: Identities,
     *,
     num_workers: int,
     folder: Path,
     save: Callable[[Results], object],
-    device: str = "cpu",
+    trusted: Sequence[str] = (),
     go_on: bool = False,
 ) -> tuple[Results, dict[str, str]]:
     """Compute the jobs that `results` do not hold, and keep each as it ends.
 
-    Args: jobs: that are wanted. results: of earlier calls. num_workers: processes. folder: of checkpoints of jobs
-        that keep some; those of a job go when it is complete. save: called with the results after each job.
-        device: what computes, in words. go_on: whether a run whose loss is not finite is only told on stderr.
+    Args: jobs: that are wanted. results: of earlier calls. identities: of the jobs. num_workers: processes.
+        folder: of checkpoints of jobs that keep some; those of a job go when it is complete. save: called with the
+        results after each job. trusted: parts of an identity that need not fit for a job to go on from its
+        checkpoints. go_on: whether a run whose loss is not finite is only told on stderr.
     Returns: the results with all that was computed; and why runs did not go on, by name.
     Raises: ValueError if a run came to no good end, after all others have ended.
     """
     missing = [job for job in jobs if not results.reached(job.name, job.num_stages)]
-    by_name = {job.name: job for job in missing}
+    kept = {job.name: _Kept(folder / "checkpoints", job.name, identities[job.name], trusted) for job in missing}
     problems: dict[str, str] = {}
-    started = [_with_folder(job, _checkpoints(folder, job, results.data)) for job in missing]
+    started = [_with_folder(job, kept[job.name].folder) for job in missing]
     for done in run_jobs(started, num_workers=num_workers, total=len(jobs)) if started else ():
-        job = by_name[done.name]
         with interrupts_held():
-            results = _with(results, job, done, device)
+            results = _with(results, done, identities)
             save(results)
-            if results.reached(job.name):
-                shutil.rmtree(_checkpoints(folder, job, results.data), ignore_errors=True)
+            if results.reached(done.name):
+                kept[done.name].forget()
             if problem := done.table.attrs.get(PROBLEM):
-                print(f"{job.name}: {problem}", file=sys.stderr)  # noqa: T201
-                problems[job.name] = str(problem)
+                print(f"{done.name}: {problem}", file=sys.stderr)  # noqa: T201
+                problems[done.name] = str(problem)
     with contextlib.suppress(OSError):  # not empty: stages of runs that are not complete; or never made
         (folder / "checkpoints").rmdir()
     if problems and not go_on:
@@ -107,20 +124,27 @@ def grow(
     return results, problems
 
 
-def _with(results: Results, job: Job, done: Done, device: str) -> Results:
-    return results.with_run(
-        job.name,
-        done.table,
-        identity=identity_of(job, results.data),
-        seconds=done.seconds,
-        complete=not done.table.empty and (job.whole is None or int(done.table["stage"].max()) >= job.whole),
-        device=device,
-    )
+def _with(results: Results, done: Done, identities: Identities) -> Results:
+    return results.with_run(done.name, done.table, identity=identities[done.name], seconds=done.seconds)
 
 
-def _checkpoints(folder: Path, job: Job, data: Mapping[str, object]) -> Path:
-    """Where a job keeps its stages: another setting has another folder."""
-    return folder / "checkpoints" / f"{job.name}-{identity_of(job, data)['setting'][:12]}"
+class _Kept:
+    """Where a job keeps its stages: another setting has another folder, and so has whatever else must fit.
+
+    Args: root: folder of all. name, identity: of the job. trusted: parts that need not fit.
+    """
+
+    def __init__(self, root: Path, name: str, identity: Mapping[str, str], trusted: Sequence[str]) -> None:
+        self.root = root
+        self.mine = f"{name}-{identity['setting'][:12]}"
+        rest = [value[:8] for part, value in identity.items() if part != "setting" and part not in trusted]
+        self.folder = root / "-".join([self.mine, *rest])
+
+    def forget(self) -> None:
+        """Remove the job's stages, those of its setting that no longer fit among them."""
+        for folder in self.root.iterdir() if self.root.is_dir() else ():
+            if folder.name == self.mine or folder.name.startswith(f"{self.mine}-"):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _with_folder(job: Job, checkpoints: Path) -> Job:

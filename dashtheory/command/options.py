@@ -85,15 +85,16 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", help="time for this call, as 9m; default: until all is done")
 
 
-def stages_wanted(wanted: int | None, num_chunks: int) -> int | None:
+def stages_wanted(wanted: int | None, num_chunks: int | None) -> int | None:
     """The first so many stages of a stream; None: all.
 
+    Args: wanted: what --stages says. num_chunks: of the stream; None if that is not known.
     Raises: ValueError if there are not so many.
     """
     if wanted is None:
         return None
     integer("--stages", wanted, minimum=1, fix="It is the number of stages to run of each stream.")
-    if wanted > num_chunks:
+    if num_chunks is not None and wanted > num_chunks:
         fail("--stages", f"must be at most {num_chunks}, the chunks of the stream", str(wanted), "Leave it out.")
     return wanted
 

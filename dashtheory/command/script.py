@@ -102,7 +102,7 @@ def _limits(script: Script[Any], config: Any, options: argparse.Namespace, now: 
     """What --stages and --budget say to the plan of a script that takes them."""
     if not script.staged:
         return {}
-    num_stages = stages_wanted(options.stages, config.data.num_chunks)
+    num_stages = stages_wanted(options.stages, config.data.length)
     deadline = None if options.budget is None else now + read_duration(options.budget)
     return {"num_stages": num_stages, "deadline": deadline}
 

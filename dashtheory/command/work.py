@@ -15,10 +15,11 @@ import matplotlib.pyplot as plt
 
 from dashtheory._check import fail
 from dashtheory._nested import restore
-from dashtheory.command.grow import grow, others, reused
+from dashtheory.command.grow import grow, identities_of, loaded, others, reused
 from dashtheory.command.script import Script
 from dashtheory.plot import save_figure, style
 from dashtheory.record import Results, load_table, only_one, provenance, writable_folder
+from dashtheory.record.atomic import unplaced
 from dashtheory.record.provenance import plain_config
 
 
@@ -34,8 +35,8 @@ def carry_out(
     path = Path(options.out) / f"{script.name}.csv"
     writable_folder("--out", options.out)
     with only_one(path.parent / ".partial" / f"{script.name}.lock", "--out"):
-        _compute(script, config, seeds, options, path, limits)
-        _draw(script, config, path)
+        if _compute(script, config, seeds, options, path, limits):
+            _draw(script, config, path)
 
 
 def redraw(script: Script[Any], out: Path) -> None:
@@ -63,36 +64,57 @@ def _compute(
     options: argparse.Namespace,
     path: Path,
     limits: Mapping[str, object],
-) -> None:
-    """Run what neither the saved table nor a call that was stopped holds, and save the table."""
+) -> bool:
+    """Run what neither the saved table nor a call that was stopped holds, and save the table.
+
+    Returns: whether all is there; else the runs that have ended are kept, and the saved table stays as it is.
+    """
     started = time.perf_counter()
     facts = script.facts() if script.facts_of is None else script.facts_of(config)
     jobs = script.plan(config, seeds, **limits)
+    identities = identities_of(jobs, facts)
+    names = [job.name for job in jobs]
     partial = path.parent / ".partial" / script.name
     if options.fresh:
         shutil.rmtree(partial, ignore_errors=True)
     kept = partial / "runs.csv"
     empty = Results(name=script.name, config=plain_config(config), data=facts)
-    more = others(empty, jobs, [kept, path])
+    stopped, saved = loaded(kept, empty), loaded(path, empty)
+    more = others(empty, jobs, [stopped, saved])
     results, _ = grow(
         jobs,
-        reused(empty, jobs, [kept] if options.fresh or options.recompute else [kept, path]),
+        reused(empty, jobs, [stopped] if options.fresh or options.recompute else [stopped, saved], identities),
+        identities,
         num_workers=options.jobs,
         folder=partial,
         save=lambda results: more.joined(results).save(kept),
     )
+    left = [job.name for job in jobs if not results.reached(job.name, job.num_stages)]
+    if left:
+        done = f"{len(jobs) - len(left)} of {len(jobs)} runs"
+        print(f"out of time with {done}, nothing drawn; the same command goes on")  # noqa: T201
+        return False
     made = provenance(
         experiment=script.name,
         config=config,
         seeds=seeds,
         wall_seconds=time.perf_counter() - started,
         data=facts,
+        device=", ".join(sorted({results.runs[name]["machine"]["device"] for name in names})),
     )
-    results.only([job.name for job in jobs]).save(path, {"quick": options.quick, **made})
-    kept.unlink(missing_ok=True)
-    kept.with_suffix(".json").unlink(missing_ok=True)
-    more.save(kept)  # further seeds and rules of earlier calls are not lost
-    for folder in (partial, partial.parent):
+    results.only(names).save(path, {"quick": options.quick, **made})
+    _keep(more, kept)
+    return True
+
+
+def _keep(more: Results, kept: Path) -> None:
+    """Keep the further seeds and rules of earlier calls, and nothing else. Args: kept: where runs are kept."""
+    if more.runs:
+        more.save(kept)
+    else:
+        for file in (kept, kept.with_suffix(".json"), *unplaced(kept), *unplaced(kept.with_suffix(".json"))):
+            file.unlink(missing_ok=True)
+    for folder in (kept.parent, kept.parent.parent):
         with contextlib.suppress(OSError):  # not empty
             folder.rmdir()
 

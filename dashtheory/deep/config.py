@@ -58,6 +58,11 @@ class DataConfig:
             fail("label_noise and balanced", "must be off for text", "on", "They are for pictures.")
 
     @property
+    def length(self) -> int | None:
+        """Chunks of the stream; None for a user's own, which may have any number."""
+        return None if self.name.startswith(PYTHON) else self.num_chunks
+
+    @property
     def pictures(self) -> bool:
         """Whether these are pictures."""
         return self.name != TEXT and not self.name.startswith(PYTHON)

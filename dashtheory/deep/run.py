@@ -36,7 +36,7 @@ from dashtheory.protocol import (
     take_step,
 )
 from dashtheory.protocol.tuning import tune
-from dashtheory.record import PROBLEM, run_name, stage_rows
+from dashtheory.record import COMPLETE, DEVICE, PROBLEM, run_name, stage_rows
 from dashtheory.record.table import COLUMNS
 from dashtheory.rules.spec import RuleSpec, parse_spec
 from dashtheory.seeds import torch_stream
@@ -61,6 +61,7 @@ def run_rule(
     *,
     num_stages: int | None = None,
     deadline: float | None = None,
+    device: str = "",
 ) -> pd.DataFrame:
     """Run one rule on one seed's stream, from its last finished stage, until its end or the deadline.
 
@@ -70,24 +71,27 @@ def run_rule(
         folder: of its checkpoints; None keeps none. num_stages: stop after so many stages of the stream.
         deadline: in seconds of `time.monotonic`, or None. A stage is given up at the deadline, and already after
             its first epoch if, judging by the stage before, it would end later.
+        device: what computes, if it is not to be found by the configuration's.
     Returns: tidy table of the finished stages, with the metrics of `dashtheory.protocol.StageResult.metrics` and
         the chosen value where the rule's training was tuned; fewer stages, or none, if time ran out or the run
-        `Diverged` (then `attrs` has a `PROBLEM`: one rule that diverges must not end the others).
+        `Diverged` (then `attrs` has a `PROBLEM`: one rule that diverges must not end the others). `attrs` say
+        too whether these are the stages of the whole stream (`COMPLETE`), and what computed them (`DEVICE`).
     Raises: ValueError as `dashtheory.protocol.run_stages`, or, naming a batch that fits, if memory runs out;
         OSError if a checkpoint cannot be written (finished stages are intact).
     """
-    device, spec, problem = find_device(config.device.name), parse_spec(rule), ""
+    device, spec, problem = device or find_device(config.device.name), parse_spec(rule), ""
     identity: dict[str, object] = {"config": config.alone(rule), "seed": seed, "device": describe_device(device)}
     if own := fingerprints((config.data.name, config.model.name, rule)):
         identity["user_code"] = own
     checkpoints = None if folder is None else Checkpoints(folder, identity)
-    watch = Watch(config, num_stages, deadline, report)
+    watch, complete = Watch(config, num_stages, deadline, report), False
     finished: list[dict[str, float]] = []
     chosen: dict[str, float] = {}
     with exact_or_fast(config.device.precision):
         try:
             watch.check()
             source = make_source(config, seed)
+            watch.set_length(len(source.stream.chunks))
             with _memory_named(config, source, device):
                 chosen = _tuned(config, spec, source, seed, device, watch)
                 run_resumable(
@@ -105,6 +109,7 @@ def run_rule(
                     finished=finished,
                     num_stages=num_stages,
                 )
+            complete = len(finished) >= len(source.stream.chunks)
         except OutOfTime:
             report(watch.share, "out of time")
         except Diverged as error:
@@ -114,6 +119,7 @@ def run_rule(
         finished = [] if found is None else list(found.finished)
     extra = {f"chosen_{name}": value for name, value in chosen.items()}
     table = stages_table([{**metrics, **extra} for metrics in finished], rule, seed, experiment)
+    table.attrs |= {COMPLETE: complete, DEVICE: describe_device(device)}
     if problem:
         table.attrs[PROBLEM] = problem
     return table
@@ -138,13 +144,16 @@ def rule_jobs(
 
     Args: config: the setting. seeds: root seeds. experiment: name for the tables.
         num_stages: stages that are wanted; None: all. arguments: more of `run_rule`.
+    Raises: ValueError if the device is not there.
     """
+    device = find_device(config.device.name)  # a run is known by its kind, not by "auto" or a number
     return [
         Job(
             name=run_name(rule, seed),
             function=run_rule,
             arguments={
-                "config": config.alone(rule),
+                "config": config.alone(rule).with_values(device=device.partition(":")[0]),
+                "device": device,
                 "rule": rule,
                 "seed": seed,
                 "experiment": experiment,
@@ -153,7 +162,6 @@ def rule_jobs(
             },
             resumable=True,
             num_stages=num_stages,
-            whole=config.data.num_chunks,
         )
         for seed in seeds
         for rule in config.rules
@@ -197,9 +205,14 @@ class Watch:
         report: Report,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.num_stages = min(num_stages or config.data.num_chunks, config.data.num_chunks)
+        self.wanted = num_stages
+        self.set_length(config.data.num_chunks)
         self.criterion, self.deadline, self.report, self.clock = config.training.criterion, deadline, report, clock
         self.stage, self.began, self.last, self.share = 0, clock(), 0.0, 0.0
+
+    def set_length(self, num_chunks: int) -> None:
+        """Tell of the length of the stream: a user's own may have any."""
+        self.num_stages = min(self.wanted or num_chunks, num_chunks)
 
     def check(self, needed: float = 0.0) -> None:
         """Raise `OutOfTime` if there are not so many seconds left."""

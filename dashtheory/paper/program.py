@@ -11,7 +11,7 @@ options (`dashtheory.deep.config.RunConfig`); they then become part of NAME.
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import contextlib
 import shutil
 import sys
 import time
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dashtheory._check import fail, integer
-from dashtheory.command.grow import grow, others, reused
+from dashtheory.command.grow import Identities, grow, identities_of, others, reused
 from dashtheory.command.guard import guarded
 from dashtheory.command.options import (
     OneLineParser,
@@ -36,10 +36,10 @@ from dashtheory.deep.run import rule_jobs
 from dashtheory.deep.task import data_facts
 from dashtheory.paper.presets import preset, preset_names
 from dashtheory.parallel import Job, usable_cores
-from dashtheory.protocol import describe_device, find_device
+from dashtheory.protocol import find_device
 from dashtheory.record import Results, load_results, only_one, writable_folder
 from dashtheory.record.provenance import plain_config
-from dashtheory.record.results import identity_of
+from dashtheory.record.results import same_data
 from dashtheory.rules.spec import parse_spec
 
 OUT = Path("paper_repro/results")
@@ -99,49 +99,50 @@ def run(call: Call) -> None:
     deadline = None if call.budget is None else started + call.budget
     facts = data_facts(call.config)  # also proves that the data are there
     jobs = rule_jobs(call.config, call.seeds, call.name, num_stages=call.num_stages, deadline=deadline)
+    identities = identities_of(jobs, facts)
+    config = plain_config(call.config.with_values(device=call.kind))
+    del config["rules"]
+    empty = Results(name=call.name, config=config, data=facts)
     writable_folder("--out", call.out)
     with only_one(call.out / ".partial" / f"{call.kind}-{call.name}.lock", "--out"):
         if call.fresh:
             _forget(call)
-        before = _known(call, jobs, facts)
-        more = others(dataclasses.replace(before, tables={}, runs={}), jobs, [call.results])
+        saved = load_results(call.results) if call.results.exists() else empty
+        _check_saved(call, saved, empty, identities)
+        before = reused(empty, jobs, [saved], identities, TRUSTED)
+        more = others(empty, jobs, [saved])
         results, problems = grow(
             jobs,
             before,
+            identities,
             num_workers=call.num_jobs,
             folder=call.partial,
             save=lambda results: more.joined(results).save(call.results),
-            device=describe_device(call.config.device.name),
+            trusted=TRUSTED,
             go_on=True,
         )
+        with contextlib.suppress(OSError):  # not empty, or never made
+            call.partial.rmdir()
+            call.partial.parent.rmdir()
     print(_ending(call, jobs, before, results, set(problems), time.monotonic() - started))  # noqa: T201
 
 
-def _known(call: Call, jobs: Sequence[Job], facts: dict[str, object]) -> Results:
-    """The runs of the jobs that are saved.
+def _check_saved(call: Call, saved: Results, empty: Results, identities: Identities) -> None:
+    """Say which saved runs are used though made by other code.
 
+    Args: call: that is to be done. saved: what an earlier one has left. empty: results of this setting, without
+        runs. identities: of the wanted runs.
     Raises: ValueError if what is saved is of another setting or other data.
     """
-    config = {name: value for name, value in plain_config(call.config).items() if name != "rules"}
-    empty = Results(name=call.name, config=config, data=facts)
-    if call.results.exists():
-        saved = load_results(call.results)
-        for job in jobs:
-            if job.name in saved.runs and saved.misfit(job.name, identity_of(job, facts), TRUSTED):
-                got = f"'{call.results}' of another"
-                fail("--out", "must hold results of the same setting and data", got, "Choose another.")
-    older = [job.name for job in jobs if _older(call, job, facts)]
+    ours = [name for name in identities if name in saved.runs]
+    setting = saved.config != empty.config or same_data(saved.data) != same_data(empty.data)
+    if setting or any(saved.misfit(name, identities[name], TRUSTED) for name in ours):
+        got = f"'{call.results}' of another"
+        fail("--out", "must hold results of the same setting and data", got, "Choose another.")
+    older = [name for name in ours if saved.misfit(name, identities[name])]
     if older:
         words = "is used, though made" if len(older) == 1 else "are used, though made"
         print(f"{', '.join(older)} {words} by other code or libraries; --fresh runs again", file=sys.stderr)  # noqa: T201
-    return reused(empty, jobs, [call.results], TRUSTED)
-
-
-def _older(call: Call, job: Job, facts: dict[str, object]) -> bool:
-    if not call.results.exists():
-        return False
-    saved = load_results(call.results)
-    return job.name in saved.runs and bool(saved.misfit(job.name, identity_of(job, facts)))
 
 
 def _forget(call: Call) -> None:

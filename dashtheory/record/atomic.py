@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -30,6 +31,11 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def unplaced(path: Path) -> list[Path]:
+    """Files that `replacing(path)` has written, or half written, when the process was killed."""
+    return sorted(path.parent.glob(f".{glob.escape(path.stem)}-*{path.suffix}"))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,8 +19,9 @@ _PACKAGE = _ROOT.name
 _NO_NUMBERS = ("plot", "command", "parallel")  # rooms that no number depends on
 
 
+@cache
 def code_of(module: str) -> str:
-    """Fingerprint of what `module` needs of this package, itself included.
+    """Fingerprint of what `module` needs of this package, itself included; it is taken once in a process.
 
     Args: module: its full name. One outside the package (a script's, a test's) counts by its own file alone where
         that can be found, and by what it imports of the package.
@@ -53,9 +55,11 @@ def _imports(name: str) -> Iterator[str]:
         names: list[str] = []
         if isinstance(node, ast.ImportFrom) and node.module:
             places = _exports(node.module)
-            names = [node.module, *(places.get(alias.name, f"{node.module}.{alias.name}") for alias in node.names)]
+            names = [node.module]
+            for alias in node.names:
+                names += _with_exports(places.get(alias.name, f"{node.module}.{alias.name}"))
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names = [name for alias in node.names for name in _with_exports(alias.name)]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             names = [match[0] for match in _NAMED.finditer(node.value)]
         for one in names:
@@ -83,6 +87,11 @@ def _exports(module: str) -> dict[str, str]:
     }
 
 
+def _with_exports(name: str) -> list[str]:
+    """What is imported as a whole: a module, and all that it imports on first use."""
+    return [name, *_exports(name).values()] if name != _PACKAGE else []
+
+
 def _file(name: str) -> Path | None:
     """The file of a module; None for what is no module."""
     if name.partition(".")[0] == _PACKAGE:
@@ -91,21 +100,31 @@ def _file(name: str) -> Path | None:
             if path.is_file():
                 return path
         return None
-    import sys
-
     file = getattr(sys.modules.get(name), "__file__", None)
     return Path(file) if file and Path(file).suffix == ".py" else None
 
 
 @cache
 def _substance(path: Path | None) -> str:
-    """A module's syntax without comments, docstrings and layout."""
-    if path is None:
+    """As `_read_substance`, read once in a process."""
+    return _read_substance(path)
+
+
+def _read_substance(path: Path | None) -> str:
+    """A module's syntax without comments, docstrings and layout; the text itself of what is no Python."""
+    if path is None or not path.is_file():
         return ""
-    tree = ast.parse(path.read_bytes())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:] or [ast.Pass()]
+    try:
+        tree = _Bare().visit(ast.parse(path.read_bytes()))
+    except (SyntaxError, ValueError):
+        return repr(path.read_bytes())
     return ast.dump(tree)
+
+
+class _Bare(ast.NodeTransformer):
+    """Drops texts that stand for themselves."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        """A docstring, of whatever."""
+        bare = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if bare else self.generic_visit(node)

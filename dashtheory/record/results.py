@@ -4,8 +4,9 @@ A table NAME.csv and what is known of it (NAME.json) hold finished runs. A run i
 again only where all of them fit; otherwise it is said which did not:
 
     setting    the function that computes it and its arguments
-    data       the facts about the data, their hash among them
-    code       a fingerprint of every module of the package that the function needs (`dashtheory.record.code`)
+    data       the facts about the data, their hash among them, but for means that are computed from them
+    code       a fingerprint of every module of the package that the function needs, and of the user's own files
+               that the setting names (`dashtheory.record.code`)
     versions   of Python and of the libraries that produce numbers
 """
 
@@ -31,9 +32,11 @@ from dashtheory.record.store import load_table, save_table
 from dashtheory.record.table import concatenate
 from dashtheory.user_code import fingerprint
 
-PROBLEM = "problem"
-"""Where the table of a run says, in its `attrs`, why the run did not go on."""
-_NOT_SETTING = ("experiment", "num_stages", "deadline")  # arguments on which the numbers do not depend
+PROBLEM, COMPLETE, DEVICE = "problem", "complete", "device"
+"""Where the table of a run says, in its `attrs`, why the run did not go on; whether it has all of its stages; and
+what computed it. A table that says nothing is complete, and of the CPU."""
+_NOT_SETTING = ("experiment", "num_stages", "deadline", "device")  # arguments on which the numbers do not depend
+_DERIVED = ("mean", "std")  # facts about data that are computed from them
 _FACTS = {"stages", "complete", "seconds", "machine", "identity", "rows"}  # that are read of a run
 _WORDS = {
     "setting": "another setting",
@@ -50,7 +53,7 @@ def identity_of(job: Job, data: Mapping[str, object]) -> dict[str, str]:
     own = fingerprint(*_own(arguments))
     return {
         "setting": _hash({"function": function, "arguments": arguments}),
-        "data": _hash(plain(dict(data))),
+        "data": _hash(same_data(data)),
         "code": code_of(job.function.__module__) + (f"+{own[:16]}" if own else ""),
         "versions": _hash(versions()),
     }
@@ -65,6 +68,11 @@ def _own(value: object) -> Iterator[str]:
             yield from _own(entry)
     elif is_own(value):
         yield str(value)
+
+
+def same_data(data: Mapping[str, object]) -> object:
+    """The facts about data that must be the same, as JSON holds them."""
+    return plain({name: value for name, value in data.items() if name not in _DERIVED})
 
 
 def _hash(value: object) -> str:
@@ -135,13 +143,11 @@ class Results:
         *,
         identity: Mapping[str, str],
         seconds: float,
-        complete: bool = True,
-        device: str = "cpu",
     ) -> Results:
         """With the finished stages of a run in place of what was known of it; one without any changes nothing.
 
-        Args: name: of the run. table: its rows. identity: of `identity_of`. seconds: wall time of the call.
-            complete: whether these are all of its stages. device: its name.
+        Args: name: of the run. table: its rows; its `attrs` may say `COMPLETE` and `DEVICE`. identity: of
+            `identity_of`. seconds: wall time of the call.
         """
         if table.empty:
             return self
@@ -149,10 +155,10 @@ class Results:
         before = float(known["seconds"]) if known and not known["complete"] else 0.0
         facts = {
             "stages": int(table["stage"].max()),
-            "complete": complete,
+            "complete": bool(table.attrs.get(COMPLETE, True)),
             "seconds": round(before + seconds, 3),
             "identity": dict(identity),
-            "machine": machine(device),
+            "machine": machine(str(table.attrs.get(DEVICE, "cpu"))),
             "versions": versions(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -207,14 +213,26 @@ def load_results(path: Path) -> Results:
         fail("results", "must hold runs", f"'{path}'", "Run it again.")
     if not all(isinstance(run, dict) and run.keys() >= _FACTS for run in runs.values()):
         fail("results", f"must tell {', '.join(sorted(_FACTS))} of every run", f"'{path}'", "Run it again.")
-    tables = {
-        run: pd.concat([table.iloc[first:last] for first, last in known["rows"]], ignore_index=True)
-        for run, known in runs.items()
-    }
-    if sum(map(len, tables.values())) != len(table):
+    if not all(isinstance(run["identity"], dict) and isinstance(run["stages"], int) for run in runs.values()):
+        fail("results", "must tell what every run is known by, and its stages", f"'{path}'", "Run it again.")
+    rows = {run: _ranges(known["rows"]) for run, known in runs.items()}
+    if not all(rows.values()) or sorted(row for ranges in rows.values() for one in ranges for row in one) != list(
+        range(len(table))
+    ):
         fail("results", "must say of every row whose it is", f"'{path}'", "Run it again.")
+    tables = {
+        run: pd.concat([table.iloc[one.start : one.stop] for one in ranges], ignore_index=True)
+        for run, ranges in rows.items()
+    }
     known = {run: {key: value for key, value in facts.items() if key != "rows"} for run, facts in runs.items()}
     return Results(name=name, config=config, tables=tables, runs=known, data=data)
+
+
+def _ranges(rows: object) -> list[range]:
+    """Ranges of rows from what JSON holds of them; none for what cannot be read."""
+    pairs = rows if isinstance(rows, list) else []
+    fit = all(isinstance(pair, list) and [type(row) for row in pair] == [int, int] for pair in pairs)
+    return [range(*pair) for pair in pairs] if fit else []
 
 
 def run_name(rule: str, seed: int) -> str:

@@ -6,12 +6,13 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
 from dashtheory._check import fail
-from dashtheory.record.atomic import replacing
+from dashtheory.record.atomic import replacing, unplaced
 from dashtheory.record.table import check_table
 
 FORMAT = "dashtheory table 1"
@@ -40,18 +41,34 @@ def save_table(table: pd.DataFrame, path: Path | str, facts: Mapping[str, object
 def load_table(path: Path | str) -> tuple[pd.DataFrame, dict[str, object]]:
     """Read a table and its facts.
 
+    A process that was killed when the table was in its place, and its facts not yet, loses neither: they are found
+    under the name that they were written with.
+
     Raises: ValueError in one line if a file is missing, truncated, foreign, or not the pair that was saved.
     """
     path = Path(path)
     facts = _load_facts(path.with_suffix(".json"))
     raw = _read(path)
-    if hashlib.sha256(raw).hexdigest() != facts["table_sha256"]:
+    sha256 = hashlib.sha256(raw).hexdigest()
+    if sha256 != facts["table_sha256"]:
+        facts = _waiting(path.with_suffix(".json"), sha256)
+    if sha256 != facts.get("table_sha256"):
         fail("table", "must be the one its .json describes", f"another content in '{path}'", _FIX)
     try:
         table = pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False)
     except ValueError as error:  # pandas' own parser errors are ValueErrors too
         fail("table", "must be a CSV file", f"'{path}' ({error})", _FIX)
     return check_table(table, f"table '{path}'"), facts
+
+
+def _waiting(path: Path, table_sha256: str) -> dict[str, object]:
+    """Facts of a table that were written but not put in their place at `path`; {} if there are none."""
+    for file in unplaced(path):
+        with suppress(ValueError):
+            facts = _load_facts(file)
+            if facts["table_sha256"] == table_sha256:
+                return facts
+    return {}
 
 
 def _load_facts(path: Path) -> dict[str, object]:

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pytest
 from matplotlib.text import Text
 
 from dashtheory.command import program as cli
+from dashtheory.command import run as work
+from dashtheory.command.options import setting_name
 from dashtheory.deep.config import RunConfig
 from dashtheory.deep.run import run_rule
 from dashtheory.record import load_table, make_table, stage_rows
@@ -27,31 +30,41 @@ TOY = [
 ]
 
 
+SETTING: dict[str, Any] = {
+    "model": "mlp",
+    "model_options": ("widths=16+16",),
+    "num_chunks": 3,
+    "chunk_size": 40,
+    "num_test": 100,
+    "batch_size": 16,
+    "max_epochs": 12,
+    "learning_rate": 0.1,
+}
+"""What TOY says."""
+NAME = setting_name("run", SETTING)
+
+
 def run(out: Path, *options: str) -> int:
     return cli.main(["run", *TOY, "--out", str(out), *options])
 
 
 def config_of_toy(rule: str) -> RunConfig:
     """The configuration that TOY is."""
-    return RunConfig(
-        model="mlp",
-        model_options=("widths=16+16",),
-        num_chunks=3,
-        chunk_size=40,
-        num_test=100,
-        batch_size=16,
-        max_epochs=12,
-        learning_rate=0.1,
-        rules=(rule,),
-    )
+    return RunConfig.of(**SETTING, rules=(rule,))
+
+
+def files(name: str) -> list[str]:
+    """What a call leaves in its folder."""
+    return [f"{name}.{suffix}" for suffix in ("csv", "json", "png", "svg")]
 
 
 def test_every_rule_runs_from_the_command_line(tmp_path: Path) -> None:
     names = ",".join([*RULES, "dash:lam=0.05:alpha=1"])
     assert run(tmp_path, "--rules", names, "--gradients", "yes", "--retention", "2", "--alignment", "1") == 0
-    table, facts = load_table(tmp_path / "run.csv")
+    measured = setting_name("run", {**SETTING, "gradients": True, "retention": 2, "alignment": 1})
+    table, facts = load_table(tmp_path / f"{measured}.csv")
     assert set(table["rule"]) == {*RULES, "dash:lam=0.05:alpha=1"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.csv", "run.json", "run.png", "run.svg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == files(measured)
     wide = table.pivot_table(index=["rule", "stage"], columns="metric", values="value")
     first = wide.xs(1, level="stage")
     # All rules share the first stage, but for the one whose penalty is there from the start.
@@ -65,7 +78,7 @@ def test_every_rule_runs_from_the_command_line(tmp_path: Path) -> None:
 
 def test_the_table_is_the_one_that_python_gives(tmp_path: Path) -> None:
     assert run(tmp_path, "--rules", "dash") == 0
-    table, _ = load_table(tmp_path / "run.csv")
+    table, _ = load_table(tmp_path / f"{NAME}.csv")
     mine = run_rule(config_of_toy("dash"), "dash", 0, "run", lambda share, text: None)
     for column in ("experiment", "rule", "seed", "stage", "metric", "value"):
         assert mine[column].tolist() == table[column].tolist(), column
@@ -91,16 +104,17 @@ def test_a_killed_call_goes_on_within_a_run(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "dashtheory.command.program", "run", *options, "--out", str(out)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
-    while not (kept := list(out.glob(".partial/run/*/checkpoints/dash-seed0/stage-0002.checkpoint"))):
+    while not (kept := list(out.glob(".partial/run*/checkpoints/dash-seed0-*/stage-0002.checkpoint"))):
         assert time.monotonic() < deadline, "no stage ended"
         assert process.poll() is None, "the call ended before it could be killed"
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert kept
-    assert not (out / "run.csv").exists()
+    assert not list(out.glob("*.csv"))
     assert cli.main(["run", *options, "--out", str(out)]) == 0
-    assert (out / "run.csv").read_bytes() == (tmp_path / "whole" / "run.csv").read_bytes()
+    (path,) = out.glob("*.csv")
+    assert path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes()
     assert not (out / ".partial").exists()
 
 
@@ -112,14 +126,14 @@ def test_a_second_call_while_one_runs_is_refused_and_spoils_nothing(
     command = [sys.executable, "-m", "dashtheory.command.program", "run", *options]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 120
-        while not list(tmp_path.glob(".partial/run/*/checkpoints/warm-seed0/stage-*.checkpoint")):
+        while not list(tmp_path.glob(".partial/run*/checkpoints/warm-seed0-*/stage-*.checkpoint")):
             assert time.monotonic() < deadline, "no stage ended"
             assert process.poll() is None, "the call ended before there could be a second one"
             time.sleep(0.002)
         process.send_signal(signal.SIGSTOP)  # so that it cannot end before the second call looks
         try:
             assert cli.main(["run", *options]) == 2
-            assert cli.main(["run", *options, "--fresh", "--momentum", "0.5"]) == 2
+            assert cli.main(["run", *options, "--fresh"]) == 2
         finally:
             process.send_signal(signal.SIGCONT)
         told = process.communicate()[1]
@@ -127,15 +141,15 @@ def test_a_second_call_while_one_runs_is_refused_and_spoils_nothing(
     assert len(lines) == 2
     assert all("--out must be used by one call at a time" in line for line in lines)
     assert told.count("Traceback") == process.returncode == 0
-    table, _ = load_table(tmp_path / "run.csv")
+    table, _ = load_table(tmp_path / f"{NAME}.csv")
     alone = run_rule(config_of_toy("warm"), "warm", 0, "run", lambda share, text: None)
     assert alone["value"].tolist() == table["value"].tolist()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.csv", "run.json", "run.png", "run.svg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == files(NAME)
 
 
 def test_jobs_have_names_of_their_own() -> None:
     rules = ("dash", "dash:lam=0.05", "dash:lam=0.05:alpha=1", "cold:weight_decay=tuned")
-    jobs = cli.plan(RunConfig(rules=rules), range(3))
+    jobs = work.plan(RunConfig(rules=rules), range(3))
     assert {(job.arguments["rule"], job.arguments["seed"]) for job in jobs} == {
         (rule, seed) for rule in rules for seed in range(3)
     }
@@ -158,7 +172,7 @@ def test_the_figure_shows_what_the_table_holds() -> None:
             metrics={**{name: stage * value for name, value in metrics.items()}, "converged": float(stage < 3)},
         )
     )
-    figure = cli.draw(table, RunConfig(rules=("dash",), max_epochs=17))
+    figure = work.draw(table, RunConfig.of(rules=("dash",), max_epochs=17))
     heights = [list(ax.lines[0].get_ydata()) for ax in figure.axes]  # type: ignore[arg-type]
     assert heights == [[50, 100, 150], [70, 140, 210], [3, 6, 9]]
     words = " ".join(text.get_text() for text in figure.findobj(Text))
@@ -183,7 +197,7 @@ BAD = [
     (["--rules", "dash:lam=0.1:lam=0.2"], "must be name=value, each once, got 'lam=0.2'"),
     (["--model", "foo"], "model must be one of mlp"),
     (["--model-options", "height=3"], "model_options of model mlp must be among"),
-    (["--data", "foo"], "name must be one of digits"),
+    (["--data", "foo"], "data must be one of digits"),
     (["--chunk-size", "33"], "batch_size must leave no last batch of one picture"),
     (["--chunk-size", "11"], "batch_size must leave no last batch of one picture"),  # the third stage alone: 33
     (["--chunk-size", "20000"], "chunk_size must leave"),
@@ -207,7 +221,7 @@ def test_bad_input_is_one_line_and_status_2(
     assert len(lines) == 1
     assert lines[0].startswith("dashtheory run: ")
     assert message in lines[0]
-    assert not (tmp_path / "run.csv").exists()
+    assert not list(tmp_path.glob("*.csv"))
 
 
 def test_the_first_word_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +33,9 @@ def test_a_call_writes_picture_table_and_provenance_and_leaves_nothing_else(tmp_
     assert facts["config"]["slope"] == 2.0  # type: ignore[index]
     assert facts["seeds"] == [0, 1]
     assert facts["data"] == {"source": "arithmetic"}
-    assert set(facts["run_seconds"]) == {"cold-0", "cold-1", "warm-0", "warm-1"}  # type: ignore[call-overload]
+    runs: dict[str, dict[str, object]] = facts["runs"]  # type: ignore[assignment]
+    assert set(runs) == {"cold-0", "cold-1", "warm-0", "warm-1"}
+    assert all(run["seconds"] >= 0 for run in runs.values())  # type: ignore[operator]
     assert facts["quick"] is False
 
 
@@ -127,8 +126,11 @@ def test_lists_may_have_spaces(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda config: {**config, "colour": "red"}, "other fields"),
-        (lambda config: {key: value for key, value in config.items() if key != "slope"}, "other fields"),
+        (lambda config: {**config, "colour": "red"}, "must have the fields of ToyConfig"),
+        (
+            lambda config: {key: value for key, value in config.items() if key != "slope"},
+            "must have the fields of ToyConfig",
+        ),
         (lambda config: {**config, "slope": -1.0}, "slope must be a number"),
         (lambda config: {**config, "slope": [1]}, "slope must be a number"),
         (lambda config: [], "must find a table of toy"),
@@ -158,7 +160,7 @@ def test_a_picture_that_cannot_be_written_loses_no_run(
 ) -> None:
     log = tmp_path / "log"
     with monkeypatch.context() as patch:
-        patch.setattr("dashtheory.command.script.save_figure", full_disk)
+        patch.setattr("dashtheory.command.work.save_figure", full_disk)
         assert call(tmp_path / "out", "--log", str(log)) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert "--out must be able to take the results" in message
@@ -179,99 +181,6 @@ def test_a_second_call_on_the_same_results_is_refused(tmp_path: Path, capsys: py
         assert "--out must be used by one call at a time" in capsys.readouterr().err
     assert call(tmp_path) == 0
     assert not (tmp_path / ".partial").exists()
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_run_announced_as_finished_is_saved(tmp_path: Path, number: int, status: int) -> None:
-    options = ["--out", str(tmp_path), "--pause", "0.5", "--jobs", "1", "--rules", "cold"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.toys", *options],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # as from a terminal
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "[1/2] cold-0" in line:
-                process.send_signal(number)
-                break
-        process.stderr.read()
-    assert process.returncode == status
-    assert len(list(tmp_path.glob(".partial/toy/*/cold-0.json"))) == 1
-
-
-def test_an_error_in_a_run_keeps_the_finished_ones(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    options = ("--log", str(log), "--rules", "cold")
-    assert call(tmp_path / "out", *options, "--error", "no luck") == 2
-    kept = list((tmp_path / "out" / ".partial" / "toy").glob("*/cold-0.csv"))
-    assert len(kept) == 1
-    assert call(tmp_path / "out", *options) == 0  # another configuration: everything runs
-    assert log.read_text().split() == ["cold-0", "cold-1", "cold-0", "cold-1"]
-
-
-def test_a_killed_call_loses_no_finished_run_and_leaves_no_process(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    options = ["--out", str(tmp_path / "out"), "--log", str(log), "--pause", "1.0", "--jobs", "1", "--seeds", "3"]
-    command = [sys.executable, "-m", "tests.toys", *options]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-    kept = tmp_path / "out" / ".partial" / "toy"
-    deadline = time.monotonic() + 120
-    while len(list(kept.glob("*/[!.]*.json"))) < 2:
-        assert time.monotonic() < deadline, "no run finished"
-        assert process.poll() is None, "the call ended before it could be killed"
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    finished = {path.stem for path in kept.glob("*/[!.]*.json")}
-    started_before = log.read_text().split()
-    time.sleep(1.5)  # an orphan would start the next run by now
-    assert len(log.read_text().split()) <= len(started_before) + 1
-    before = log.read_text().split()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    again = log.read_text().split()[len(before) :]
-    assert not finished & set(again)
-    assert sorted([*finished, *again]) == sorted(
-        f"{rule}-{seed}" for seed in range(3) for rule in ("cold", "warm")
-    )
-    assert f"{len(finished)} of 6 runs were finished by an earlier call" in done.stderr
-    assert not kept.exists()
-    assert main(TOY, ["--out", str(tmp_path / "whole"), "--jobs", "1", "--seeds", "3", "--slope", "2"]) == 0
-    assert (tmp_path / "whole" / "toy.csv").read_bytes() == (tmp_path / "out" / "toy.csv").read_bytes()
-
-
-def test_an_interrupt_ends_with_status_130_and_says_how_to_go_on(tmp_path: Path) -> None:
-    options = ["--out", str(tmp_path / "out"), "--pause", "30", "--jobs", "2", "--log", str(tmp_path / "log")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.toys", *options],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # as from a terminal
-    )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "log").exists():
-        assert time.monotonic() < deadline, "no run started"
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert (
-        errors.splitlines()[-1] == "toy.py: stopped. Finished runs are kept; the same command goes on from there."
-    )
-    assert "Traceback" not in errors
-
-
-def test_fresh_forgets_kept_runs(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    options = ("--log", str(log), "--rules", "cold", "--error", "no luck")
-    assert call(tmp_path / "out", *options) == 2
-    assert call(tmp_path / "out", *options) == 2
-    assert log.read_text().split() == ["cold-0", "cold-1", "cold-1"]
-    assert call(tmp_path / "out", *options, "--fresh") == 2
-    assert log.read_text().split() == ["cold-0", "cold-1", "cold-1", "cold-0", "cold-1"]
 
 
 def test_what_finished_together_with_a_failure_is_handed_over_first() -> None:

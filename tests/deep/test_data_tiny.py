@@ -468,5 +468,5 @@ def test_downloading_is_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_titles_say_tiny_imagenet() -> None:
-    assert describe_data(RunConfig(data="tiny_imagenet:there")) == "Tiny-ImageNet"
-    assert describe_data(RunConfig(data="tiny_imagenet:there", size=32)) == "Tiny-ImageNet at 32 x 32 pixels"
+    assert describe_data(RunConfig.of(data="tiny_imagenet:there")) == "Tiny-ImageNet"
+    assert describe_data(RunConfig.of(data="tiny_imagenet:there", size=32)) == "Tiny-ImageNet at 32 x 32 pixels"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from dashtheory.deep.task import make_source, make_task
 from dashtheory.experiments.learning_phases import PhasesConfig, run_phases
 from dashtheory.experiments.pretraining_epochs import PretrainingConfig, run_pretraining
 from dashtheory.record import split_settings
@@ -29,7 +29,7 @@ SMALL: dict[str, Any] = {
     "learning_rate": 0.1,
 }
 RULES = ("warm", "dash", "sp", "cold", "l2_init")
-PRETRAINING = PretrainingConfig(
+PRETRAINING = PretrainingConfig.of(
     **SMALL, chunk_size=60, epochs=(0, 1, 3), max_epochs=4, threshold=0.9, rules=RULES, label_noise=0.0
 )
 
@@ -95,8 +95,8 @@ def layers(*indices: int) -> Iterator[None]:
 
 def naive(epochs: int, rule: str, config: PretrainingConfig) -> dict[str, float]:
     """Pretrain for `epochs` on the first chunk, apply the rule, train on both."""
-    source = config.source(0)
-    task = config.task(source)
+    source = make_source(config, 0)
+    task = make_task(config, source)
     first, second = source.stream.chunks
     learner = task.fresh(torch_stream(0, "init", 1))
     model, optimizer = learner.model, learner.optimizer
@@ -119,7 +119,7 @@ def naive(epochs: int, rule: str, config: PretrainingConfig) -> dict[str, float]
     elif rule == "l2_init" and epochs:
         penalty = distance(model, beginning)
     x, y = torch.cat([first.inputs, second.inputs]), torch.cat([first.targets, second.targets])
-    enough = config.threshold
+    enough = config.training.threshold
     with layers(2):
         done = epochs_of(model, optimizer, x, y, torch_stream(0, "order", 2), 4, enough, penalty)
     accuracy, loss = scores(model, source.stream.test)
@@ -167,7 +167,7 @@ def test_pretraining_is_what_it_says() -> None:
 
 def test_pretraining_does_not_end_at_the_threshold_and_dropout_has_a_stream_of_its_own() -> None:
     changes: dict[str, Any] = {**DROPPING, "epochs": (0, 1, 3), "threshold": 0.15, "rules": ("warm",)}
-    config = dataclasses.replace(PRETRAINING, **changes)
+    config = PRETRAINING.with_values(**changes)
     torch.manual_seed(5)  # must not matter
     table = split_settings(run_pretraining(config, 0, "x", silent))
     for epochs in (0, 3):
@@ -179,7 +179,7 @@ def test_pretraining_does_not_end_at_the_threshold_and_dropout_has_a_stream_of_i
 
 def test_the_order_of_rules_and_other_lengths_do_not_matter() -> None:
     whole = split_settings(run_pretraining(PRETRAINING, 1, "x", silent))
-    other = dataclasses.replace(PRETRAINING, epochs=(0, 3), rules=RULES[::-1])
+    other = PRETRAINING.with_values(epochs=(0, 3), rules=RULES[::-1])
     part = split_settings(run_pretraining(other, 1, "x", silent))
     both = part.merge(whole, on=["epochs", "rule", "metric"])
     last = both[both["metric"] != "half_loss"]
@@ -199,19 +199,19 @@ def test_the_order_of_rules_and_other_lengths_do_not_matter() -> None:
 )
 def test_bad_pretraining_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        PretrainingConfig(**options)  # type: ignore[arg-type]
+        PretrainingConfig.of(**options)
 
 
 # The threshold is met after every epoch: the training does not end there.
-PHASES = PhasesConfig(**SMALL, num_chunks=2, chunk_size=60, max_epochs=3, label_noise=0.25, threshold=0.01)
+PHASES = PhasesConfig.of(**SMALL, num_chunks=2, chunk_size=60, max_epochs=3, label_noise=0.25, threshold=0.01)
 
 
 def test_dropout_in_phases_has_a_stream_of_its_own() -> None:
-    config = dataclasses.replace(PHASES, **DROPPING)
+    config = PHASES.with_values(**DROPPING)
     torch.manual_seed(5)  # must not matter
     table = split_settings(run_phases(config, 0, "x", silent))
-    source = config.source(0)
-    learner, data = config.task(source).fresh(torch_stream(0, "init", 1)), source.stream.chunks
+    source = make_source(config, 0)
+    learner, data = make_task(config, source).fresh(torch_stream(0, "init", 1)), source.stream.chunks
     x, y = torch.cat([chunk.inputs for chunk in data]), torch.cat([chunk.targets for chunk in data])
     learner.model.train()
     with layers(1):
@@ -227,13 +227,13 @@ def test_phases_look_at_right_and_wrong_labels_apart() -> None:
     found = split_settings(run_phases(PHASES, 0, "x", silent))
     wide = found.pivot_table(index="epoch", columns="metric", values="value")
     assert list(wide.index) == [0, 1, 2, 3]
-    source, clean = PHASES.source(0), PHASES.source(0, label_noise=0.0)
+    source, clean = make_source(PHASES, 0), make_source(PHASES, 0, label_noise=0.0)
     x = torch.cat([chunk.inputs for chunk in source.stream.chunks])
     given = torch.cat([chunk.targets for chunk in source.stream.chunks])
     true = torch.cat([chunk.targets for chunk in clean.stream.chunks])
     wrong = given != true
     assert int(wrong.sum()) == 30
-    learner = PHASES.task(source).fresh(torch_stream(0, "init", 1))
+    learner = make_task(PHASES, source).fresh(torch_stream(0, "init", 1))
     order = torch_stream(0, "order", 1)
     for epoch in range(4):
         if epoch:
@@ -285,7 +285,7 @@ def test_data_whose_wrong_labels_are_unknown_are_refused(tmp_path: Path) -> None
         "    x, y = torch.zeros(8, 2), torch.arange(8) % 2\n"
         "    return stream_of_tensors(x, y, x, y, 2)\n"
     )
-    config = PhasesConfig(data=f"python:{place}:data", model="mlp", label_noise=0.25)
+    config = PhasesConfig.of(data=f"python:{place}:data", model="mlp", label_noise=0.25)
     with pytest.raises(ValueError, match="data must be pictures whose wrong labels are known"):
         run_phases(config, 0, "x", silent)
 
@@ -301,4 +301,4 @@ def test_data_whose_wrong_labels_are_unknown_are_refused(tmp_path: Path) -> None
 )
 def test_bad_phases_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        PhasesConfig(data="digits", **options)  # type: ignore[arg-type]
+        PhasesConfig.of(data="digits", **options)

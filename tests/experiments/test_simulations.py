@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dashtheory._nested import restore
+from dashtheory.command.options import make_config
 from dashtheory.command.script import main
 from dashtheory.experiments.rule_ablation import ABLATION
 from dashtheory.record import load_table, split_settings
@@ -69,8 +71,15 @@ TOY = {
     ],
     "warm_creep": ["--num-stages", "12", "--num-chains", "5", "--num-points", "6", "--seeds", "2", "--jobs", "1"],
     "warm_start_text": [
-        *["--num-chunks", "2", "--chunk-size", "8", "--num-test", "8", "--context", "16", "--width", "16"],
-        *["--num-layers", "1", "--max-epochs", "2", "--seeds", "2", "--jobs", "2"],
+        *["--num-chunks", "2", "--chunk-size", "8", "--num-test", "8", "--size", "16", "--max-epochs", "2"],
+        *[
+            "--model-options",
+            "width=16,num_layers=1,num_heads=4,embedding_std=0.02",
+            "--seeds",
+            "2",
+            "--jobs",
+            "2",
+        ],
     ],
 }
 
@@ -97,8 +106,8 @@ def toy_table(name: str, out: Path, *options: str) -> pd.DataFrame:
 def a_setting_of_ones_own_makes_no_claim(name: str, table: pd.DataFrame, facts: dict[str, object]) -> None:
     """Titles: that of the default setting, and that of the toy."""
     made = script(name).SCRIPT
-    config = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["config"].items()}  # type: ignore[attr-defined]
-    for setting, own in ((made.config(), False), (made.config(**config), True)):
+    own_config = restore(made.config, facts["config"])  # type: ignore[arg-type]
+    for setting, own in ((make_config(made.config, {}), False), (own_config, True)):
         figure = made.draw(table, setting)
         assert ("of your own" in figure._suptitle.get_text()) == own
         plt.close(figure)
@@ -115,7 +124,7 @@ def test_every_script_has_a_toy_size_and_the_shared_options() -> None:
         made = script(path.stem).SCRIPT
         assert made.name == path.stem
         assert made.quick
-        made.config(**made.quick)
+        make_config(made.config, made.quick)
 
 
 def test_discrete_learning_obeys_the_rules_of_the_discrete_world(tmp_path: Path) -> None:
@@ -336,7 +345,7 @@ def test_bad_input_is_one_line_and_status_2_as_a_person_would_run_it(path: Path,
         "two_layer_dynamics": ["--lam", "2"],
         "warm_creep": ["--max-probability", "2"],
         "warm_start_images": ["--batch-size", "0"],
-        "warm_start_text": ["--lam", "2"],
+        "warm_start_text": ["--learning-rate", "0"],
     }[path.stem]
     done = subprocess.run(
         [sys.executable, str(path), "--out", str(tmp_path), *bad], capture_output=True, text=True, check=False
@@ -354,8 +363,7 @@ def test_committed_figures_come_from_full_runs_of_the_default_setting() -> None:
         made = script(path.stem).SCRIPT
         assert facts["quick"] is False
         assert sorted(set(table["seed"])) == list(range(made.num_seeds))
-        config = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["config"].items()}  # type: ignore[attr-defined]
-        assert made.config(**config) == made.config()
+        assert restore(made.config, facts["config"]) == make_config(made.config, {})  # type: ignore[arg-type]
         for suffix in (".png", ".svg"):
             assert (ROOT / "figures" / f"{path.stem}{suffix}").stat().st_size > 10_000
 

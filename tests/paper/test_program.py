@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from dashtheory.deep.paper_config import PaperConfig
 from matplotlib.patches import StepPatch
 from torch import nn
 
-from dashtheory.deep.paper_config import PaperConfig
 from dashtheory.measure import BINS
 from dashtheory.paper import PUBLISHED, preset, preset_names, render, run_main, table_main
 from dashtheory.paper.figure import draw_results

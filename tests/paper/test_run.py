@@ -14,13 +14,13 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from dashtheory.deep.paper_config import PaperConfig
+from dashtheory.deep.run_paper import PROBLEM, OutOfTime, _Watch
 from torch import Tensor, nn
 
 from dashtheory.deep import run_paper as run_module
 from dashtheory.deep.data import digits, make_stream
 from dashtheory.deep.models import build_model
-from dashtheory.deep.paper_config import PaperConfig
-from dashtheory.deep.run_paper import PROBLEM, OutOfTime, _Watch
 from dashtheory.evaluate import Scores, cross_entropy
 from dashtheory.measure import BINS
 from dashtheory.measure.network import cosine_histogram

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 import torch
-
 from dashtheory.deep.paper_config import PaperConfig
 from dashtheory.deep.run_paper import run_paper
+
 from dashtheory.paper import preset
 from dashtheory.parallel import Done, Job, Report, _finished
 from dashtheory.record import Run, stage_rows

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from dashtheory.deep.task import make_source, make_task
 from dashtheory.paper import preset, run_main
-from dashtheory.protocol import Epoch, FastEngine, Task, Work, describe_device, run_stages
+from dashtheory.protocol import Epoch, FastEngine, Work, describe_device, run_stages
 from dashtheory.record import load_results
 from dashtheory.rules import make_rule
 from dashtheory.seeds import torch_stream
@@ -24,7 +25,7 @@ def test_a_preset_runs_on_cuda_and_says_so(tmp_path: Path) -> None:
     assert status == 0
     (path,) = (out / "cuda").glob("*.csv")
     results = load_results(path)
-    assert len(results.complete) == 3
+    assert [facts["complete"] for facts in results.runs.values()] == [True] * 3
     for facts in json.loads(path.with_suffix(".json").read_text())["runs"].values():
         assert facts["machine"]["device"] == describe_device("cuda") != "cpu"
 
@@ -34,11 +35,11 @@ def test_cuda_trains_as_the_cpu_does_up_to_rounding(rule: str) -> None:
     config = preset(
         "digits-mlp", num_chunks=2, chunk_size=140, criterion="epochs", max_epochs=5, precision="float32"
     )
-    source = config.source(0)
+    source = make_source(config, 0)
 
     def losses(device: str) -> list[float]:
-        task: Task = config.task_on(device, source)
-        stages = run_stages(source.stream, make_rule(rule), task, config.training(), seed=0)
+        task = make_task(config, source, device=device)
+        stages = run_stages(source.stream, make_rule(rule), task, config.training, seed=0)
         return [stage.training.last_epoch.loss for stage in stages]
 
     assert losses("cuda") == pytest.approx(losses("cpu"), rel=1e-2)  # 20 steps amplify float32 rounding
@@ -47,9 +48,9 @@ def test_cuda_trains_as_the_cpu_does_up_to_rounding(rule: str) -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "sam", "adam"])
 def test_a_step_never_waits_for_the_device(optimizer: str) -> None:
     config = preset("digits-mlp", num_chunks=1, chunk_size=210, optimizer=optimizer, flip=True)
-    source = config.source(0)
-    task = config.task_on("cuda", source)
-    augmentation = config.augmentation()
+    source = make_source(config, 0)
+    task = make_task(config, source, device="cuda")
+    augmentation = task.augmentation
     assert augmentation is not None
     work = Work(
         learner=task.fresh(torch_stream(0, "init", 1)),

@@ -13,7 +13,7 @@ from torch.nn import functional
 from dashtheory.batchnorm import has_statistics, reestimated
 from dashtheory.evaluate import cross_entropy, evaluate
 from dashtheory.measure.network import alignment, gradient_norm, retention, weight_norm
-from dashtheory.protocol.measures import Measures
+from dashtheory.protocol import Measures, measure_after_epoch, measure_at_end, measure_at_start
 from dashtheory.stream import Examples, join
 
 
@@ -52,9 +52,9 @@ def test_measures_leave_no_trace(train_mode: bool) -> None:
     cross_entropy(model(CHUNKS[0].inputs), CHUNKS[0].targets).backward()
     model.train(train_mode)
     before = traces(model)
-    ALL.at_start(model, CHUNKS)
-    ALL.after_epoch(model, CHUNKS, 1)
-    ALL.at_end(model, CHUNKS, TEST)
+    measure_at_start(ALL, model, CHUNKS)
+    measure_after_epoch(ALL, model, CHUNKS, 1)
+    measure_at_end(ALL, model, CHUNKS, TEST)
     assert all(map(torch.equal, before, traces(model)))
 
 
@@ -62,23 +62,23 @@ def test_which_numbers_are_taken() -> None:
     model = net()
     start = {"old_accuracy_epoch0", "old_accuracy_reestimated_epoch0", "alignment_epoch0", "weight_norm_at_start"}
     gradients = {"gradient_norm_old", "gradient_norm_new", "gradient_norm_all"}
-    assert set(ALL.at_start(model, CHUNKS)) == start | gradients
-    assert set(ALL.at_start(model, CHUNKS[:1])) == {
+    assert set(measure_at_start(ALL, model, CHUNKS)) == start | gradients
+    assert set(measure_at_start(ALL, model, CHUNKS[:1])) == {
         "alignment_epoch0", "weight_norm_at_start", "gradient_norm_new", "gradient_norm_all",
     }  # fmt: skip
     followed = {"old_accuracy_epoch2", "old_accuracy_reestimated_epoch2", "alignment_epoch2"}
-    assert set(ALL.after_epoch(model, CHUNKS, 2)) == followed
-    assert ALL.after_epoch(model, CHUNKS, 3) == {}
-    assert set(ALL.at_end(model, CHUNKS, TEST)) == {"weight_norm", "test_accuracy_reestimated"}
+    assert set(measure_after_epoch(ALL, model, CHUNKS, 2)) == followed
+    assert measure_after_epoch(ALL, model, CHUNKS, 3) == {}
+    assert set(measure_at_end(ALL, model, CHUNKS, TEST)) == {"weight_norm", "test_accuracy_reestimated"}
     nothing = Measures(reestimate=False, retention=-1, weights=False)
-    assert nothing.at_start(model, CHUNKS) == nothing.at_end(model, CHUNKS, TEST) == {}
+    assert measure_at_start(nothing, model, CHUNKS) == measure_at_end(nothing, model, CHUNKS, TEST) == {}
     plain = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
     assert not has_statistics(plain)
-    assert set(Measures().at_end(plain, CHUNKS, TEST)) == {"weight_norm"}
-    assert set(Measures().at_start(plain, CHUNKS)) == {"old_accuracy_epoch0", "weight_norm_at_start"}
+    assert set(measure_at_end(Measures(), plain, CHUNKS, TEST)) == {"weight_norm"}
+    assert set(measure_at_start(Measures(), plain, CHUNKS)) == {"old_accuracy_epoch0", "weight_norm_at_start"}
     untracked = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16, track_running_stats=False), nn.Linear(16, 2))
     assert not has_statistics(untracked)
-    assert set(Measures().at_end(untracked, CHUNKS, TEST)) == {"weight_norm"}
+    assert set(measure_at_end(Measures(), untracked, CHUNKS, TEST)) == {"weight_norm"}
 
 
 def own_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def test_each_number_is_of_its_own_examples_and_loss() -> None:
     model = net(6)
     old, new, everything = join(CHUNKS[:2]), CHUNKS[2], join(CHUNKS)
     again = reestimated(model, everything.inputs)
-    assert ALL.at_start(model, CHUNKS, own_loss) == {
+    assert measure_at_start(ALL, model, CHUNKS, own_loss) == {
         "old_accuracy_epoch0": evaluate(model, old).accuracy,
         "old_accuracy_reestimated_epoch0": evaluate(again, old).accuracy,
         "alignment_epoch0": alignment(model, everything, loss_fn=own_loss),
@@ -98,11 +98,11 @@ def test_each_number_is_of_its_own_examples_and_loss() -> None:
         "gradient_norm_new": gradient_norm(model, new, loss_fn=own_loss),
         "gradient_norm_all": gradient_norm(model, everything, loss_fn=own_loss),
     }
-    assert ALL.at_end(model, CHUNKS, TEST, own_loss) == {
+    assert measure_at_end(ALL, model, CHUNKS, TEST, own_loss) == {
         "weight_norm": weight_norm(model),
         "test_accuracy_reestimated": evaluate(again, TEST).accuracy,
     }
-    followed = ALL.after_epoch(model, CHUNKS, 2, own_loss)
+    followed = measure_after_epoch(ALL, model, CHUNKS, 2, own_loss)
     assert followed["alignment_epoch2"] == alignment(model, everything, loss_fn=own_loss)
     # The case tells all these apart: other examples, statistics or losses give other numbers.
     others = [

@@ -16,7 +16,17 @@ import dashtheory.protocol.stages as module
 from dashtheory.errors import Diverged
 from dashtheory.evaluate import Scores, cross_entropy, evaluate, num_right
 from dashtheory.measure.network import alignment, gradient_norm
-from dashtheory.protocol import Measures, StageResult, Task, TrainConfig, Training, run_stages, train
+from dashtheory.protocol import (
+    Measures,
+    StageResult,
+    Task,
+    TrainConfig,
+    Training,
+    measure_at_end,
+    measure_at_start,
+    run_stages,
+    train,
+)
 from dashtheory.rules import (
     RULES,
     Cold,
@@ -477,8 +487,8 @@ def test_seconds_are_those_of_the_rule_and_of_the_training_alone(monkeypatch: py
 
     monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     monkeypatch.setattr(Dash, "apply", takes(10.0, Dash.apply))
-    monkeypatch.setattr(Measures, "at_start", takes(1000.0, Measures.at_start))
-    monkeypatch.setattr(Measures, "at_end", takes(1000.0, Measures.at_end))
+    monkeypatch.setattr(module, "measure_at_start", takes(1000.0, measure_at_start))
+    monkeypatch.setattr(module, "measure_at_end", takes(1000.0, measure_at_end))
     monkeypatch.setattr(module, "evaluate", takes(1e5, evaluate))
     results = run(Dash(), measures=Measures(seconds=True), on_epoch=takes(1.0, lambda *_: None))
     assert [r.measured["rule_seconds"] for r in results] == [0.0, 10.0, 10.0]
