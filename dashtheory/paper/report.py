@@ -24,7 +24,7 @@ from dashtheory.paper.precision import render_precision
 from dashtheory.paper.presets import preset, preset_names
 from dashtheory.paper.program import OUT
 from dashtheory.paper.published import PUBLISHED, Published
-from dashtheory.paper.summary import summarize
+from dashtheory.paper.summary import summarize_runs
 from dashtheory.plot import rule_style, save_figure, style
 from dashtheory.record import Results, load_results, writable_folder, write_text
 
@@ -126,7 +126,7 @@ def _section(kind: str, one: Results) -> str:
     """Heading, machine, table and figure of one setting."""
     assert one.table is not None
     stages = int(str(one.config["num_chunks"]))
-    summary = summarize(one.table, stages)
+    summary = summarize_runs(one.table, stages)
     rules = _rules(one)
     rows = [_row(one.name, rule, summary) for rule in rules]
     unfinished = [
