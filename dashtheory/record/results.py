@@ -238,3 +238,10 @@ def _ranges(rows: object) -> list[range]:
 def run_name(rule: str, seed: int) -> str:
     """Name of the run of one rule on one seed's stream, fit for a file name."""
     return f"{slug_of(rule)}-seed{seed}"
+
+
+def group_name(seeds: Sequence[int]) -> str:
+    """Name of seeds that are computed together, fit for a file name: seeds0-4, seeds0+2."""
+    if list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"seeds{seeds[0]}-{seeds[-1]}"
+    return "seeds" + "+".join(map(str, seeds))
