@@ -101,7 +101,8 @@ def run(call: Call) -> None:
                     stopped.add(run)
                 results.save(call.results)
                 if run in results.complete:
-                    shutil.rmtree(_folder(call, run, own[run.rule]), ignore_errors=True)
+                    for done_with in (_folder(call, run, ""), *_checkpoints(call).glob(f"{run.name}+*")):
+                        shutil.rmtree(done_with, ignore_errors=True)
         for folder in (_checkpoints(call), _checkpoints(call).parent):
             with contextlib.suppress(OSError):  # not empty, or never made
                 folder.rmdir()
