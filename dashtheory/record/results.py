@@ -1,12 +1,12 @@
 """The one store of results that grows: adding a seed, a rule or a stage computes what is missing.
 
-A table NAME.csv and what is known of it (NAME.json) hold finished runs. A run is known by four things, and is used
+A table NAME.csv and what is known of it (NAME.json) hold finished runs. A run is known by five things, and is used
 again only where all of them fit; otherwise it is said which did not:
 
     setting    the function that computes it and its arguments
     data       the facts about the data, their hash among them, but for means that are computed from them
-    code       a fingerprint of every module of the package that the function needs, and of the user's own files
-               that the setting names (`dashtheory.record.code`)
+    code       a fingerprint of every module of the package that the function needs (`dashtheory.record.code`)
+    user_code  the same of the user's own files that the setting names (`dashtheory.user_code`)
     versions   of Python and of the libraries that produce numbers
 """
 
@@ -42,6 +42,7 @@ _WORDS = {
     "setting": "another setting",
     "data": "other data",
     "code": "another version of the code",
+    "user_code": "another version of your code",
     "versions": "other versions of the libraries",
 }
 
@@ -50,11 +51,11 @@ def identity_of(job: Job, data: Mapping[str, object]) -> dict[str, str]:
     """What a run is known by: a hash for each part. Args: job: the run. data: facts about its data."""
     function = f"{job.function.__module__}.{job.function.__qualname__}"
     arguments = {name: plain(value) for name, value in job.arguments.items() if name not in _NOT_SETTING}
-    own = fingerprint(*_own(arguments))
     return {
         "setting": _hash({"function": function, "arguments": arguments}),
         "data": _hash(same_data(data)),
-        "code": code_of(job.function.__module__) + (f"+{own[:16]}" if own else ""),
+        "code": code_of(job.function.__module__),
+        "user_code": fingerprint(*_own(arguments))[:32],
         "versions": _hash(versions()),
     }
 
@@ -120,7 +121,7 @@ class Results:
         Args: name: of the run. identity: of `identity_of`. trusted: parts that need not fit.
         """
         known = self.runs[name]["identity"]
-        parts = [part for part in _WORDS if known.get(part) != identity[part] and part not in trusted]
+        parts = [part for part in _WORDS if known.get(part, "") != identity[part] and part not in trusted]
         return " and ".join(_WORDS[part] for part in parts)
 
     def joined(self, more: Results) -> Results:

@@ -186,7 +186,8 @@ def test_figures_give_it_a_look_of_its_own_and_its_name(mine: str) -> None:
     assert look == rule_style(f"{mine}:shrink=0.5")
     assert look.label == "Mine, shrink=0.5"
     assert look.color not in {usual.color for usual in RULE_STYLES.values()}
-    assert len({rule_style(f"{mine}:shrink={value}").color for value in range(40)}) > 4
+    looks = [rule_style(f"{mine}:shrink={value}") for value in range(40)]
+    assert min(len({one.color for one in looks}), len({one.marker for one in looks})) > 4
     assert sort_rules([mine, "warm", "cold"]) == ["cold", "warm", mine]
 
 
