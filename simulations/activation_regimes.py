@@ -19,6 +19,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dashtheory._spec import split_text
 from dashtheory.command.script import Script, main
 from dashtheory.experiments.activation_regimes import RegimesConfig, run_exponent
 from dashtheory.parallel import Job
@@ -64,7 +65,7 @@ def draw(table: pd.DataFrame, config: RegimesConfig) -> Figure:
     """A row of maps of paired differences per kind of map."""
     points = split_settings(table)
     rows = len(config.maps)
-    rules = {rule.partition(":")[0]: rule for rule in config.rules}
+    rules = {split_text(rule)[0]: rule for rule in config.rules}
     pairs = [(rules[one], rules[other]) for one, other in PAIRS if one in rules and other in rules]
     figure, axes = plt.subplots(rows, len(pairs), figsize=(2.75 * len(pairs), 1.75 + 2.75 * rows), squeeze=False)
     for which, line in zip(config.maps, axes, strict=True):
@@ -131,7 +132,7 @@ def _name_levels(ax: Axes, points: pd.DataFrame, rules: dict[str, str]) -> None:
 
 
 def _short(rule: str) -> str:
-    name = rule.partition(":")[0]
+    name, _ = split_text(rule)
     return name if name in ("uniform", "permuted") else rule_style(name).label.split(" (")[0]
 
 

@@ -18,11 +18,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dashtheory._spec import slug_of
 from dashtheory.command.script import Script, main
 from dashtheory.experiments.shrink_geometry import GeometryConfig, run_geometry
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, rule_style
 from dashtheory.record import split_settings
+from dashtheory.user_code import fingerprints
 
 NAME = "shrink_geometry"
 
@@ -31,7 +33,7 @@ def plan(config: GeometryConfig, seeds: Sequence[int]) -> list[Job]:
     """One job per rule and seed."""
     return [
         Job(
-            name=f"{rule.replace(':', '-')}-seed{seed}",
+            name=f"{slug_of(rule)}-seed{seed}",
             function=run_geometry,
             arguments={"config": config, "rule": rule, "seed": seed, "experiment": NAME},
         )
@@ -112,6 +114,7 @@ SCRIPT = Script(
     quick_seeds=1,
     plan=plan,
     draw=draw,
+    facts_of=lambda config: dict(fingerprints(config.rules)),
 )
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from dashtheory._version import __version__
 from dashtheory.command.script import Script
 from dashtheory.command.script import main as run_script
 from dashtheory.deep.config import RunConfig
+from dashtheory.user_code import EPILOG
 
 
 def _later(name: str) -> Callable[..., Any]:
@@ -44,6 +45,7 @@ SCRIPT = Script(
     facts_of=_later("data_facts"),
     out=Path("runs"),
     program="dashtheory run",
+    epilog=EPILOG,
 )
 
 

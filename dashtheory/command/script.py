@@ -54,7 +54,7 @@ class Script(Generic[Config]):
         draw: the figure, from the saved table alone and the configuration.
         facts: what to record about the data. facts_of: the same, where it depends on the configuration.
         out: default folder of the results. out_of: the same, where it depends on the configuration.
-        program: how the script is called, for --help and errors.
+        program: how the script is called, for --help and errors. epilog: what --help ends with, line by line.
     """
 
     name: str
@@ -72,6 +72,7 @@ class Script(Generic[Config]):
     out: Path = Path("figures")
     out_of: Callable[[Config], Path] | None = None
     program: str = ""
+    epilog: str = ""
 
 
 def main(script: Script[Any], arguments: Sequence[str] | None = None) -> int:
@@ -124,7 +125,13 @@ def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[An
 
 def _parser(script: Script[Any]) -> argparse.ArgumentParser:
     prog = script.program or f"{script.name}.py"
-    parser = OneLineParser(prog=prog, description=script.summary, allow_abbrev=False)
+    parser = OneLineParser(
+        prog=prog,
+        description=script.summary,
+        epilog=script.epilog,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     toy = ", ".join(f"{name} {shown(value)}" for name, value in script.quick.items())
     parser.add_argument(
         "--out",

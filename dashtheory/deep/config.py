@@ -12,10 +12,11 @@ from typing import Any, ClassVar, Self
 
 from dashtheory._check import choice, fail, integer, real
 from dashtheory._nested import build, flat
+from dashtheory._spec import OWN, is_own, read_options
 from dashtheory.protocol.settings import HELD_OUT, PRECISIONS, Measures, Schedule, TrainConfig
-from dashtheory.rules.spec import RULES, parse_spec, read_options
+from dashtheory.rules.spec import RULES, parse_spec
 
-TEXT, TRANSFORMER, PYTHON = "text", "transformer", "python:"
+TEXT, TRANSFORMER, PYTHON = "text", "transformer", OWN
 MODEL_NAMES = ("mlp", "convnet", "narrow_resnet", "resnet18", "vgg16")
 OPTIMIZER_NAMES = ("sgd", "adam", "adamw", "sam")
 ENGINES = ("plain", "fast")
@@ -206,7 +207,10 @@ class RunConfig:
     measures: Measures = field(default_factory=Measures)
     rules: tuple[str, ...] = field(
         default=("cold", "warm", "sp", "dash"),
-        metadata={"help": "rules between stages, with options as dash:lam=0.05 or cold:weight_decay=tuned"},
+        metadata={
+            "help": "rules between stages, with options as dash:lam=0.05 or cold:weight_decay=tuned; "
+            "python:FILE.py:Name: yours"
+        },
     )
 
     defaults: ClassVar[Mapping[str, Any]] = {}
@@ -249,8 +253,11 @@ class RunConfig:
 
     def _check_tuned(self) -> None:
         grids = {"weight_decay": self.training.decays, "learning_rate": self.training.rates}
-        for spec in self.rules:
-            tuned = parse_spec(spec).tuned
+        for text in self.rules:
+            spec = parse_spec(text)
+            if spec.options or is_own(text):
+                spec.make()  # values of options are checked there, and need the rule's class
+            tuned = spec.tuned
             if tuned and not grids[tuned]:
                 fail("decays and rates", f"must offer a {tuned}", "none", "List some.")
 

@@ -40,6 +40,7 @@ from dashtheory.record import COMPLETE, DEVICE, PROBLEM, run_name, stage_rows
 from dashtheory.record.table import COLUMNS
 from dashtheory.rules.spec import RuleSpec, parse_spec
 from dashtheory.seeds import torch_stream
+from dashtheory.user_code import fingerprints
 
 __all__ = ["OutOfTime", "data_facts", "rule_jobs", "run_rule"]
 
@@ -79,7 +80,9 @@ def run_rule(
         OSError if a checkpoint cannot be written (finished stages are intact).
     """
     device, spec, problem = device or find_device(config.device.name), parse_spec(rule), ""
-    identity = {"config": config.alone(rule), "seed": seed, "device": describe_device(device)}
+    identity: dict[str, object] = {"config": config.alone(rule), "seed": seed, "device": describe_device(device)}
+    if own := fingerprints((config.data.name, config.model.name, rule)):
+        identity["user_code"] = own
     checkpoints = None if folder is None else Checkpoints(folder, identity)
     watch, complete = Watch(config, num_stages, deadline, report), False
     finished: list[dict[str, float]] = []

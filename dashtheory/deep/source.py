@@ -7,13 +7,9 @@ Data by name: those of `dashtheory.deep.data.find_data`; "text", windows of CPyt
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +23,7 @@ from dashtheory.deep.data.text import python_topics, text_stream
 from dashtheory.deep.models import MODELS, build_model
 from dashtheory.deep.models.transformer import CharTransformer, TransformerConfig
 from dashtheory.stream import Stream
+from dashtheory.user_code import find
 
 _CONTEXT, _TEST_WINDOWS = 64, 400
 _TRANSFORMER_OPTIONS: dict[str, object] = {
@@ -147,34 +144,12 @@ def make_network(name: str, source: Source, generator: torch.Generator, options:
 
 
 def find_function(argument: str, name: str) -> tuple[Callable[..., Any], dict[str, object]]:
-    """The function that "python:PLACE:FUNCTION" names, and facts about it: its name, and its file's hash.
+    """The function that "python:PLACE:FUNCTION" names, and facts about it (`dashtheory.user_code`).
 
-    Raises: ValueError if there is no such file, module or function, or it cannot be imported.
+    Raises: ValueError in one line if there is no such file, module or function, or it cannot be imported.
     """
-    place, colon, attribute = name.removeprefix(PYTHON).rpartition(":")
-    if not colon or not place or not attribute:
-        fail(argument, "must be python:PLACE:FUNCTION", repr(name), "Say python:mine.py:make, for instance.")
-    try:
-        module = _imported(place)
-    except Exception as error:  # whatever the user's code raises
-        fail(argument, f"must name a module that can be imported, '{place}'", repr(error), "Mend it.")
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        fail(argument, f"must name a function of '{place}'", repr(attribute), "Define it there.")
-    file = Path(module.__file__ or "")
-    sha256 = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
-    return function, {"source": name, "sha256": sha256}
-
-
-def _imported(place: str) -> Any:
-    if not place.endswith(".py"):
-        return importlib.import_module(place)
-    spec = importlib.util.spec_from_file_location(Path(place).stem, place)
-    if spec is None or spec.loader is None:
-        raise ImportError(place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    found = find(argument, name, "function", callable)
+    return found.value, found.facts
 
 
 @lru_cache(maxsize=2)

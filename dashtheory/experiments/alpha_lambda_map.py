@@ -10,7 +10,7 @@ import pandas as pd
 from dashtheory._check import choices, integer
 from dashtheory.parallel import Report
 from dashtheory.record import make_table, name_setting, stage_rows
-from dashtheory.rules.dash import checked_alpha, checked_lam
+from dashtheory.rules.alignment import checked_alpha, checked_lam
 from dashtheory.twolayer.config import REGIMES, TwoLayerConfig
 from dashtheory.twolayer.ridge import RIDGE, ridge_ceiling
 from dashtheory.twolayer.stages import Replica, TwoLayerRun, run

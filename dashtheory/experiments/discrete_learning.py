@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 from numpy.typing import NDArray
 
-from dashtheory._check import choices, integer
+from dashtheory._check import integer
+from dashtheory._spec import read_names
 from dashtheory.discrete.accuracy import test_accuracy
 from dashtheory.discrete.sample import sample_features, sample_packed
 from dashtheory.discrete.setting import DiscreteSetting
@@ -35,7 +36,7 @@ class DiscreteConfig(DiscreteSetting):
         super().__post_init__()
         integer("num_test", self.num_test, minimum=1, fix="It counts things.")
         self.per_class("num_test")
-        choices("rules", self.rules, DISCRETE_RULES)
+        read_names("rules", self.rules, DISCRETE_RULES)
 
 
 def run_discrete(config: DiscreteConfig, seed: int, experiment: str, report: Report) -> pd.DataFrame:

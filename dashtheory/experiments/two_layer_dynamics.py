@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dashtheory._check import choice, fail, integer, real
+from dashtheory._spec import read_text
 from dashtheory.measure import Norms, feature_shares, memorization_gap
 from dashtheory.parallel import Report
 from dashtheory.record import concatenate as stack_tables
@@ -83,12 +84,12 @@ class DynamicsConfig:
 
     def replica(self, rule: str) -> Replica:
         """The rule with this configuration's options, under its own name; options given with it stand."""
-        name, *given = rule.split(":")
-        known = {one.name for one in fields(STACK_RULES[choice("rules", name, STACK_RULES)])}
-        open_ones = known - {part.partition("=")[0] for part in given}
+        spec = read_text(rule, STACK_RULES, argument="rules")
+        name, known = spec.name, {one.name for one in fields(STACK_RULES[spec.name])}
+        open_ones = known - set(spec.options)
         mine = [f"{one}={getattr(self, one)}" for one in _OPTIONS if one in open_ones]
         mine = [] if name in _OTHER_MEANING else mine
-        return Replica(rule=":".join([name, *given, *mine]), name=rule)
+        return Replica(rule=":".join([rule, *mine]), name=rule)
 
 
 def run_dynamics(config: DynamicsConfig, seeds: Sequence[int], experiment: str, report: Report) -> pd.DataFrame:

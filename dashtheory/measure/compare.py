@@ -21,7 +21,7 @@ from dashtheory.measure.alignment import mean_cosines, sample_alignment
 from dashtheory.measure.gap import canary_gap, canary_mask
 from dashtheory.measure.network import gradient_norm, weight_norm
 from dashtheory.measure.spectrum import weight_spectra
-from dashtheory.rules import RULES, Context, Learner, Rule, ShrinkReport, read_rule, targets
+from dashtheory.rules import RULES, Context, Learner, Rule, ShrinkReport, parse_rule, targets
 from dashtheory.rules.rule import seeded_layers
 from dashtheory.stream import Examples, join
 
@@ -193,7 +193,7 @@ def _applied(rule: AnyRule, replica: nn.Module, context: Context) -> tuple[nn.Mo
     """The network after the rule, and the rule's report if it gives one."""
     shapes = {name: value.shape for name, value in replica.named_parameters()}
     if isinstance(rule, str):
-        rule = read_rule(rule)
+        rule = parse_rule(rule)
     if isinstance(rule, Rule):
         learner = Learner(replica, _optimizer(replica))
         state = rule.start(learner)

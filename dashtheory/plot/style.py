@@ -16,6 +16,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from dashtheory._spec import LABELS, is_own, label_of, split_text
 from dashtheory.record import replacing
 
 
@@ -29,26 +30,27 @@ class RuleStyle:
     marker: str
 
 
-RULE_STYLES = {
-    "cold": RuleStyle("cold", "#0072B2", "-", "o"),
-    "warm": RuleStyle("warm", "#D55E00", (0, (5, 1.5)), "s"),
-    "ideal": RuleStyle("ideal (oracle)", "#000000", (0, (1.2, 1.6)), "D"),
-    "sp": RuleStyle("S&P", "#CC79A7", (0, (6, 1.5, 1.2, 1.5)), "^"),
-    "dash": RuleStyle("DASH", "#009E73", (0, (3, 1)), "v"),
-    "uniform": RuleStyle("uniform (DASH's mean)", "#E69F00", (0, (8, 2)), "P"),
-    "permuted": RuleStyle("DASH permuted", "#56B4E9", (0, (4, 1, 1, 1)), "X"),
-    "threshold": RuleStyle("threshold", "#8C564B", (0, (2, 1, 2, 1, 6, 1)), "<"),
-    "sp_ash_adams": RuleStyle("S&P (Ash & Adams)", "#AA4499", (0, (5, 1, 1, 1, 1, 1)), ">"),
-    "perturb": RuleStyle("noise alone", "#BBBB33", (0, (1, 1)), "*"),
-    "warm_rm": RuleStyle("warm, new optimizer", "#660099", (0, (2, 2)), "h"),
-    "reset": RuleStyle("new classifier", "#332288", (0, (7, 1, 2, 1)), "p"),
-    "l2_init": RuleStyle("L2-init", "#117733", (0, (6, 2, 2, 2)), "d"),
-    "cold_shrunk": RuleStyle("cold, shrunk start", "#0B3C6F", (0, (10, 1.5)), "8"),
-    "dash_channels": RuleStyle("DASH by channel", "#44CC88", (0, (3, 1, 1, 1)), "1"),
-    "soft": RuleStyle("half of the noise (oracle)", "#888888", (0, (2, 1)), "2"),
-    "oracle": RuleStyle("neurons by share (oracle)", "#EE8844", (0, (4, 2, 1, 2)), "3"),
-    "ridge": RuleStyle("ridge (linear)", "#446666", (0, (1, 2)), "+"),
+_LOOKS: dict[str, tuple[str, Any, str]] = {
+    "cold": ("#0072B2", "-", "o"),
+    "warm": ("#D55E00", (0, (5, 1.5)), "s"),
+    "ideal": ("#000000", (0, (1.2, 1.6)), "D"),
+    "sp": ("#CC79A7", (0, (6, 1.5, 1.2, 1.5)), "^"),
+    "dash": ("#009E73", (0, (3, 1)), "v"),
+    "uniform": ("#E69F00", (0, (8, 2)), "P"),
+    "permuted": ("#56B4E9", (0, (4, 1, 1, 1)), "X"),
+    "threshold": ("#8C564B", (0, (2, 1, 2, 1, 6, 1)), "<"),
+    "sp_ash_adams": ("#AA4499", (0, (5, 1, 1, 1, 1, 1)), ">"),
+    "perturb": ("#BBBB33", (0, (1, 1)), "*"),
+    "warm_rm": ("#660099", (0, (2, 2)), "h"),
+    "reset": ("#332288", (0, (7, 1, 2, 1)), "p"),
+    "l2_init": ("#117733", (0, (6, 2, 2, 2)), "d"),
+    "cold_shrunk": ("#0B3C6F", (0, (10, 1.5)), "8"),
+    "dash_channels": ("#44CC88", (0, (3, 1, 1, 1)), "1"),
+    "soft": ("#888888", (0, (2, 1)), "2"),
+    "oracle": ("#EE8844", (0, (4, 2, 1, 2)), "3"),
+    "ridge": ("#446666", (0, (1, 2)), "+"),
 }
+RULE_STYLES = {name: RuleStyle(LABELS[name], *look) for name, look in _LOOKS.items()}
 """Style of each rule, in the order in which legends list them."""
 
 _SETTINGS: dict[Any, Any] = {
@@ -90,18 +92,27 @@ _SWEPT = {  # values of one option that are drawn together
 }
 
 
+_OWN_COLORS = ("#B22222", "#008B8B", "#6A5ACD", "#B8860B", "#C71585", "#2F4F4F", "#7CA82B", "#4169E1")
+_OWN_MARKERS = ("$a$", "$b$", "$c$", "$d$", "$e$", "$f$", "$g$")
+
+
 def rule_style(rule: str) -> RuleStyle:
     """Style of `rule`; one without an entry is grey, named as it is.
 
     A rule with options ("dash:lam=0.05") is named by both; its options choose one of four looks of its own, or
-    one that differs from those of the values that are usually drawn beside it.
+    one that differs from those of the values that are usually drawn beside it. The text of one of your own
+    (python:mine.py:Mine) chooses its look, the same in every figure.
     """
-    name, colon, options = rule.partition(":")
-    if not colon or name not in RULE_STYLES:
-        return RULE_STYLES.get(rule, RuleStyle(rule, "#7f7f7f", "-", "x"))
-    base = RULE_STYLES[name]
+    name, parts = split_text(rule)
+    label, options = label_of(rule), ":".join(parts)
+    if is_own(rule):
+        code = zlib.crc32(rule.encode())
+        color, marker = _OWN_COLORS[code % len(_OWN_COLORS)], _OWN_MARKERS[code // 8 % len(_OWN_MARKERS)]
+        return RuleStyle(label, color, "-", marker)
+    if not parts or name not in RULE_STYLES:
+        return RULE_STYLES.get(rule, RuleStyle(label, "#7f7f7f", "-", "x"))
     color, marker = _SWEPT.get(options) or _VARIANTS[zlib.crc32(options.encode()) % len(_VARIANTS)]
-    return RuleStyle(f"{base.label}, {options.replace(':', ', ')}", color, base.linestyle, marker)
+    return RuleStyle(label, color, RULE_STYLES[name].linestyle, marker)
 
 
 def sort_rules(rules: Iterator[str] | list[str]) -> list[str]:
@@ -109,7 +120,7 @@ def sort_rules(rules: Iterator[str] | list[str]) -> list[str]:
     known = list(RULE_STYLES)
 
     def place(rule: str) -> tuple[int, str]:
-        name = rule.partition(":")[0]
+        name, _ = split_text(rule)
         return (known.index(name) if name in known else len(known)), rule
 
     return sorted(set(rules), key=place)

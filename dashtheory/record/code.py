@@ -33,22 +33,6 @@ def code_of(module: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def code_of_users(value: object) -> str:
-    """Fingerprint of the files that a setting names as python:FILE.py:NAME; empty if it names none.
-
-    Args: value: as `dashtheory.record.provenance.plain` makes it.
-    """
-    if isinstance(value, dict):
-        return "".join(code_of_users(entry) for entry in value.values())
-    if isinstance(value, list):
-        return "".join(code_of_users(entry) for entry in value)
-    named = _USERS.findall(value) if isinstance(value, str) else []
-    return "".join(hashlib.sha256(_read_substance(Path(file)).encode()).hexdigest()[:32] for file in named)
-
-
-_USERS = re.compile(r"python:(.+?\.py)(?=:)")
-
-
 @cache
 def _needed(module: str) -> frozenset[str]:
     """Names of all modules, from `module` on."""
@@ -122,19 +106,8 @@ def _file(name: str) -> Path | None:
 
 @cache
 def _substance(path: Path | None) -> str:
-    """As `_read_substance`, read once in a process."""
-    return _read_substance(path)
-
-
-def _read_substance(path: Path | None) -> str:
-    """A module's syntax without comments, docstrings and layout; the text itself of what is no Python."""
-    if path is None or not path.is_file():
-        return ""
-    try:
-        tree = _Bare().visit(ast.parse(path.read_bytes()))
-    except (SyntaxError, ValueError):
-        return repr(path.read_bytes())
-    return ast.dump(tree)
+    """A module's syntax without comments, docstrings and layout."""
+    return "" if path is None else ast.dump(_Bare().visit(ast.parse(path.read_bytes())))
 
 
 class _Bare(ast.NodeTransformer):

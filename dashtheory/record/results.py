@@ -1,12 +1,12 @@
 """The one store of results that grows: adding a seed, a rule or a stage computes what is missing.
 
-A table NAME.csv and what is known of it (NAME.json) hold finished runs. A run is known by four things, and is used
+A table NAME.csv and what is known of it (NAME.json) hold finished runs. A run is known by five things, and is used
 again only where all of them fit; otherwise it is said which did not:
 
     setting    the function that computes it and its arguments
     data       the facts about the data, their hash among them, but for means that are computed from them
-    code       a fingerprint of every module of the package that the function needs, and of the user's own files
-               that the setting names (`dashtheory.record.code`)
+    code       a fingerprint of every module of the package that the function needs (`dashtheory.record.code`)
+    own        a fingerprint of the user's own code that the setting names (`dashtheory.user_code`); empty without
     versions   of Python and of the libraries that produce numbers
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,11 +24,13 @@ from typing import Any
 import pandas as pd
 
 from dashtheory._check import fail
+from dashtheory._spec import is_own, slug_of
 from dashtheory.parallel import Job
-from dashtheory.record.code import code_of, code_of_users
+from dashtheory.record.code import code_of
 from dashtheory.record.provenance import machine, plain, versions
 from dashtheory.record.store import load_table, save_table
 from dashtheory.record.table import concatenate
+from dashtheory.user_code import fingerprint
 
 PROBLEM, COMPLETE, DEVICE = "problem", "complete", "device"
 """Where the table of a run says, in its `attrs`, why the run did not go on; whether it has all of its stages; and
@@ -40,6 +42,7 @@ _WORDS = {
     "setting": "another setting",
     "data": "other data",
     "code": "another version of the code",
+    "own": "another version of your own code",
     "versions": "other versions of the libraries",
 }
 
@@ -51,7 +54,8 @@ def identity_of(job: Job, data: Mapping[str, object]) -> dict[str, str]:
     return {
         "setting": _hash({"function": function, "arguments": arguments}),
         "data": _hash(same_data(data)),
-        "code": code_of(job.function.__module__) + code_of_users(arguments),
+        "code": code_of(job.function.__module__),
+        "own": fingerprint(*_own(arguments)),
         "versions": _hash(versions()),
     }
 
@@ -59,6 +63,17 @@ def identity_of(job: Job, data: Mapping[str, object]) -> dict[str, str]:
 def same_data(data: Mapping[str, object]) -> object:
     """The facts about data that must be the same, as JSON holds them."""
     return plain({name: value for name, value in data.items() if name not in _DERIVED})
+
+
+def _own(value: object) -> Iterator[str]:
+    """Texts in arguments that name code of the user's."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for entry in value:
+            yield from _own(entry)
+    elif is_own(value):
+        yield str(value)
 
 
 def _hash(value: object) -> str:
@@ -106,7 +121,7 @@ class Results:
         Args: name: of the run. identity: of `identity_of`. trusted: parts that need not fit.
         """
         known = self.runs[name]["identity"]
-        parts = [part for part in _WORDS if known.get(part) != identity[part] and part not in trusted]
+        parts = [part for part in _WORDS if known.get(part, "") != identity[part] and part not in trusted]
         return " and ".join(_WORDS[part] for part in parts)
 
     def joined(self, more: Results) -> Results:
@@ -223,4 +238,4 @@ def _ranges(rows: object) -> list[range]:
 
 def run_name(rule: str, seed: int) -> str:
     """Name of the run of one rule on one seed's stream, fit for a file name."""
-    return f"{rule.replace(':', '-')}-seed{seed}"
+    return f"{slug_of(rule)}-seed{seed}"

@@ -1,4 +1,8 @@
-"""Cold: train from scratch at every stage."""
+"""Cold: train from scratch at every stage, on all chunks so far.
+
+The upper reference of warm-starting work, though not a ceiling (Ash & Adams, NeurIPS 2020, arXiv:1910.08475; the
+"random" start of arXiv:2410.23495). Its controls, a shrunk start among them, are in `dashtheory.rules.controls`.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import real
-from dashtheory.rules.dash import apply_factors_, checked_alpha, checked_lam, dash_factors
+from dashtheory.rules.alignment import checked_alpha, checked_lam
+from dashtheory.rules.dash import apply_factors_, dash_factors
 from dashtheory.rules.groups import targets
 from dashtheory.rules.report import LayerReport, ShrinkReport
 from dashtheory.rules.rule import Context, InPlace, Learner, Rule, ablation, flag

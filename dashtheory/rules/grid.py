@@ -13,14 +13,8 @@ import torch
 from torch import nn
 
 from dashtheory._check import fail
-from dashtheory.rules.dash import (
-    Alignment,
-    Directions,
-    apply_factors_,
-    checked_alpha,
-    checked_lam,
-    smoothed_descents,
-)
+from dashtheory.rules.alignment import Alignment, Directions, checked_alpha, checked_lam, smoothed_descents
+from dashtheory.rules.dash import apply_factors_
 from dashtheory.rules.groups import targets, untouched
 from dashtheory.rules.report import ShrinkReport
 from dashtheory.rules.rule import LossFunction

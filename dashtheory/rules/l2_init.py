@@ -1,4 +1,8 @@
-"""L2 Init: train on from the same weights, pulled towards where the run began."""
+"""L2 Init: train on from the same weights, pulled towards where the run began.
+
+Source: Kumar, Marklund and Van Roy (arXiv:2308.11958), and the form of it that the authors of DASH compare with
+(arXiv:2410.23495, authors' code): another power, see `L2Init`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Reset: the classifier is initialised anew."""
+"""Reset: the classifier is initialised anew before every stage, all else goes on.
+
+Source: the baseline "reset" of arXiv:2410.23495 (authors' code), which keeps the optimizer with the moments of the
+old classifier.
+"""
 
 from __future__ import annotations
 

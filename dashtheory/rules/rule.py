@@ -63,9 +63,13 @@ class Context:
 
 
 class Rule(ABC):
-    """What happens to the learner between two stages, and for a few rules while it trains."""
+    """What happens to the learner between two stages, and for a few rules while it trains.
 
-    name: ClassVar[str]
+    Attributes:
+        name: by which the package knows it; a rule of your own needs none.
+    """
+
+    name: ClassVar[str] = ""
 
     def start(self, learner: Learner) -> RuleState:
         """What the rule has to remember of the learner before its first stage; nothing for most."""

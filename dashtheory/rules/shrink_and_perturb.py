@@ -1,4 +1,8 @@
-"""Shrink and perturb (S&P), in the two forms that the literature calls by this name."""
+"""Shrink and perturb (S&P), in the two forms that the literature calls by this name.
+
+Sources: Ash & Adams (NeurIPS 2020, arXiv:1910.08475), who mix with a fresh initialisation, and the authors of DASH
+(arXiv:2410.23495, authors' code), who add Gaussian noise. Other papers' coefficients: see `shrink_and_perturb_`.
+"""
 
 from __future__ import annotations
 

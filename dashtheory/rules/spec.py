@@ -1,160 +1,169 @@
-"""Rules and options written as text: a name, then name=value, joined by colons.
+"""Rules by name, and the reader of a rule's text (the grammar is that of `dashtheory._spec`).
 
-dash                     the rule with its published defaults
-dash:lam=0.05:alpha=1    with options (`rule_options`)
+    parse_spec("dash:lam=0.05:weight_decay=tuned")   a `RuleSpec`: the rule's options apart from its training's
+    parse_rule("python:mine.py:Mine:strength=0.5")   the rule itself
+    make_rule("dash", lam=0.05)                      the same from Python
+
+A text is read without torch, so that a command line can refuse an unknown name at once; the rule's class is
+imported, and values of its options are checked, when the rule is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from dashtheory._check import choice, fail, real
-from dashtheory.rules.cold import Cold
-from dashtheory.rules.controls import ColdShrunk, Permuted, Perturb, Threshold, Uniform
-from dashtheory.rules.dash import Dash
-from dashtheory.rules.l2_init import L2Init
-from dashtheory.rules.reset import Reset
-from dashtheory.rules.rule import Rule
-from dashtheory.rules.shrink_and_perturb import ShrinkFresh, ShrinkPerturb
-from dashtheory.rules.warm import Warm, WarmRenewed
+from dashtheory._spec import SpecText, is_own, read_text
 
-
-def read_rule(spec: str) -> Rule:
-    """The rule that a text names: "dash", "dash:lam=0.05:alpha=0.3", "sp:shrink=0.5".
-
-    Raises: ValueError if there is no such rule or option, or a value does not fit.
-    """
-    name, parts = split_spec(spec)
-    return make_rule(name, **read_options(f"rule {name}", parts))
-
-
-def split_spec(spec: str) -> tuple[str, list[str]]:
-    """Name and options of a text. Raises: ValueError if it is no text."""
-    if not isinstance(spec, str):
-        fail("rule", "must be a name with options", repr(spec), "Write dash:lam=0.05, say.")
-    name, *parts = spec.split(":")
-    return name, parts
-
-
-def read_options(owner: str, given: Iterable[str]) -> dict[str, Any]:
-    """Options written as name=value: numbers, yes or no, words, or several values joined by +.
-
-    Raises: ValueError if one is not of this form, or is given twice.
-    """
-    found: dict[str, Any] = {}
-    for part in given:
-        name, equals, text = part.partition("=")
-        if not equals or not name or not text or name in found:
-            fail(f"options of {owner}", "must be name=value, each once", repr(part), "Write lam=0.05, say.")
-        found[name] = _value(text)
-    return found
-
-
-def _value(text: str) -> object:
-    """A number, yes or no, several of them joined by +, or a word."""
-    words: dict[str, object] = {"yes": True, "no": False, "true": True, "false": False}
-    if text.lower() in words:
-        return words[text.lower()]
-    kinds: tuple[Callable[[str], object], ...] = (int, float)
-    for kind in kinds:
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    if "+" in text:
-        return tuple(_value(part) for part in text.split("+") if part)
-    return text
-
+if TYPE_CHECKING:
+    from dashtheory.rules.rule import Rule
 
 TRAINING_OPTIONS = ("learning_rate", "weight_decay")
+"""Options of a text that are not the rule's: they stand in place of the run's."""
 TUNED = "tuned"
 
 
+class Registry(Mapping[str, type[Any]]):
+    """Classes by name, each imported when it is asked for.
+
+    Args: places: "module:Class" by name.
+    """
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = dict(places)
+
+    def __getitem__(self, name: str) -> type[Any]:
+        module, _, attribute = self._places[name].partition(":")
+        found: type[Any] = getattr(import_module(module), attribute)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+
+RULES: Mapping[str, type[Rule]] = Registry(
+    {
+        "cold": "dashtheory.rules.cold:Cold",
+        "warm": "dashtheory.rules.warm:Warm",
+        "sp": "dashtheory.rules.shrink_and_perturb:ShrinkPerturb",
+        "dash": "dashtheory.rules.dash:Dash",
+        "warm_rm": "dashtheory.rules.warm:WarmRenewed",
+        "reset": "dashtheory.rules.reset:Reset",
+        "l2_init": "dashtheory.rules.l2_init:L2Init",
+        "sp_ash_adams": "dashtheory.rules.shrink_and_perturb:ShrinkFresh",
+        "perturb": "dashtheory.rules.controls:Perturb",
+        "uniform": "dashtheory.rules.controls:Uniform",
+        "permuted": "dashtheory.rules.controls:Permuted",
+        "threshold": "dashtheory.rules.controls:Threshold",
+        "cold_shrunk": "dashtheory.rules.controls:ColdShrunk",
+    }
+)
+"""Rule classes by name."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class RuleSpec:
-    """A rule, and how its training differs from the run's.
+class RuleSpec(SpecText):
+    """A rule as written, and how its training differs from the run's.
 
     Attributes:
-        rule: the rule. training: values of `TRAINING_OPTIONS` in place of the run's, by name.
+        options: of the rule alone.
+        training: values of `TRAINING_OPTIONS` in place of the run's, by name.
         tuned: the training option that is to be chosen on held-out data; empty for none.
+        registry: what the name is looked up in.
     """
 
-    rule: Rule
-    training: Mapping[str, float] = field(default_factory=dict)
+    training: Mapping[str, float] = field(default_factory=dict, hash=False)
     tuned: str = ""
+    registry: Mapping[str, type[Any]] = field(default_factory=lambda: RULES, repr=False, compare=False)
+
+    def make(self) -> Any:
+        """Make the rule: one of `dashtheory.rules`, or of the level whose registry this is.
+
+        Raises: ValueError in one line if it has no such option, a value does not fit, or your own does not load.
+        """
+        return _made(rule_class(self.name, self.registry), self.name, self.options)
+
+    @property
+    def rule(self) -> Rule:
+        """The rule, made anew; rules are values."""
+        made: Rule = self.make()
+        return made
 
 
-def parse_spec(spec: str) -> RuleSpec:
-    """Read a rule as written on a command line.
+def parse_spec(
+    spec: str,
+    registry: Mapping[str, type[Any]] = RULES,
+    *,
+    argument: str = "rules",
+    training: tuple[str, ...] = TRAINING_OPTIONS,
+    own: bool = True,
+) -> RuleSpec:
+    """Read a rule as written on a command line; nothing heavy is imported, and the rule is not made yet.
 
-    Raises: ValueError if there is no such rule or option, a value does not fit, or two options are to be tuned.
+    Args:
+        spec: as written. registry: the rules of a level. argument: what errors call the text.
+        training: options that are the training's, not the rule's. own: whether rules of your own are taken.
+    Raises: ValueError in one line if there is no such rule, an option is not name=value, a training option does
+        not fit, or two are to be tuned.
     """
-    name, *parts = spec.split(":")
-    choice("rules", name, RULES)
-    values = read_options(f"rule {name}", parts)
-    training = {option: values.pop(option) for option in TRAINING_OPTIONS if option in values}
-    tuned = [option for option, value in training.items() if value == TUNED]
+    read = read_text(spec, registry, argument=argument, own=own)
+    options = dict(read.options)
+    given = {option: options.pop(option) for option in training if option in options}
+    tuned = [option for option, value in given.items() if value == TUNED]
     if len(tuned) > 1:
-        fail(f"rule {name}", "may have one tuned option", " and ".join(tuned), "Fix one of them.")
-    for option, value in training.items():
+        fail(f"rule {read.name}", "may have one tuned option", " and ".join(tuned), "Fix one of them.")
+    for option, value in given.items():
         if value != TUNED:
             real(option, value, low=0, open_low=option == "learning_rate", fix="Or say tuned.")
     return RuleSpec(
-        rule=make_rule(name, **values),
-        training={option: float(value) for option, value in training.items() if value != TUNED},
+        text=spec,
+        name=read.name,
+        options=options,
+        training={option: float(value) for option, value in given.items() if value != TUNED},
         tuned=tuned[0] if tuned else "",
+        registry=registry,
     )
 
 
 def parse_rule(spec: str) -> Rule:
-    """The rule alone of a spec without training options: "dash", "dash:lam=0.05:alpha=0.3", "sp:shrink=0.5".
+    """The rule of a text without training options: "dash", "dash:lam=0.05:alpha=0.3", "python:mine.py:Mine".
 
-    Raises: ValueError as `parse_spec`, or if the spec has training options.
+    Raises: ValueError as `parse_spec` and `RuleSpec.make`, or if the text has training options.
     """
-    parsed = parse_spec(spec)
+    parsed = parse_spec(spec, argument="rule")
     if parsed.training or parsed.tuned:
         fail("rule", "must have options of the rule alone", repr(spec), "Nothing is trained here.")
     return parsed.rule
 
 
-RULES: dict[str, type[Rule]] = {
-    rule.name: rule
-    for rule in (
-        Cold,
-        Warm,
-        ShrinkPerturb,
-        Dash,
-        WarmRenewed,
-        Reset,
-        L2Init,
-        ShrinkFresh,
-        Perturb,
-        Uniform,
-        Permuted,
-        Threshold,
-        ColdShrunk,
-    )
-}
-"""Rule classes by name."""
-
-
 def make_rule(name: str, **options: Any) -> Rule:
-    """Build the rule called `name` with the given options.
+    """Make the rule called `name`, or your own ("python:mine.py:Mine"), with the given options.
 
-    Raises: ValueError if there is no such rule or it has no such option.
+    Raises: ValueError in one line if there is no such rule, it has no such option, or a value does not fit.
     """
-    known = rule_options(name, ablations=True)
-    for option in options:
-        if option not in known:
-            fail(
-                "options",
-                f"of rule {name} must be among {sorted(known) or 'none'}",
-                repr(option),
-                "Drop it or choose another rule.",
-            )
-    return RULES[name](**options)
+    made: Rule = _made(rule_class(name), name, options)
+    return made
+
+
+def rule_class(name: str, registry: Mapping[str, type[Any]] = RULES) -> type[Any]:
+    """The class of the rule called `name`: of the registry, or your own.
+
+    Raises: ValueError in one line if there is no such rule, or your own does not load.
+    """
+    if is_own(name):
+        from dashtheory.rules.own import own_rule_class
+
+        return own_rule_class(name)
+    return registry[choice("rule", name, registry)]
 
 
 def rule_options(name: str, *, ablations: bool = False) -> tuple[str, ...]:
@@ -165,5 +174,22 @@ def rule_options(name: str, *, ablations: bool = False) -> tuple[str, ...]:
             that have them (alpha, lam, shrink, perturb), so that one number cannot mean two things.
     Raises: ValueError if there is no such rule.
     """
-    rule: Any = RULES[choice("rule", name, RULES)]
-    return tuple(option.name for option in fields(rule) if ablations or not option.metadata.get("ablation"))
+    return _options(rule_class(name), ablations=ablations)
+
+
+def _options(kind: Any, *, ablations: bool) -> tuple[str, ...]:
+    given = (option for option in fields(kind) if option.init)
+    return tuple(option.name for option in given if ablations or not option.metadata.get("ablation"))
+
+
+def _made(kind: type[Any], name: str, options: Mapping[str, Any]) -> Any:
+    known = _options(kind, ablations=True)
+    for option in options:
+        if option not in known:
+            rule = f"of rule {name} must be among {sorted(known) or 'none'}"
+            fail("options", rule, repr(option), "Drop it or choose another rule.")
+    if is_own(name):
+        from dashtheory.rules.own import make_own_rule
+
+        return make_own_rule(kind, name, options)
+    return kind(**options)

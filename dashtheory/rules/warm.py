@@ -1,4 +1,8 @@
-"""Warm: train on, with the optimizer kept or renewed."""
+"""Warm: train on, with the optimizer kept or renewed.
+
+Warm-starting as in Ash & Adams (NeurIPS 2020, arXiv:1910.08475) and, with its momentum reset between stages
+("warm_rm"), as in the authors' code of arXiv:2410.23495.
+"""
 
 from __future__ import annotations
 

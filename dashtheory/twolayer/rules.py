@@ -16,8 +16,8 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from dashtheory._check import choice, fail, integer, real
-from dashtheory.rules import RULES, Rule, read_options, split_spec
-from dashtheory.rules.dash import checked_alpha, checked_lam
+from dashtheory.rules import RULES, Rule, parse_spec
+from dashtheory.rules.alignment import checked_alpha, checked_lam
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,5 +125,5 @@ def parse_stack_rule(spec: str) -> TwoLayerRule:
 
     Raises: ValueError if there is no such rule or option, or a value does not fit.
     """
-    name, parts = split_spec(spec)
-    return make_stack_rule(name, **read_options(f"rule {name}", parts))
+    made: TwoLayerRule = parse_spec(spec, STACK_RULES, argument="rule", training=(), own=False).make()
+    return made

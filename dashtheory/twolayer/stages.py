@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dashtheory._check import fail, integer
+from dashtheory._spec import write_text
 from dashtheory.parallel import Report
 from dashtheory.record import make_table, name_setting, stage_rows
 from dashtheory.seeds import numpy_stream, torch_stream
@@ -65,12 +66,9 @@ class Replica:
         """What tables call the rule."""
         if self.name or isinstance(self.rule, str):
             return self.name or str(self.rule)
-        given = [
-            f"{option.name}={getattr(self.rule, option.name)}"
-            for option in fields(cast(Any, self.rule))
-            if getattr(self.rule, option.name) != option.default
-        ]
-        return ":".join([self.rule.name, *given])
+        values = {option.name: getattr(self.rule, option.name) for option in fields(cast(Any, self.rule))}
+        usual = {option.name: option.default for option in fields(cast(Any, self.rule))}
+        return write_text(self.rule.name, {name: value for name, value in values.items() if value != usual[name]})
 
     def numbers(self) -> dict[str, float]:
         """Numbers of training that differ from the config's."""

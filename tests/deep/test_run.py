@@ -60,7 +60,7 @@ def test_a_spec_has_options_of_the_rule_and_of_its_training() -> None:
 )
 def test_bad_specs_are_refused(spec: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        parse_spec(spec)
+        parse_spec(spec).make()
 
 
 def test_a_rule_alone_has_no_training() -> None:
@@ -403,9 +403,9 @@ def test_a_user_s_data_and_network_run_under_the_same_command(tmp_path: Path) ->
         ("data", f"python:{place}:nothing", "must return a Stream, got NoneType"),
         ("model", f"python:{place}:nothing", "must return a torch.nn.Module, got NoneType"),
         ("data", f"python:{place}:not_a_function", "data must name a function of"),
-        ("data", f"python:{tmp_path}/none.py:data", "data must name a module that can be imported"),
+        ("data", f"python:{tmp_path}/none.py:data", "data must name a file that is there"),
         ("model", "python:no_such_module:f", "model must name a module that can be imported"),
-        ("model", "python:f", "model must be python:PLACE:FUNCTION"),
+        ("model", "python:f", "model must be python:FILE.py:NAME or python:MODULE:NAME"),
     ):
         changes: dict[str, Any] = {"model_options": (), field: name}
         with pytest.raises(ValueError, match=message):
