@@ -5,7 +5,7 @@ from dashtheory.paper.program import main as run_main
 from dashtheory.paper.published import PUBLISHED, Published
 from dashtheory.paper.report import main as table_main
 from dashtheory.paper.report import render
-from dashtheory.paper.summary import QUANTITIES, per_run, summarise
+from dashtheory.paper.summary import QUANTITIES, per_run, summarize_runs
 
 __all__ = [
     "PUBLISHED",
@@ -17,6 +17,6 @@ __all__ = [
     "preset_names",
     "render",
     "run_main",
-    "summarise",
+    "summarize_runs",
     "table_main",
 ]

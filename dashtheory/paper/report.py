@@ -26,7 +26,7 @@ from dashtheory.paper.precision import render_precision
 from dashtheory.paper.presets import preset, preset_names
 from dashtheory.paper.program import OUT
 from dashtheory.paper.published import PUBLISHED, Published
-from dashtheory.paper.summary import summarise
+from dashtheory.paper.summary import summarize_runs
 from dashtheory.plot import rule_style, save_figure, style
 from dashtheory.record import Results, load_results, writable_folder, write_text
 
@@ -129,7 +129,7 @@ def _section(kind: str, one: Results) -> str:
     table = one.table
     assert table is not None
     stages = setting_of(one).data.num_chunks
-    summary = summarise(table, stages)
+    summary = summarize_runs(table, stages)
     rules = _rules(one)
     rows = [_row(one.name, rule, summary) for rule in rules]
     unfinished = [f"{name}: {one.runs[name]['stages']} of {stages} stages" for name in _unfinished(one)]

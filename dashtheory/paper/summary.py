@@ -33,7 +33,7 @@ def per_run(table: pd.DataFrame, num_stages: int) -> pd.DataFrame:
 _NO_RUN = pd.MultiIndex.from_arrays([[], []], names=["rule", "seed"])
 
 
-def summarise(table: pd.DataFrame, num_stages: int) -> pd.DataFrame:
+def summarize_runs(table: pd.DataFrame, num_stages: int) -> pd.DataFrame:
     """One row per rule, of the runs that went through all stages.
 
     Args: as `per_run`.

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from dashtheory.paper import summarise
+from dashtheory.paper import summarize_runs
 from dashtheory.paper.report import read_all, render
 from dashtheory.record import load_results, load_table, paired_differences, split_settings, summarize
 from dashtheory.rules import ShrinkReport
@@ -464,7 +464,7 @@ def paper_sentences() -> tuple[str, str]:
     assert exact.table is not None
 
     def end(rule: str, table: pd.DataFrame = found.table) -> str:
-        row = 100 * summarise(table, 8).loc[rule]
+        row = 100 * summarize_runs(table, 8).loc[rule]
         return f"{row['last_accuracy']:.1f} ± {row['last_accuracy_sd']:.1f}%"
 
     ends = (

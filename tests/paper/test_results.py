@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dashtheory.paper import QUANTITIES, per_run, summarise
+from dashtheory.paper import QUANTITIES, per_run, summarize_runs
 from dashtheory.record import Results, Run, code_fingerprint, load_results, versions
 from dashtheory.record.results import results_for, setting_of
 from tests.paper.toys import made_table, toy
@@ -190,7 +190,7 @@ def test_a_summary_is_the_naive_one() -> None:
             made_table(number, ("sp",), (0,), stages=1),
         ]
     ).iloc[::-1]
-    found = summarise(table, 3)
+    found = summarize_runs(table, 3)
     assert list(found.index) == ["cold", "dash:lam=0.05", "warm"]  # as they appear
     assert list(found.columns) == ["n", *(part for name in QUANTITIES for part in (name, f"{name}_sd"))]
     for rule, seeds in (("warm", [0, 1, 2]), ("cold", [0, 1]), ("dash:lam=0.05", [4])):
@@ -210,14 +210,14 @@ def test_a_summary_is_the_naive_one() -> None:
 
 
 def test_one_seed_has_no_spread() -> None:
-    found = summarise(made_table(number, ("cold",), (0,)), 3)
+    found = summarize_runs(made_table(number, ("cold",), (0,)), 3)
     assert found[[f"{name}_sd" for name in QUANTITIES]].isna().all(axis=None)
     assert not found[list(QUANTITIES)].isna().any(axis=None)
 
 
 def test_without_a_whole_run_there_is_no_row() -> None:
     for table in (made_table(number, stages=2), made_table(number).iloc[:0]):
-        found = summarise(table, 3)
+        found = summarize_runs(table, 3)
         assert found.empty
         assert list(found.columns)[:3] == ["n", "last_accuracy", "last_accuracy_sd"]
         assert per_run(table, 3).empty
@@ -226,9 +226,9 @@ def test_without_a_whole_run_there_is_no_row() -> None:
 def test_gaps_and_bad_numbers_are_refused() -> None:
     table = made_table(number)
     with pytest.raises(ValueError, match="num_stages must be >= 1, got 0"):
-        summarise(table, 0)
+        summarize_runs(table, 0)
     gap = table[(table["stage"] != 2) | (table["metric"] != "steps") | (table["seed"] != 1)]
     with pytest.raises(ValueError, match="table must have steps for each of 3 stages, got 2"):
-        summarise(gap, 3)
+        summarize_runs(gap, 3)
     with pytest.raises(ValueError, match="table must have test_accuracy for each of 2 stages, got 3"):
-        summarise(table, 2)
+        summarize_runs(table, 2)

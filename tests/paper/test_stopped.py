@@ -114,7 +114,11 @@ def test_a_run_that_ran_out_of_time_goes_on_to_the_same_bits(
     config = toy(milestones=(1,), criterion="epochs", optimizer="adam", pad=1, label_noise=0.1)
     whole = run_toy(config, tmp_path / "whole", rule)
     clock = Clock()
-    monkeypatch.setattr(run_module, "Watch", lambda config, *limits: Watch(config, *limits, clock=clock))
+    monkeypatch.setattr(
+        run_module,
+        "Watch",
+        lambda config, number, deadline, report: Watch(config, number, deadline, report, clock),
+    )
 
     def report(share: float, text: str) -> None:
         told.append(text)
@@ -158,7 +162,11 @@ def trained(table: pd.DataFrame) -> list[dict[str, float]]:
 def test_tuning_is_watched_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = toy(rules=("cold:weight_decay=tuned",), decays=(0.0, 0.1), **BARE)
     clock, told = Clock(), []
-    monkeypatch.setattr(run_module, "Watch", lambda config, *limits: Watch(config, *limits, clock=clock))
+    monkeypatch.setattr(
+        run_module,
+        "Watch",
+        lambda config, number, deadline, report: Watch(config, number, deadline, report, clock),
+    )
 
     def report(share: float, text: str) -> None:
         told.append(text)
