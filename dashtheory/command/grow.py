@@ -152,7 +152,7 @@ class _Kept:
     def __init__(self, root: Path, name: str, identity: Mapping[str, str], trusted: Sequence[str]) -> None:
         self.root = root
         self.mine = f"{name}-{identity['setting'][:12]}"
-        rest = [value[:8] for part, value in identity.items() if part != "setting" and part not in trusted]
+        rest = [value[:8] for part, value in identity.items() if value and part not in ("setting", *trusted)]
         self.folder = root / "-".join([self.mine, *rest])
 
     def forget(self) -> None:

@@ -110,6 +110,7 @@ def run(call: Call) -> None:
         saved = load_results(call.results) if call.results.exists() else empty
         _check_saved(call, saved, empty, identities)
         before = reused(empty, jobs, [saved], identities, TRUSTED)
+        _say_older(before, identities)
         more = others(empty, jobs, [saved])
         results, problems = grow(
             jobs,
@@ -128,18 +129,22 @@ def run(call: Call) -> None:
 
 
 def _check_saved(call: Call, saved: Results, empty: Results, identities: Identities) -> None:
-    """Say which saved runs are used though made by other code.
+    """Refuse what is saved if it is of another setting or other data.
 
     Args: call: that is to be done. saved: what an earlier one has left. empty: results of this setting, without
         runs. identities: of the wanted runs.
-    Raises: ValueError if what is saved is of another setting or other data.
+    Raises: ValueError if so.
     """
     ours = [name for name in identities if name in saved.runs]
-    setting = saved.config != empty.config or same_data(saved.data) != same_data(empty.data)
-    if setting or any(saved.misfit(name, identities[name], TRUSTED) for name in ours):
+    differ = saved.config != empty.config or same_data(saved.data) != same_data(empty.data)
+    if differ or any(saved.misfit(name, identities[name], (*TRUSTED, "own")) for name in ours):
         got = f"'{call.results}' of another"
         fail("--out", "must hold results of the same setting and data", got, "Choose another.")
-    older = [name for name in ours if saved.misfit(name, identities[name])]
+
+
+def _say_older(used: Results, identities: Identities) -> None:
+    """Say which runs are used though made by other code."""
+    older = [name for name in used.runs if used.misfit(name, identities[name])]
     if older:
         words = "is used, though made" if len(older) == 1 else "are used, though made"
         print(f"{', '.join(older)} {words} by other code or libraries; --fresh runs again", file=sys.stderr)  # noqa: T201

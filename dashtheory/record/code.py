@@ -106,19 +106,8 @@ def _file(name: str) -> Path | None:
 
 @cache
 def _substance(path: Path | None) -> str:
-    """As `_read_substance`, read once in a process."""
-    return _read_substance(path)
-
-
-def _read_substance(path: Path | None) -> str:
-    """A module's syntax without comments, docstrings and layout; the text itself of what is no Python."""
-    if path is None or not path.is_file():
-        return ""
-    try:
-        tree = _Bare().visit(ast.parse(path.read_bytes()))
-    except (SyntaxError, ValueError):
-        return repr(path.read_bytes())
-    return ast.dump(tree)
+    """A module's syntax without comments, docstrings and layout."""
+    return "" if path is None else ast.dump(_Bare().visit(ast.parse(path.read_bytes())))
 
 
 class _Bare(ast.NodeTransformer):

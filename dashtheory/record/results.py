@@ -6,7 +6,7 @@ again only where all of them fit; otherwise it is said which did not:
     setting    the function that computes it and its arguments
     data       the facts about the data, their hash among them, but for means that are computed from them
     code       a fingerprint of every module of the package that the function needs (`dashtheory.record.code`)
-    user_code  the same of the user's own files that the setting names (`dashtheory.user_code`)
+    own        a fingerprint of the user's own code that the setting names (`dashtheory.user_code`); empty without
     versions   of Python and of the libraries that produce numbers
 """
 
@@ -42,7 +42,7 @@ _WORDS = {
     "setting": "another setting",
     "data": "other data",
     "code": "another version of the code",
-    "user_code": "another version of your code",
+    "own": "another version of your own code",
     "versions": "other versions of the libraries",
 }
 
@@ -55,9 +55,14 @@ def identity_of(job: Job, data: Mapping[str, object]) -> dict[str, str]:
         "setting": _hash({"function": function, "arguments": arguments}),
         "data": _hash(same_data(data)),
         "code": code_of(job.function.__module__),
-        "user_code": fingerprint(*_own(arguments))[:32],
+        "own": fingerprint(*_own(arguments)),
         "versions": _hash(versions()),
     }
+
+
+def same_data(data: Mapping[str, object]) -> object:
+    """The facts about data that must be the same, as JSON holds them."""
+    return plain({name: value for name, value in data.items() if name not in _DERIVED})
 
 
 def _own(value: object) -> Iterator[str]:
@@ -69,11 +74,6 @@ def _own(value: object) -> Iterator[str]:
             yield from _own(entry)
     elif is_own(value):
         yield str(value)
-
-
-def same_data(data: Mapping[str, object]) -> object:
-    """The facts about data that must be the same, as JSON holds them."""
-    return plain({name: value for name, value in data.items() if name not in _DERIVED})
 
 
 def _hash(value: object) -> str:

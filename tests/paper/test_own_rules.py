@@ -16,7 +16,7 @@ from tests.rules.own import SP
 @pytest.fixture(autouse=True)
 def serial(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process, one after another."""
-    monkeypatch.setattr("dashtheory.paper.program.run_jobs", serially)
+    monkeypatch.setattr("dashtheory.command.grow.run_jobs", serially)
 
 
 def test_an_edited_rule_is_run_again_and_others_are_not(

@@ -11,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-from dashtheory.deep.paper_config import PaperConfig
-from dashtheory.deep.run_paper import run_paper
 
+from dashtheory.deep.config import RunConfig
+from dashtheory.deep.run import run_rule
 from dashtheory.paper import preset
 from dashtheory.parallel import Done, Job, Report, _finished
-from dashtheory.record import Run, stage_rows
+from dashtheory.record import stage_rows
 
 SMALL: dict[str, Any] = {
     "num_chunks": 3,
@@ -27,20 +27,25 @@ SMALL: dict[str, Any] = {
     "histograms": 1,
     "model_options": ("widths=16+16",),
     "seconds": False,
+    "device": "cpu",
 }
+
+
+BARE: dict[str, Any] = {"histograms": 0, "retention": -1}
+"""Nothing is measured but scores and norms of weights."""
 
 
 def silent(share: float, text: str) -> None:
     """Tell nobody."""
 
 
-def toy(name: str = "digits-mlp", **changed: Any) -> PaperConfig:
+def toy(name: str = "digits-mlp", **changed: Any) -> RunConfig:
     """A preset of the digits, cut down."""
     return preset(name, **{**SMALL, **changed})
 
 
 def run_toy(
-    config: PaperConfig,
+    config: RunConfig,
     folder: Path,
     rule: str = "dash",
     *,
@@ -50,11 +55,10 @@ def run_toy(
 ) -> pd.DataFrame:
     """One run on the CPU."""
     torch.set_num_threads(1)
-    run = Run(rule=rule, seed=seed)
-    return run_paper(config, run, "toy", device="cpu", deadline=deadline, folder=folder, report=report)
+    return run_rule(config, rule, seed, "toy", report, folder, deadline=deadline)
 
 
-def run_until(config: PaperConfig, folder: Path, rule: str, moment: str) -> None:
+def run_until(config: RunConfig, folder: Path, rule: str, moment: str) -> None:
     """A run that kills itself: at the first report that begins so, or while it writes the stage named so."""
 
     def report(share: float, text: str) -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from dashtheory.record import (
     COLUMNS,
-    KeptRuns,
     check_table,
     code_fingerprint,
     concatenate,
@@ -24,6 +23,7 @@ from dashtheory.record import (
     writable_folder,
     write_text,
 )
+from dashtheory.record.atomic import unplaced
 
 
 def row(**changes: object) -> dict[str, object]:
@@ -155,23 +155,6 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         writable_folder("--out", tmp_path / "file" / "below")
 
 
-def test_kept_runs_are_found_only_under_the_same_identity(tmp_path: Path) -> None:
-    table = make_table([row()])
-    kept = KeptRuns(tmp_path / "runs", {"config": {"gamma": 50}})
-    kept.keep("warm-seed0", table, 1.5)
-    again = KeptRuns(tmp_path / "runs", {"config": {"gamma": 50}})
-    found = again.find("warm-seed0")
-    assert found is not None
-    pd.testing.assert_frame_equal(found[0], table)
-    assert found[1] == 1.5
-    assert again.find("cold-seed0") is None
-    assert KeptRuns(tmp_path / "runs", {"config": {"gamma": 51}}).find("warm-seed0") is None
-    truncate(again.folder / "warm-seed0.csv")
-    assert again.find("warm-seed0") is None
-    again.forget()
-    assert not (tmp_path / "runs").exists()
-
-
 def test_concatenation_does_not_depend_on_which_run_finished_first() -> None:
     parts = [make_table([row(seed=s, rule=r, metric=m) for m in "zab"]) for s in (1, 0) for r in ("warm", "cold")]
     together = concatenate(parts)
@@ -212,7 +195,7 @@ def test_unknown_metric_and_band_are_named() -> None:
 
 
 def test_provenance_says_how_with_what_and_on_what_but_never_where() -> None:
-    made = provenance(experiment="e", config={"a": (1, 2)}, seeds=[0], wall_seconds=1.23456, runs={}, data={})
+    made = provenance(experiment="e", config={"a": (1, 2)}, seeds=[0], wall_seconds=1.23456, data={})
     assert {"config", "seeds", "versions", "machine", "code", "finished", "wall_seconds"} <= set(made)
     assert made["config"] == {"a": [1, 2]}
     import getpass
@@ -244,33 +227,16 @@ def test_the_fingerprint_sees_every_file_its_name_and_its_content(tmp_path: Path
     assert len({first, *prints}) == 5
 
 
-def test_kept_runs_depend_on_code_and_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def key() -> str:
-        return KeptRuns(tmp_path, {"config": 1}).folder.name
-
-    first = key()
-    assert key() == first
-    with monkeypatch.context() as patch:
-        patch.setattr("dashtheory.record.kept.code_fingerprint", lambda: "another")
-        assert key() != first
-    with monkeypatch.context() as patch:
-        patch.setattr("dashtheory.record.kept.versions", lambda: {"torch": "0.0"})
-        assert key() != first
-    assert KeptRuns(tmp_path, {"config": 1, "script": "x"}).folder.name != first
-
-
 def test_provenance_holds_what_it_is_given_and_the_versions_that_run() -> None:
     made = provenance(
         experiment="e",
         config={},
         seeds=[3],
         wall_seconds=1.23456,
-        runs={"b": 2.0, "a": 1.0},
         data={"sha256": "x"},
         device="some GPU",
     )
     assert made["wall_seconds"] == 1.235
-    assert made["run_seconds"] == {"a": 1.0, "b": 2.0}
     assert made["data"] == {"sha256": "x"}
     assert made["machine"]["device"] == "some GPU"  # type: ignore[index]
     assert made["versions"]["numpy"] == np.__version__  # type: ignore[index]
@@ -296,3 +262,35 @@ def test_a_full_disk_keeps_the_old_pair(tmp_path: Path, monkeypatch: pytest.Monk
     table, facts = load_table(path)
     assert (table["value"].tolist(), facts["note"]) == ([1.0], "old")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["a.csv", "a.json"]
+
+
+def test_a_pair_torn_apart_by_a_kill_is_found_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed when the new table is in its place and its facts are not: they are there under another name."""
+    path = saved(tmp_path)
+    old, facts = path.read_bytes(), path.with_suffix(".json").read_text()
+    table = make_table([row(stage=1, value=2.0)])
+    replace = Path.replace
+
+    class Killed(BaseException):
+        """The end of the process."""
+
+    def stop(place: Path, target: Path) -> Path:
+        if target.suffix == ".json":
+            raise Killed
+        return replace(place, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", stop)
+        patch.setattr(Path, "unlink", lambda *_, **__: None)  # nor is anything tidied up
+        with pytest.raises(Killed):
+            save_table(table, path, {"note": "new"})
+    read, found = load_table(path)
+    pd.testing.assert_frame_equal(read, table)
+    assert found["note"] == "new"
+    (left,) = unplaced(path.with_suffix(".json"))
+    path.write_bytes(old)  # killed before: what was left then is not of this table
+    assert load_table(path)[1] == json.loads(facts)
+    path.write_bytes(table.to_csv(index=False).encode())
+    left.write_text(facts[:-9])
+    with pytest.raises(ValueError, match="another content"):
+        load_table(path)
