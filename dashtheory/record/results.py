@@ -36,7 +36,7 @@ PROBLEM, COMPLETE, DEVICE = "problem", "complete", "device"
 """Where the table of a run says, in its `attrs`, why the run did not go on; whether it has all of its stages; and
 what computed it. A table that says nothing is complete, and of the CPU."""
 _NOT_SETTING = ("experiment", "num_stages", "deadline", "device")  # arguments on which the numbers do not depend
-_DERIVED = ("mean", "std")  # facts about data that are computed from them
+_DERIVED = ("mean", "std", "user_code")  # facts about data that are computed from them
 _FACTS = {"stages", "complete", "seconds", "machine", "identity", "rows"}  # that are read of a run
 _WORDS = {
     "setting": "another setting",
