@@ -20,10 +20,12 @@ from dashtheory.deep.paper_config import PaperConfig
 from matplotlib.patches import StepPatch
 from torch import nn
 
+from dashtheory.command.paper import main as run_main
+from dashtheory.command.paper import read_duration, setting_name
+from dashtheory.command.paper_table import main as table_main
 from dashtheory.measure import BINS
-from dashtheory.paper import PUBLISHED, preset, preset_names, render, run_main, table_main
+from dashtheory.paper import PUBLISHED, preset, preset_names, render
 from dashtheory.paper.figure import draw_results
-from dashtheory.paper.program import read_duration, setting_name
 from dashtheory.paper.report import NOT_RUN, read_all
 from dashtheory.plot import rule_style, style
 from dashtheory.record import Results, Run, load_results, load_table, only_one
@@ -44,7 +46,7 @@ NAME = (
 @pytest.fixture
 def serial(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process, one after another."""
-    monkeypatch.setattr("dashtheory.paper.program.run_jobs", serially)
+    monkeypatch.setattr("dashtheory.command.paper.run_jobs", serially)
 
 
 def run(out: Path, *options: str, rules: str = "cold,warm") -> int:
@@ -189,8 +191,8 @@ def test_the_deadline_is_the_budget_less_a_reserve(tmp_path: Path, monkeypatch: 
         seen.append(deadline)
         return pd.DataFrame()
 
-    monkeypatch.setattr("dashtheory.paper.program.run_paper", note)
-    monkeypatch.setattr("dashtheory.paper.program.time.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("dashtheory.command.paper.run_paper", note)
+    monkeypatch.setattr("dashtheory.command.paper.time.monotonic", lambda: 1000.0)
     assert run(tmp_path, "--budget", "2m", rules="cold") == 0
     assert run(tmp_path, rules="cold") == 0
     assert seen == [1115.0, None]
