@@ -45,7 +45,7 @@ LABELS: Mapping[str, str] = {
 
 _IDENTIFIER = r"[^\W\d]\w*"
 _OWN = re.compile(
-    rf"{OWN}(?P<place>{_IDENTIFIER}(?:\.{_IDENTIFIER})*(?<!\.py)|.+?\.py):(?P<name>{_IDENTIFIER})(?P<rest>(?::.*)?)",
+    rf"{OWN}(?P<place>{_IDENTIFIER}(?:\.{_IDENTIFIER})*|.+?\.py):(?P<name>{_IDENTIFIER})(?P<rest>(?::.*)?)",
     re.DOTALL,
 )
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*(:[a-z_][a-z0-9_]*=[a-z0-9_.+-]*[a-z0-9_+-])*")

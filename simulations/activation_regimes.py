@@ -24,7 +24,7 @@ from dashtheory.command.script import Script, main
 from dashtheory.experiments.activation_regimes import RegimesConfig, run_exponent
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, draw_map, rule_style, say_seeds
-from dashtheory.record import paired_differences, split_settings
+from dashtheory.record import group_name, paired_differences, split_settings
 from dashtheory.twolayer import RIDGE
 
 NAME = "activation_regimes"
@@ -46,7 +46,7 @@ def plan(config: RegimesConfig, seeds: Sequence[int]) -> list[Job]:
     """One job per map and exponent: all seeds and rules of a cell train at once."""
     return [
         Job(
-            name=f"{which}-q{exponent:g}-{len(seeds)}seeds",
+            name=f"{which}-q{exponent:g}-{group_name(seeds)}",
             function=run_exponent,
             arguments={
                 "config": config,
@@ -150,6 +150,7 @@ SCRIPT = Script(
     },
     quick_seeds=2,
     plan=plan,
+    grouped=True,
     draw=draw,
 )
 

@@ -23,7 +23,7 @@ from dashtheory.command.script import Script, main
 from dashtheory.experiments.alpha_lambda_map import AlphaLambdaConfig, run_alpha_lambda
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, draw_map, pivot_map, say_seeds
-from dashtheory.record import paired_differences, split_settings
+from dashtheory.record import group_name, paired_differences, split_settings
 from dashtheory.twolayer import RIDGE
 
 NAME = "alpha_lambda_map"
@@ -35,7 +35,7 @@ def plan(config: AlphaLambdaConfig, seeds: Sequence[int]) -> list[Job]:
     """One job per regime: all points and seeds train at once."""
     return [
         Job(
-            name=f"{regime}-{len(seeds)}seeds",
+            name=f"{regime}-{group_name(seeds)}",
             function=run_alpha_lambda,
             arguments={"config": config, "regime": regime, "seeds": list(seeds), "experiment": NAME},
         )
@@ -118,6 +118,7 @@ SCRIPT = Script(
     quick={"alphas": (0.1, 0.3, 1.0), "lams": (0.05, 0.3, 0.9), "num_stages": 4, "num_test": 500},
     quick_seeds=2,
     plan=plan,
+    grouped=True,
     draw=draw,
 )
 

@@ -23,7 +23,7 @@ from dashtheory.command.script import Script, main
 from dashtheory.experiments.beyond_independence import BeyondConfig, run_kind
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, draw_means, plain_log_ticks, rule_style, say_seeds, sort_rules
-from dashtheory.record import PREDICTED, split_settings
+from dashtheory.record import PREDICTED, group_name, split_settings
 
 NAME = "beyond_independence"
 WORDS = {
@@ -39,7 +39,7 @@ def plan(config: BeyondConfig, seeds: Sequence[int]) -> list[Job]:
     """One job per kind of world."""
     return [
         Job(
-            name=f"{kind}-{len(seeds)}seeds",
+            name=f"{kind}-{group_name(seeds)}",
             function=run_kind,
             arguments={"config": config, "kind": kind, "seeds": list(seeds), "experiment": NAME},
         )
@@ -127,6 +127,7 @@ SCRIPT = Script(
     },
     quick_seeds=3,
     plan=plan,
+    grouped=True,
     draw=draw,
 )
 

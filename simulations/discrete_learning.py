@@ -11,6 +11,7 @@ al., NeurIPS 2024.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 
@@ -22,20 +23,21 @@ from dashtheory.command.script import Script, main
 from dashtheory.experiments.discrete_learning import DiscreteConfig, run_with_prediction
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, describe_band, draw_prediction, draw_stages
-from dashtheory.record import PREDICTED
+from dashtheory.record import PREDICTED, run_name
 
 NAME = "discrete_learning"
 
 
 def plan(config: DiscreteConfig, seeds: Sequence[int]) -> list[Job]:
-    """One job per seed; all rules of a seed share its data."""
+    """One job per seed and rule; the rules of a seed share its data."""
     return [
         Job(
-            name=f"seed{seed}",
+            name=run_name(rule, seed),
             function=run_with_prediction,
-            arguments={"config": config, "seed": seed, "experiment": NAME},
+            arguments={"config": dataclasses.replace(config, rules=(rule,)), "seed": seed, "experiment": NAME},
         )
         for seed in seeds
+        for rule in config.rules
     ]
 
 

@@ -24,7 +24,7 @@ from dashtheory.command.script import Script, main
 from dashtheory.experiments.phase_diagram import MAPS, PhaseConfig, run_map
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, draw_contours, draw_map, pivot_map, say_seeds
-from dashtheory.record import PREDICTED, split_settings
+from dashtheory.record import PREDICTED, group_name, split_settings
 
 NAME = "phase_diagram"
 LEVELS = (2, 10, 20)
@@ -50,7 +50,7 @@ def plan(config: PhaseConfig, seeds: Sequence[int]) -> list[Job]:
     """One job per map: a batch of all its points and seeds."""
     return [
         Job(
-            name=f"{which}-{len(seeds)}seeds",
+            name=f"{which}-{group_name(seeds)}",
             function=run_map,
             arguments={"config": config, "which": which, "seeds": list(seeds), "experiment": NAME},
         )
@@ -162,6 +162,7 @@ SCRIPT = Script(
     },
     quick_seeds=2,
     plan=plan,
+    grouped=True,
     draw=draw,
 )
 

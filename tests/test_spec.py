@@ -95,6 +95,7 @@ def test_another_form_of_your_own_is_refused_in_one_line(text: str) -> None:
 @given(TEXTS, TEXTS)
 @example("dash:lam=1-alpha=2", "dash:lam=1:alpha=2")
 @example("dash", "Dash")
+@example("dash:training=True", "dash:training=true")
 @example("python:mine.py:Mine", "python:mine.py:mine")
 @example("python:a/mine.py:Mine", "python:b/mine.py:Mine")
 @example("a:b=1", "a-b=1")

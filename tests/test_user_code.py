@@ -41,7 +41,10 @@ def rewrite(path: Path, text: str) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def test_the_same_file_gives_the_same_things_and_an_edited_one_is_loaded_anew(tmp_path: Path) -> None:
+def test_the_same_file_gives_the_same_things_and_an_edited_one_is_loaded_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)  # compiled files could be taken for the edited one's
     place = tmp_path / "mine.py"
     place.write_text(SOURCE)
     first, again = load(f"python:{place}:Plain"), load(f"python:{tmp_path}/../{tmp_path.name}/mine.py:Plain")

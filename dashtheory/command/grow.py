@@ -34,6 +34,21 @@ def loaded(path: Path, empty: Results) -> Results:
         return empty
 
 
+def seed_groups(seeds: Sequence[int], saved: Sequence[Results]) -> list[list[int]]:
+    """Seeds in the groups in which they have been computed together; those that are new make one more group.
+
+    Args: seeds: that are wanted. saved: results of earlier calls.
+    """
+    groups, left = list[list[int]](), set(seeds)
+    for one in saved:
+        for table in one.tables.values():
+            together = sorted(set(table["seed"].tolist()))
+            if left.issuperset(together):
+                groups.append(together)
+                left.difference_update(together)
+    return sorted([*groups, sorted(left)] if left else groups)
+
+
 def reused(
     empty: Results,
     jobs: Sequence[Job],

@@ -49,6 +49,7 @@ class Script(Generic[Config]):
             as that of `dashtheory.deep.run.rule_jobs` does; then --stages and --budget are options.
         named: whether options of the experiment become part of the files' name, so that no setting takes the place
             of another's results.
+        grouped: whether each job of the plan computes all seeds that it is given together.
         quick: fields changed by --quick; quick_seeds: number of seeds then.
         plan: independent runs for a configuration and seeds.
         draw: the figure, from the saved table alone and the configuration.
@@ -63,6 +64,7 @@ class Script(Generic[Config]):
     num_seeds: int
     staged: bool = False
     named: bool = False
+    grouped: bool = False
     quick: Mapping[str, object]
     quick_seeds: int
     plan: Callable[..., list[Job]]

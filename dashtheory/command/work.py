@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 
 from dashtheory._check import fail
 from dashtheory._nested import restore
-from dashtheory.command.grow import grow, identities_of, loaded, others, reused
+from dashtheory.command.grow import grow, identities_of, loaded, others, reused, seed_groups
 from dashtheory.command.script import Script
 from dashtheory.plot import save_figure, style
 from dashtheory.record import Results, load_table, only_one, provenance, writable_folder
@@ -71,19 +71,20 @@ def _compute(
     """
     started = time.perf_counter()
     facts = script.facts() if script.facts_of is None else script.facts_of(config)
-    jobs = script.plan(config, seeds, **limits)
-    identities = identities_of(jobs, facts)
-    names = [job.name for job in jobs]
     partial = path.parent / ".partial" / script.name
     if options.fresh:
         shutil.rmtree(partial, ignore_errors=True)
     kept = partial / "runs.csv"
     empty = Results(name=script.name, config=plain_config(config), data=facts)
     stopped, saved = loaded(kept, empty), loaded(path, empty)
+    usable = [stopped] if options.fresh or options.recompute else [stopped, saved]
+    groups = seed_groups(seeds, usable) if script.grouped else [seeds]
+    jobs = [job for group in groups for job in script.plan(config, group, **limits)]
+    identities, names = identities_of(jobs, facts), [job.name for job in jobs]
     more = others(empty, jobs, [stopped, saved])
     results, _ = grow(
         jobs,
-        reused(empty, jobs, [stopped] if options.fresh or options.recompute else [stopped, saved], identities),
+        reused(empty, jobs, usable, identities),
         identities,
         num_workers=options.jobs,
         folder=partial,

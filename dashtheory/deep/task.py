@@ -17,6 +17,7 @@ from dashtheory.deep.source import Source, make_network, pictures, text, users
 from dashtheory.protocol import PlainEngine, Task, make_fast_engine
 from dashtheory.protocol.optimizers import make_optimizer
 from dashtheory.seeds import numpy_stream
+from dashtheory.user_code import fingerprints
 
 DATA_VARIABLE = "DASHTHEORY_DATA"
 _OFFICIAL = ("cifar10", "cifar100", "svhn", "fashion_mnist", "tiny_imagenet")
@@ -54,8 +55,12 @@ def make_source(config: RunConfig, seed: int, *, label_noise: float | None = Non
 
 
 def data_facts(config: RunConfig) -> dict[str, object]:
-    """What to record about the data: source, counts, hash, and how the first seed's stream was made."""
-    return dict(make_source(config, 0).facts)
+    """What to record about the data: source, counts, hash, and how the first seed's stream was made.
+
+    With the fingerprints of code of the user's own, wherever it is used.
+    """
+    own = fingerprints((config.data.name, config.model.name, *config.rules))
+    return {**make_source(config, 0).facts, **({"user_code": own} if own else {})}
 
 
 def make_task(config: RunConfig, source: Source, *, device: str = "cpu", **training: float) -> Task:

@@ -36,7 +36,7 @@ PROBLEM, COMPLETE, DEVICE = "problem", "complete", "device"
 """Where the table of a run says, in its `attrs`, why the run did not go on; whether it has all of its stages; and
 what computed it. A table that says nothing is complete, and of the CPU."""
 _NOT_SETTING = ("experiment", "num_stages", "deadline", "device")  # arguments on which the numbers do not depend
-_DERIVED = ("mean", "std")  # facts about data that are computed from them
+_DERIVED = ("mean", "std", "user_code")  # facts about data that are computed from them
 _FACTS = {"stages", "complete", "seconds", "machine", "identity", "rows"}  # that are read of a run
 _WORDS = {
     "setting": "another setting",
@@ -242,3 +242,10 @@ def _ranges(rows: object) -> list[range]:
 def run_name(rule: str, seed: int) -> str:
     """Name of the run of one rule on one seed's stream, fit for a file name."""
     return f"{slug_of(rule)}-seed{seed}"
+
+
+def group_name(seeds: Sequence[int]) -> str:
+    """Name of seeds that are computed together, fit for a file name: seeds0-4, seeds0+2."""
+    if list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"seeds{seeds[0]}-{seeds[-1]}"
+    return "seeds" + "+".join(map(str, seeds))

@@ -38,7 +38,13 @@ def test_an_edited_rule_is_run_again_and_others_are_not(
     place.write_text(SP.replace("shrink: float = 0.3", "shrink: float = 0.9"))
     assert run(out, "--stages", "2", rules=f"sp,{mine}") == 0  # its newest code has no stage yet
     assert capsys.readouterr().out.startswith("2 of 2 runs at stage 2 or further, ")
-    assert len(numbers(out, mine)) == 2
+    half = numbers(out, mine)
+    place.write_text(SP.replace("shrink: float = 0.3", "shrink: float = 0.6"))  # the checkpoints are another's
+    assert run(out, "--stages", "2", rules=f"sp,{mine}") == 0
+    assert len(numbers(out, mine)) == len(half) == 2
+    assert numbers(out, mine) != half
+    place.write_text(SP.replace("shrink: float = 0.3", "shrink: float = 0.9"))
+    capsys.readouterr()
     assert run(out, rules=f"sp,{mine}") == 0
     capsys.readouterr()
     assert len(numbers(out, mine)) == 3
