@@ -107,7 +107,7 @@ def run(call: Call) -> None:
     with only_one(call.out / ".partial" / f"{call.kind}-{call.name}.lock", "--out"):
         if call.fresh:
             _forget(call)
-        saved = load_results(call.results) if call.results.exists() else empty
+        saved = load_results(call.results, call.name) if call.results.exists() else empty
         _check_saved(call, saved, empty, identities)
         before = reused(empty, jobs, [saved], identities, TRUSTED)
         _say_older(before, identities)

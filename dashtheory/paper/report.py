@@ -61,7 +61,9 @@ def read_all(folder: Path) -> dict[tuple[str, str], Results]:
     if not folder.is_dir():
         fail("--results", "must be a folder of results", f"'{folder}'", "Run paper_repro/run.py first.")
     return {
-        (kind, path.stem): load_results(path) for kind in KINDS for path in sorted((folder / kind).glob("*.csv"))
+        (kind, path.stem): load_results(path, path.stem)
+        for kind in KINDS
+        for path in sorted((folder / kind).glob("*.csv"))
     }
 
 

@@ -201,17 +201,20 @@ def _owners(tables: Sequence[pd.DataFrame]) -> list[str]:
     return [str(owner) for owner in concatenate(tables)[_OWNER]]
 
 
-def load_results(path: Path) -> Results:
+def load_results(path: Path, name: str = "") -> Results:
     """Read the results that were saved at `path` (.csv, and .json beside it).
 
-    Raises: ValueError in one line if a file is missing, damaged or of another kind.
+    Args: path: of either file. name: that they must have, if any.
+    Raises: ValueError in one line if a file is missing, damaged or of another kind or name.
     """
     table, facts = load_table(path)
-    name, runs, config, data = (facts.get(part) for part in ("experiment", "runs", "config", "data"))
+    found, runs, config, data = (facts.get(part) for part in ("experiment", "runs", "config", "data"))
     if not (
-        isinstance(name, str) and isinstance(runs, dict) and isinstance(config, dict) and isinstance(data, dict)
+        isinstance(found, str) and isinstance(runs, dict) and isinstance(config, dict) and isinstance(data, dict)
     ):
         fail("results", "must hold runs", f"'{path}'", "Run it again.")
+    if name and found != name:
+        fail("results", f"must be in a file called {found}", f"'{path}'", "Give it its name back.")
     if not all(isinstance(run, dict) and run.keys() >= _FACTS for run in runs.values()):
         fail("results", f"must tell {', '.join(sorted(_FACTS))} of every run", f"'{path}'", "Run it again.")
     if not all(isinstance(run["identity"], dict) and isinstance(run["stages"], int) for run in runs.values()):
@@ -226,7 +229,7 @@ def load_results(path: Path) -> Results:
         for run, ranges in rows.items()
     }
     known = {run: {key: value for key, value in facts.items() if key != "rows"} for run, facts in runs.items()}
-    return Results(name=name, config=config, tables=tables, runs=known, data=data)
+    return Results(name=found, config=config, tables=tables, runs=known, data=data)
 
 
 def _ranges(rows: object) -> list[range]:

@@ -1,36 +1,25 @@
-"""The command lines of paper_repro/: budgets, going on, one line for what goes wrong, and the page of results."""
+"""The command line of paper_repro/run.py: budgets, going on, and one line for what goes wrong."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-from dashtheory.deep.paper_config import PaperConfig
-from matplotlib.patches import StepPatch
 from torch import nn
 
 from dashtheory.command.paper import main as run_main
-from dashtheory.command.paper import read_duration, setting_name
-from dashtheory.command.paper_table import main as table_main
-from dashtheory.measure import BINS
-from dashtheory.paper import PUBLISHED, preset, preset_names, render
-from dashtheory.paper.figure import draw_results
-from dashtheory.paper.report import NOT_RUN, read_all
-from dashtheory.plot import rule_style, style
-from dashtheory.record import Results, Run, load_results, load_table, only_one
-from dashtheory.record.results import setting_of
-from tests.paper.toys import made_table, run_toy, serially, stages_of, toy
+from dashtheory.deep import run as run_module
+from dashtheory.deep.config import RunConfig
+from dashtheory.paper import preset_names
+from dashtheory.record import load_results, load_table, only_one
+from tests.paper.toys import run_toy, serially, stages_of, toy
 
 ROOT = Path(__file__).parents[2]
 TOY = [
@@ -46,7 +35,7 @@ NAME = (
 @pytest.fixture
 def serial(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process, one after another."""
-    monkeypatch.setattr("dashtheory.command.paper.run_jobs", serially)
+    monkeypatch.setattr("dashtheory.command.grow.run_jobs", serially)
 
 
 def run(out: Path, *options: str, rules: str = "cold,warm") -> int:
@@ -63,9 +52,6 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     text = capsys.readouterr().err
     assert text.count("\n") == 1, text
     return text
-
-
-# --- runs -------------------------------------------------------------------------------------------------------
 
 
 def test_a_call_in_a_terminal_gives_what_the_library_gives(tmp_path: Path) -> None:
@@ -107,7 +93,7 @@ def test_fresh_forgets_all_of_the_setting(tmp_path: Path, capsys: pytest.Capture
     out, path = tmp_path / "out", tmp_path / "out" / "cpu" / f"{NAME}.csv"
     assert run(out, rules="warm,dash") == 0
     whole = numbers(out, "dash")
-    kept = tmp_path / "out" / ".partial" / "cpu" / NAME / "dash-seed0"
+    kept = tmp_path / "out" / ".partial" / "cpu" / NAME / "checkpoints" / "dash-seed0"
     run_toy(toy(rules=("cold",)), kept, "cold")  # whatever an earlier call may have left
     assert run(out, "--fresh", rules="dash") == 0
     assert set(load_results(path).runs) == {"dash-seed0"}
@@ -144,15 +130,12 @@ def test_what_a_budget_cut_off_goes_on_to_the_same_bits(
     """Each call lasts until the second epoch of some stage."""
     out, path = tmp_path / "out", tmp_path / "out" / "cpu" / f"{NAME}.csv"
     assert run(tmp_path / "whole") == 0
-    from dashtheory.deep import run_paper as run_module
-
     state: dict[str, float] = {}
     watched: list[int] = []
-    watch = run_module._Watch
 
-    class Watch(watch):  # type: ignore[misc, valid-type]
-        def __init__(self, number: int, deadline: float | None, report: Any) -> None:
-            super().__init__(number, None if deadline is None else 1.0, report, lambda: state["now"])
+    class Watch(run_module.Watch):
+        def __init__(self, config: RunConfig, number: int | None, deadline: float | None, report: Any) -> None:
+            super().__init__(config, number, None if deadline is None else 1.0, report, lambda: state["now"])
 
         def on_epoch(self, stage: int, epoch: int, scores: Any) -> None:
             watched.append(stage)
@@ -160,7 +143,7 @@ def test_what_a_budget_cut_off_goes_on_to_the_same_bits(
                 state["now"] = 2.0
             super().on_epoch(stage, epoch, scores)
 
-    monkeypatch.setattr(run_module, "_Watch", Watch)
+    monkeypatch.setattr(run_module, "Watch", Watch)
     for last, stages in ((1, []), (2, [1]), (3, [2])):
         state.update(now=0.0, last=last)
         watched.clear()
@@ -172,7 +155,7 @@ def test_what_a_budget_cut_off_goes_on_to_the_same_bits(
         assert ("larger --budget" in said) == (not stages)
         found = [facts["stages"] for facts in load_results(path).runs.values()] if stages else []
         assert found == stages
-    assert load_results(path).complete == set()
+    assert not any(facts["complete"] for facts in load_results(path).runs.values())
     assert load_results(path).runs["cold-seed0"]["seconds"] == 4.0  # of the calls that had a stage to show
     state.update(now=0.0, last=9)
     assert run(out, "--budget", "9m") == 0
@@ -187,11 +170,11 @@ def test_what_a_budget_cut_off_goes_on_to_the_same_bits(
 def test_the_deadline_is_the_budget_less_a_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float | None] = []
 
-    def note(config: PaperConfig, run: Run, *args: Any, deadline: float | None, **options: Any) -> pd.DataFrame:
+    def note(*_: object, deadline: float | None, **__: object) -> pd.DataFrame:
         seen.append(deadline)
         return pd.DataFrame()
 
-    monkeypatch.setattr("dashtheory.command.paper.run_paper", note)
+    monkeypatch.setattr(run_module, "run_rule", note)
     monkeypatch.setattr("dashtheory.command.paper.time.monotonic", lambda: 1000.0)
     assert run(tmp_path, "--budget", "2m", rules="cold") == 0
     assert run(tmp_path, rules="cold") == 0
@@ -209,10 +192,17 @@ def test_other_settings_and_other_data_are_other_files(tmp_path: Path, capsys: p
     ]
     path = out / "cpu" / f"{NAME}.json"
     facts = json.loads(path.read_text())
-    for changed in ({"config": {**facts["config"], "rho": 0.2}}, {"data": {"data": {"sha256": "other"}}}):
+    config = facts["config"]
+    for changed in (
+        {"config": {**config, "training": {**config["training"], "rho": 0.2}}},
+        {"data": {"data": {"sha256": "other"}}},
+    ):
         path.write_text(json.dumps({**facts, **changed}))
-        assert run(out, rules="warm") == 2
-        assert "--out must hold results of the same setting and data" in one_line(capsys)
+        for rules in ("warm", "dash"):  # whether the run is there or would come beside others
+            assert run(out, rules=rules) == 2
+            assert "--out must hold results of the same setting and data" in one_line(capsys)
+    path.write_text(json.dumps({**facts, "data": {**facts["data"], "mean": [0.1]}}))
+    assert run(out, rules="warm") == 0  # the data are the same, however their mean was rounded
 
 
 @pytest.mark.usefixtures("serial")
@@ -230,7 +220,7 @@ def test_a_full_disk_is_one_line_and_the_next_call_goes_on(
         patch.setattr(Path, "write_bytes", full)
         assert run(out, rules="dash") == 2
     assert "(No space left on device). Finished runs are kept; the same command goes on" in one_line(capsys)
-    folder = tmp_path / "out" / ".partial" / "cpu" / NAME / "dash-seed0"
+    (folder,) = (tmp_path / "out" / ".partial" / "cpu" / NAME / "checkpoints").iterdir()
     assert [path.name for path in folder.iterdir()] == ["stage-0001.checkpoint"]
     assert run(out, rules="dash") == 0
     assert numbers(out, "dash") == stages_of(run_toy(toy(), tmp_path / "whole", "dash"))
@@ -339,299 +329,6 @@ def test_one_call_at_a_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_main(["--list"]) == 0
     assert capsys.readouterr().out.split("\n") == [*preset_names(), ""]
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90", 90.0), ("90s", 90.0), ("9m", 540.0), ("1.5h", 5400.0), (" 2 m ", 120.0), ("6.", 6.0)],
-)
-def test_durations(text: str, seconds: float) -> None:
-    assert read_duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "m", "9d", "-9m", "1e3", "9m9s", "5", "0.08m", "inf", "nan"])
-def test_bad_durations(text: str) -> None:
-    with pytest.raises(ValueError, match="--budget must be"):
-        read_duration(text)
-
-
-def test_a_setting_is_named_by_its_preset_and_what_was_changed() -> None:
-    changed = {"rules": ("cold",), "rho": 0.5, "model_options": ("width=8", "blocks=1"), "flip": True}
-    assert setting_name("a-b", changed) == "a-b+flip=True+model_options=width=8_blocks=1+rho=0_5"
-    assert setting_name("a-b", {"rules": ("cold",)}) == "a-b"
-    assert setting_name("a-b", {"learning_rate": 1e-05, "data": "x:/y"}) == "a-b+data=x__y+learning_rate=1e-05"
-
-
-# --- the page of results ----------------------------------------------------------------------------------------
-
-
-def number(rule: str, seed: int, stage: int, metric: str) -> float:
-    """Any number, different everywhere."""
-    return (1 + seed * stage + 10 * stage + len(rule)) / (100 if metric == "test_accuracy" else 0.01)
-
-
-def results_of(
-    name: str,
-    *,
-    device: str = "NVIDIA X",
-    stages: int = 3,
-    seeds: int = 3,
-    rules: tuple[str, ...] = ("cold", "warm"),
-    value: Callable[[str, int, int, str], float] = number,
-    metrics: tuple[str, ...] = ("test_accuracy", "steps"),
-    config: PaperConfig | None = None,
-) -> Results:
-    config = config or dataclasses.replace(preset(name.split("+")[0]), num_chunks=3)
-    found = Results(
-        name=name, config=setting_of(config), data={"data": {"name": "CIFAR-10 (JPEG)", "sha256": "a"}}
-    )
-    for rule in rules:
-        for seed in range(seeds):
-            table = made_table(value, (rule,), (seed,), stages, metrics)
-            found = found.with_run(Run(rule=rule, seed=seed), table, seconds=90.0, device=device)
-    return found
-
-
-def rows_of(text: str, heading: str) -> dict[str, list[str]]:
-    """Cells of the table below a heading, by their first."""
-    section = text.split(f"\n### {heading}", 1)[1].split("\n#", 1)[0]
-    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
-    return {row[0]: row[1:] for row in rows[1:]}
-
-
-def test_every_number_of_a_row_is_the_table_s() -> None:
-    """Three seeds s: accuracy (15 + s j + 10 j) % - cold, at stage j, for instance - by hand."""
-    rows = rows_of(
-        render({("cuda", "cifar10-resnet18"): results_of("cifar10-resnet18")}), "cifar10-resnet18 on CIFAR"
-    )
-    # cold: stage 3 gives 35 + 3 s, so 35, 38, 41; the mean over stages 25 + 2 s, so 25, 27, 29
-    authors = rows["cold"][-1]
-    assert rows["cold"][:-1] == ["3", "38.0 ± 3.0", "27.0 ± 2.0", "3,800 ± 300", "2,700 ± 200"]
-    assert rows["warm"][:-1] == rows["cold"][:-1]  # names of one length
-    assert authors == (
-        "29.9% (stage 1), 52.1% (stage 10), 60.5% (stage 25), 67.5% (stage 50), 57.6% (mean), "
-        "5,083 steps (stage 50), 2,833 steps (mean)"
-    )
-    assert rows["warm"][-1] == "48.0% (stage 10), 50.0% (stage 10), 59.4% (stage 29), 681 steps (stage 29)"
-    assert rows["DASH"] == ["0", *[NOT_RUN] * 4, "–"]
-    single = render({("cuda", "svhn-mlp"): results_of("svhn-mlp", seeds=1)})
-    assert rows_of(single, "svhn-mlp on")["cold"] == ["1", "35.0", "25.0", "3,500", "2,500", "–"]
-
-
-def test_rules_of_the_preset_come_first_then_others_that_were_run() -> None:
-    one = results_of("cifar10-resnet18+rho=0_5", rules=("l2_init", "dash:lam=0.05"))
-    rows = rows_of(render({("cuda", one.name): one}), "cifar10-resnet18+rho=0_5 on")
-    usual = [rule_style(rule).label for rule in preset("cifar10-resnet18").rules]
-    assert list(rows) == [*usual, "L2-init"]
-    assert rows["L2-init"][0] == rows["DASH, lam=0.05"][0] == "3"
-    assert {rows[label][-1] for label in rows} == {"–"}  # the authors' figures are of another setting
-
-
-def test_unfinished_runs_are_named_and_not_in_the_row() -> None:
-    one = results_of("cifar10-resnet18", rules=("cold",))
-    part = made_table(number, ("cold",), (3,), stages=2)
-    one = one.with_run(Run(rule="cold", seed=3), part, seconds=30.0, device="NVIDIA X")
-    text = render({("cuda", one.name): one})
-    assert "\nUnfinished: cold, seed 3: 2 of 3 stages.\n" in text
-    assert rows_of(text, "cifar10-resnet18 on")["cold"][0] == "3"
-    assert "Unfinished" not in render({("cuda", one.name): results_of("cifar10-resnet18")})
-
-
-def test_presets_that_were_not_run_say_so() -> None:
-    nothing = render({})
-    listed = nothing.split("### Presets that were not run")[1]
-    for name in preset_names():
-        expected = not name.endswith("-cut") and not name.startswith("digits")
-        assert (f"| {name} | {NOT_RUN} |" in listed) == expected
-    rows = rows_of(nothing, "cifar10-resnet18\n")
-    assert list(rows) == [rule_style(rule).label for rule in preset("cifar10-resnet18").rules]
-    assert all(row[:5] == ["0", *[NOT_RUN] * 4] for row in rows.values())
-    assert rows["cold"][-1].startswith("29.9% (stage 1)")
-    assert nothing.split("## On a CPU\n\n")[1] == f"{NOT_RUN}\n"
-    some = render(
-        {("cuda", "cifar10-resnet18"): results_of("cifar10-resnet18"), ("cpu", "digits-mlp"): cpu_results()}
-    )
-    assert "| cifar10-resnet18 | not run |" not in some
-    assert some.count("### cifar10-resnet18 ") == 1
-    assert "### digits-mlp on CIFAR-10 (JPEG) (" in some.split("## On a CPU")[1]
-    assert f"## On a CPU\n\n{NOT_RUN}" not in some
-    on_cpu = render({("cpu", "cifar10-resnet18"): results_of("cifar10-resnet18", device="cpu")})
-    assert "| cifar10-resnet18 | not run |" in on_cpu  # on a GPU
-
-
-def cpu_results() -> Results:
-    return results_of("digits-mlp", device="cpu")
-
-
-def test_sections_tell_machine_setting_and_time() -> None:
-    text = render(
-        {("cuda", "cifar100-resnet18-sota"): results_of("cifar100-resnet18-sota", rules=("cold",), seeds=2)}
-    )
-    assert "\n### cifar100-resnet18-sota on CIFAR-10 (JPEG) (NVIDIA X)\n" in text
-    assert (
-        "resnet18 (max_pool=no), 3 chunks of 1,000 pictures, sgd, learning rate 0.1, batch 128, "
-        "weight decay 0.0005, step size scheduled, augmented, 260 epochs a stage, bfloat16; 3 minutes of runs."
-    ) in text
-    noisy = results_of("cifar10-resnet18-noise", rules=("cold",), seeds=1)
-    noisy = noisy.with_run(
-        Run(rule="warm", seed=0), made_table(number, ("warm",), (0,)), seconds=9.0, device="cpu"
-    )
-    text = render({("cuda", noisy.name): noisy})
-    assert re.search(r"\(NVIDIA X, .+, \d+ cores\)\n", text)
-    assert "batch 128, accuracy 0.999 (at most 200 epochs), bfloat16; 20% wrong labels; 2 minutes of runs." in text
-    assert "](figures/cuda-cifar10-resnet18-noise.png)" in text
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder of results: a preset on a GPU, and a changed one on a CPU."""
-    for kind, one in (
-        ("cuda", results_of("cifar10-resnet18")),
-        ("cpu", results_of("digits-mlp+label_noise=0_05", device="cpu")),
-    ):
-        one.save(tmp_path / "results" / kind / f"{one.name}.csv")
-    return tmp_path / "results"
-
-
-def test_the_page_and_its_figures_are_made_from_the_folder(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "page"
-    assert table_main(["--results", str(folder), "--out", str(out)]) == 0
-    assert capsys.readouterr().out == f"wrote {out}/RESULTS.md from 2 tables\n"
-    text = (out / "RESULTS.md").read_text()
-    assert text == render(read_all(folder))
-    pictures = re.findall(r"\]\((figures/.*?\.png)\)", text)
-    assert pictures == ["figures/cuda-cifar10-resnet18.png", "figures/cpu-digits-mlp+label_noise=0_05.png"]
-    assert all((out / picture).exists() for picture in pictures)
-    assert all((out / picture).with_suffix(".svg").exists() for picture in pictures)
-    assert list(read_all(folder)) == [("cuda", "cifar10-resnet18"), ("cpu", "digits-mlp+label_noise=0_05")]
-
-
-def test_an_empty_folder_gives_a_page_too(tmp_path: Path) -> None:
-    (tmp_path / "results").mkdir()
-    assert table_main(["--results", str(tmp_path / "results"), "--out", str(tmp_path / "page")]) == 0
-    assert (tmp_path / "page" / "RESULTS.md").read_text() == render({})
-    assert not (tmp_path / "page" / "figures").exists()
-
-
-def test_what_cannot_be_read_is_one_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = folder / "cuda" / "cifar10-resnet18.csv"
-    path.write_text(path.read_text()[:-9])
-    assert table_main(["--results", str(folder), "--out", str(tmp_path / "page")]) == 2
-    assert f"another content in '{path}'" in one_line(capsys)
-    assert table_main(["--results", str(tmp_path / "none"), "--out", str(tmp_path / "page")]) == 2
-    assert "--results must be a folder of results" in one_line(capsys)
-    (tmp_path / "file").write_text("")
-    path.unlink()
-    assert table_main(["--results", str(folder), "--out", str(tmp_path / "file")]) == 2
-    assert "--out must be a folder that can be written" in one_line(capsys)
-
-
-# --- figures ----------------------------------------------------------------------------------------------------
-
-COSINES = tuple(f"cosine_{when}_{place:02d}" for when in ("before", "after") for place in range(BINS))
-BOTH = ("test_accuracy", "steps", "old_accuracy_epoch0", "old_accuracy_reestimated_epoch0")
-
-
-def drawn(metrics: tuple[str, ...], **options: Any) -> Any:
-    table = made_table(
-        lambda rule, seed, stage, metric: stage / 10 + len(metric) / 100, metrics=metrics, **options
-    )
-    with style():
-        return draw_results(table, [], title="title", setting="setting", foot="; foot"), table
-
-
-@pytest.mark.parametrize(
-    ("metrics", "titles"),
-    [
-        (("test_accuracy", "steps"), ["What the rule leaves", "Alignment after the rule"]),
-        ((*BOTH, *COSINES), ["What the rule leaves", "Alignment after the rule, stage 3"]),
-        ((*BOTH, "canary_accuracy_at_start_reestimated"), ["What the rule leaves", "Memorised, after the rule"]),
-    ],
-)
-def test_all_four_panels_are_labelled(metrics: tuple[str, ...], titles: list[str]) -> None:
-    figure, _ = drawn(metrics)
-    panels = figure.axes
-    assert [ax.get_title(loc="left") for ax in panels] == ["Generalisation", "Training time", *titles]
-    assert all(ax.get_ylabel() for ax in panels)
-    assert all(ax.get_xlabel() for ax in panels if ax.lines or ax.patches)
-    assert ("re-estimated" in panels[2].get_ylabel()) == ("old_accuracy_reestimated_epoch0" in metrics)
-    unmeasured = [ax for ax in panels if any(text.get_text() == "not measured" for text in ax.texts)]
-    assert len(unmeasured) == (2 if len(metrics) == 2 else 0)
-    plt.close(figure)
-
-
-def test_panels_show_the_table() -> None:
-    figure, table = drawn((*BOTH, "canary_accuracy_at_start_reestimated"))
-    metrics = ["test_accuracy", "steps", "old_accuracy_reestimated_epoch0", "canary_accuracy_at_start_reestimated"]
-    for ax, metric, scale in zip(figure.axes, metrics, (100, 1, 100, 100), strict=True):
-        expected = table[(table["metric"] == metric) & (table["rule"] == "cold") & (table["seed"] == 0)]["value"]
-        assert list(ax.lines[0].get_ydata()) == pytest.approx(list(scale * expected))
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["cold", "warm"]
-    words = [text.get_text() for text in figure.texts]
-    assert "setting" in words
-    assert any(word.endswith("over these seeds; foot") for word in words)
-    plt.close(figure)
-
-
-def test_cosines_are_those_of_the_last_stage_that_has_them() -> None:
-    def value(rule: str, seed: int, stage: int, metric: str) -> float:
-        return stage + seed + len(rule) + int(metric[-2:]) / 100 if metric.startswith("cosine") else 0.5
-
-    whole = made_table(value, ("cold", "warm", "dash"), stages=4, metrics=("test_accuracy", "steps", *COSINES))
-    after = whole["metric"].str.startswith("cosine_after")
-    table = whole[~after | (whole["stage"].isin((2, 3)) & ((whole["rule"] != "dash") | (whole["stage"] == 2)))]
-    with style():
-        figure = draw_results(table, [], title="", setting="", foot="")
-    ax = figure.axes[3]
-    assert ax.get_title(loc="left") == "Alignment after the rule, stage 3"
-    places = [place / 100 for place in range(BINS)]
-    shares = sorted(list(patch.get_data()[0]) for patch in ax.patches if isinstance(patch, StepPatch))
-    expected = [100 * (3 + 1 + 4 + place) for place in places]  # cold and warm, mean over seeds 0, 1, 2
-    before = [100 * (2 + 1 + 4 + place) for place in places]  # warm, at the end of stage 2
-    assert shares == [pytest.approx(before), pytest.approx(expected), pytest.approx(expected)]
-    assert (legend := ax.get_legend()) is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["warm, before"]
-    plt.close(figure)
-
-
-def test_rings_are_the_authors_figures_at_their_stage() -> None:
-    table = made_table(lambda *_: 0.5, stages=50, seeds=(0,))
-    with style():
-        figure = draw_results(table, list(PUBLISHED), title="", setting="", foot="")
-    rings = [line.get_xydata() for line in figure.axes[0].lines[2:]]
-    accuracies = [one for one in PUBLISHED if one.metric == "test_accuracy" and one.stage]
-    np.testing.assert_allclose(np.concatenate(rings), [[one.stage, 100 * one.value] for one in accuracies])
-    assert any("rings: one run of the authors each, original pixels" in text.get_text() for text in figure.texts)
-    plt.close(figure)
-
-
-def test_a_figure_says_when_runs_are_not_finished(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    feet: list[tuple[str, list[str]]] = []
-    titles: list[str] = []
-
-    def note(table: pd.DataFrame, published: Any, *, title: str, setting: str, foot: str) -> Any:
-        feet.append((foot, [one.rule for one in published]))
-        titles.append(title)
-        return plt.figure()
-
-    monkeypatch.setattr("dashtheory.paper.report.draw_results", note)
-    one = results_of("cifar10-resnet18")
-    part = one.with_run(
-        Run(rule="dash", seed=0), made_table(number, ("dash",), (0,), 2), seconds=1.0, device="NVIDIA X"
-    )
-    other = results_of("svhn-mlp+rho=0_5")
-    for place, found in enumerate((one, part, other)):
-        found.save(tmp_path / str(place) / "cuda" / f"{found.name}.csv")
-        assert table_main(["--results", str(tmp_path / str(place)), "--out", str(tmp_path / "page")]) == 0
-    assert [foot for foot, _ in feet] == [
-        "; NVIDIA X",
-        "; runs that are not finished yet as far as they went; NVIDIA X",
-        "; NVIDIA X",
-    ]
-    assert titles == [*["CIFAR-10 (JPEG): cifar10-resnet18"] * 2, "CIFAR-10 (JPEG): svhn-mlp, changed"]
-    assert [len(rules) for _, rules in feet] == [len(PUBLISHED), len(PUBLISHED), 0]
 
 
 def test_tuned_rules_take_no_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,28 @@
+"""What options say: durations and names of settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from dashtheory.command.options import RESERVE, read_duration, setting_name
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90.0), ("90s", 90.0), ("9m", 540.0), ("1.5h", 5400.0), (" 2 m ", 120.0), ("6.", 6.0)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert read_duration(text) == seconds - RESERVE
+
+
+@pytest.mark.parametrize("text", ["", "m", "9d", "-9m", "1e3", "9m9s", "5", "0.08m", "inf", "nan"])
+def test_bad_durations(text: str) -> None:
+    with pytest.raises(ValueError, match="--budget must be"):
+        read_duration(text)
+
+
+def test_a_setting_is_named_by_its_preset_and_what_was_changed() -> None:
+    changed = {"rules": ("cold",), "rho": 0.5, "model_options": ("width=8", "blocks=1"), "flip": True}
+    assert setting_name("a-b", changed) == "a-b+flip=True+model_options=width=8_blocks=1+rho=0_5"
+    assert setting_name("a-b", {"rules": ("cold",)}) == "a-b"
+    assert setting_name("a-b", {"learning_rate": 1e-05, "data": "x:/y"}) == "a-b+data=x__y+learning_rate=1e-05"

@@ -1,0 +1,92 @@
+"""The figure of a preset shows its table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.patches import StepPatch
+
+from dashtheory.measure import BINS
+from dashtheory.paper import PUBLISHED
+from dashtheory.paper.figure import draw_results
+from dashtheory.plot import style
+from tests.paper.toys import made_table
+
+COSINES = tuple(f"cosine_{when}_{place:02d}" for when in ("before", "after") for place in range(BINS))
+BOTH = ("test_accuracy", "steps", "old_accuracy_epoch0", "old_accuracy_reestimated_epoch0")
+
+
+def drawn(metrics: tuple[str, ...], **options: Any) -> Any:
+    table = made_table(
+        lambda rule, seed, stage, metric: stage / 10 + len(metric) / 100, metrics=metrics, **options
+    )
+    with style():
+        return draw_results(table, [], title="title", setting="setting", foot="; foot"), table
+
+
+@pytest.mark.parametrize(
+    ("metrics", "titles"),
+    [
+        (("test_accuracy", "steps"), ["What the rule leaves", "Alignment after the rule"]),
+        ((*BOTH, *COSINES), ["What the rule leaves", "Alignment after the rule, stage 3"]),
+        ((*BOTH, "canary_accuracy_at_start_reestimated"), ["What the rule leaves", "Memorised, after the rule"]),
+    ],
+)
+def test_all_four_panels_are_labelled(metrics: tuple[str, ...], titles: list[str]) -> None:
+    figure, _ = drawn(metrics)
+    panels = figure.axes
+    assert [ax.get_title(loc="left") for ax in panels] == ["Generalisation", "Training time", *titles]
+    assert all(ax.get_ylabel() for ax in panels)
+    assert all(ax.get_xlabel() for ax in panels if ax.lines or ax.patches)
+    assert ("re-estimated" in panels[2].get_ylabel()) == ("old_accuracy_reestimated_epoch0" in metrics)
+    unmeasured = [ax for ax in panels if any(text.get_text() == "not measured" for text in ax.texts)]
+    assert len(unmeasured) == (2 if len(metrics) == 2 else 0)
+    plt.close(figure)
+
+
+def test_panels_show_the_table() -> None:
+    figure, table = drawn((*BOTH, "canary_accuracy_at_start_reestimated"))
+    metrics = ["test_accuracy", "steps", "old_accuracy_reestimated_epoch0", "canary_accuracy_at_start_reestimated"]
+    for ax, metric, scale in zip(figure.axes, metrics, (100, 1, 100, 100), strict=True):
+        expected = table[(table["metric"] == metric) & (table["rule"] == "cold") & (table["seed"] == 0)]["value"]
+        assert list(ax.lines[0].get_ydata()) == pytest.approx(list(scale * expected))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["cold", "warm"]
+    words = [text.get_text() for text in figure.texts]
+    assert "setting" in words
+    assert any(word.endswith("over these seeds; foot") for word in words)
+    plt.close(figure)
+
+
+def test_cosines_are_those_of_the_last_stage_that_has_them() -> None:
+    def value(rule: str, seed: int, stage: int, metric: str) -> float:
+        return stage + seed + len(rule) + int(metric[-2:]) / 100 if metric.startswith("cosine") else 0.5
+
+    whole = made_table(value, ("cold", "warm", "dash"), stages=4, metrics=("test_accuracy", "steps", *COSINES))
+    after = whole["metric"].str.startswith("cosine_after")
+    table = whole[~after | (whole["stage"].isin((2, 3)) & ((whole["rule"] != "dash") | (whole["stage"] == 2)))]
+    with style():
+        figure = draw_results(table, [], title="", setting="", foot="")
+    ax = figure.axes[3]
+    assert ax.get_title(loc="left") == "Alignment after the rule, stage 3"
+    places = [place / 100 for place in range(BINS)]
+    shares = sorted(list(patch.get_data()[0]) for patch in ax.patches if isinstance(patch, StepPatch))
+    expected = [100 * (3 + 1 + 4 + place) for place in places]  # cold and warm, mean over seeds 0, 1, 2
+    before = [100 * (2 + 1 + 4 + place) for place in places]  # warm, at the end of stage 2
+    assert shares == [pytest.approx(before), pytest.approx(expected), pytest.approx(expected)]
+    assert (legend := ax.get_legend()) is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["warm, before"]
+    plt.close(figure)
+
+
+def test_rings_are_the_authors_figures_at_their_stage() -> None:
+    table = made_table(lambda *_: 0.5, stages=50, seeds=(0,))
+    with style():
+        figure = draw_results(table, list(PUBLISHED), title="", setting="", foot="")
+    rings = [line.get_xydata() for line in figure.axes[0].lines[2:]]
+    accuracies = [one for one in PUBLISHED if one.metric == "test_accuracy" and one.stage]
+    np.testing.assert_allclose(np.concatenate(rings), [[one.stage, 100 * one.value] for one in accuracies])
+    assert any("rings: one run of the authors each, original pixels" in text.get_text() for text in figure.texts)
+    plt.close(figure)
