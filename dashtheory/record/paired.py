@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from dashtheory._check import fail, real
+from dashtheory.record.table import coordinate_names, one_per, point_text
 
 PAIRED = "Student's t interval of the paired difference"
 """The kind of interval, in words for a figure; its confidence comes before."""
@@ -18,6 +19,8 @@ def paired_differences(
 ) -> pd.DataFrame:
     """Each rule minus the reference rule at the last stage, seed by seed, with the mean and its interval.
 
+    Where the metric has coordinates, rules are compared at each point by itself, at the last stage there.
+
     The interval is mean ± t s / sqrt(n), with s the sample standard deviation of the n differences and t the
     quantile of Student's distribution with n - 1 degrees of freedom. It covers the mean of a normal population of
     differences with the given confidence, each rule by itself: with many rules some intervals miss by chance.
@@ -25,11 +28,11 @@ def paired_differences(
     Args:
         table: tidy table of one experiment. metric: its name there. reference: rule that is subtracted.
         confidence: of the interval, in (0, 1).
-    Returns: columns rule, mean, low, high, n, positive (seeds in which the difference is above 0) and differences
-        (tuple, in the order of the seeds), sorted by rule; with one seed low and high are NaN. The reference has
-        no row.
-    Raises: ValueError if the metric or the reference is not in the table, a rule lacks a seed or the last stage,
-        or the table holds more than one experiment.
+    Returns: the coordinates of the metric (a column each; none if its rows have none), rule, mean, low, high, n,
+        positive (seeds in which the difference is above 0) and differences (tuple, in the order of the seeds),
+        sorted by coordinates and rule; with one seed low and high are NaN. The reference has no row.
+    Raises: ValueError if the metric or the reference is not in the table, or not at every point, a rule lacks a
+        seed or the last stage, or the table holds more than one experiment.
     """
     real("confidence", confidence, low=0, high=1, open_low=True, fix="0.95, say.")
     if confidence == 1:
@@ -38,22 +41,29 @@ def paired_differences(
     if rows.empty:
         known = ", ".join(sorted(set(table["metric"])))
         fail("metric", f"must be one of {known}", repr(metric), "Choose a metric of the table.")
+    points = coordinate_names(rows)
+    groups = rows.groupby(points, dropna=False) if points else [((), rows)]
+    found: list[dict[str, object]] = []
+    for values, here in groups:
+        point = dict(zip(points, values, strict=True))
+        differences = _at_point(here, metric, reference, point_text(point))
+        found += [{**point, "rule": rule, **_summary(each, confidence)} for rule, each in differences.items()]
+    columns = [*points, "rule", "mean", "low", "high", "n", "positive", "differences"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def _at_point(rows: pd.DataFrame, metric: str, reference: str, where: str) -> dict[str, list[float]]:
+    """Differences by rule, in the order of the seeds, from the rows of one metric at one point."""
     last = rows[rows["stage"] == rows["stage"].max()]
-    if last.duplicated(["rule", "seed"]).any():
-        fail("table", f"must have one {metric} per rule and seed", "several", "Choose one experiment.")
+    one_per(last, ["rule", "seed"], f"{metric} per rule and seed{where}")
     wide = last.pivot(index="seed", columns="rule", values="value").reindex(columns=sorted(set(rows["rule"])))
     if reference not in wide:
-        fail("reference", f"must be one of {', '.join(wide)}", repr(reference), "Choose a rule of the table.")
+        known = f"must be one of {', '.join(wide)}{where}"
+        fail("reference", known, repr(reference), "Choose a rule of the table.")
     if wide.isna().any(axis=None):
-        fail("table", f"must have {metric} for every rule and seed", "gaps", "Run what is missing.")
+        fail("table", f"must have {metric} for every rule and seed{where}", "gaps", "Run what is missing.")
     differences = wide.drop(columns=reference).sub(wide[reference], axis=0)
-    return pd.DataFrame(
-        [
-            {"rule": rule, **_summary(differences[rule].tolist(), confidence)}
-            for rule in sorted(differences.columns)
-        ],
-        columns=["rule", "mean", "low", "high", "n", "positive", "differences"],
-    )
+    return {str(rule): differences[rule].tolist() for rule in sorted(differences.columns)}
 
 
 def _summary(differences: list[float], confidence: float) -> dict[str, object]:
