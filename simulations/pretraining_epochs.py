@@ -25,7 +25,6 @@ from dashtheory.deep.source import TEXT
 from dashtheory.experiments.pretraining_epochs import PretrainingConfig, run_pretraining
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, describe_band, rule_style, sort_rules
-from dashtheory.record import split_settings
 
 NAME = "pretraining_epochs"
 
@@ -44,7 +43,6 @@ def plan(config: PretrainingConfig, seeds: Sequence[int]) -> list[Job]:
 
 def draw(table: pd.DataFrame, config: PretrainingConfig) -> Figure:
     """Final accuracy and steps against epochs of pretraining, and how far pretraining had come."""
-    points = split_settings(table)
     figure, axes = plt.subplots(1, 3, figsize=(12.0, 4.4))
     first = sort_rules(list(config.rules))[0]
     for ax, metric, scale, rules, label, title in (
@@ -53,7 +51,7 @@ def draw(table: pd.DataFrame, config: PretrainingConfig) -> Figure:
         (axes[2], "half_loss", 1, (first,), "training loss on the half (nats)", "What pretraining had reached"),
     ):
         for place, rule in enumerate(sort_rules(list(rules))):
-            _draw_line(ax, points, metric, rule, scale, shift=1.5 * (place - (len(rules) - 1) / 2))
+            _draw_line(ax, table, metric, rule, scale, shift=1.5 * (place - (len(rules) - 1) / 2))
         ax.set_xscale("symlog", linthresh=2)
         ax.set_xticks(config.epochs, [str(count) for count in config.epochs])
         ax.minorticks_off()
@@ -87,9 +85,9 @@ def _setting(config: PretrainingConfig) -> str:
     return words.replace("every stage trains to", "pretraining: t epochs; then training on everything to")
 
 
-def _draw_line(ax: Axes, points: pd.DataFrame, metric: str, rule: str, scale: float, *, shift: float) -> None:
+def _draw_line(ax: Axes, table: pd.DataFrame, metric: str, rule: str, scale: float, *, shift: float) -> None:
     """Mean over seeds and sd bars against epochs; rules side by side by a few per cent of the axis."""
-    rows = points[(points["metric"] == metric) & (points["rule"] == rule)]
+    rows = table[(table["metric"] == metric) & (table["rule"] == rule)]
     grouped = rows.groupby("epochs")["value"]
     mean, sd = scale * grouped.mean(), scale * grouped.std().fillna(0.0)
     look = rule_style("" if metric == "half_loss" else rule)  # no rule has acted yet
