@@ -54,7 +54,11 @@ def load_table(path: Path | str) -> tuple[pd.DataFrame, dict[str, object]]:
         table = pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False)
     except ValueError as error:  # pandas' own parser errors are ValueErrors too
         fail("table", "must be a CSV file", f"'{path}' ({error})", _FIX)
-    return check_table(table, f"table '{path}'"), facts
+    checked = check_table(table, f"table '{path}'")
+    if (packed := checked["experiment"].str.endswith("]")).any():  # as of 0.4.0 and before
+        got = repr(checked.loc[packed, "experiment"].iloc[0])
+        fail(f"table '{path}'", "must have coordinates as columns, not in the experiment's name", got, _FIX)
+    return checked, facts
 
 
 def _load_facts(path: Path) -> dict[str, object]:

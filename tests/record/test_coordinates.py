@@ -237,3 +237,9 @@ def test_a_point_that_cannot_be_paired_is_named() -> None:
     apart = make_table([row(rule="cold"), row(rule="dash", lam=0.3)])
     with pytest.raises(ValueError, match=r"reference must be one of dash at lam 0.3, got 'cold'"):
         paired_differences(apart, "m", "cold")
+
+
+def test_a_table_with_coordinates_in_the_name_of_the_experiment_is_refused(tmp_path: Path) -> None:
+    save_table(make_table([row(experiment="e[lam=0.3]")]), tmp_path / "t.csv", {})
+    with pytest.raises(ValueError, match=r"must have coordinates as columns.* got 'e\[lam=0.3\]'"):
+        load_table(tmp_path / "t.csv")
