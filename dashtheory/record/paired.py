@@ -61,11 +61,10 @@ def _at_point(rows: pd.DataFrame, metric: str, reference: str, where: str) -> pd
     """Values of one metric at one point, a row per seed, a column per rule."""
     last = rows[rows["stage"] == rows["stage"].max()]
     one_per(last, ["rule", "seed"], f"{metric} per rule and seed{where}")
-    wide: pd.DataFrame = last.pivot(index="seed", columns="rule", values="value").reindex(
-        columns=sorted(set(rows["rule"]))
-    )
-    if reference not in wide:
-        known = f"must be one of {', '.join(wide)}{where}"
+    rules = sorted(set(rows["rule"]))
+    wide: pd.DataFrame = last.pivot(index="seed", columns="rule", values="value").reindex(columns=rules)
+    if reference not in rules:
+        known = f"must be one of {', '.join(rules)}{where}"
         fail("reference", known, repr(reference), "Choose a rule of the table.")
     if wide.isna().any(axis=None):
         fail("table", f"must have {metric} for every rule and seed{where}", "gaps", "Run what is missing.")

@@ -182,7 +182,7 @@ class Results:
 
 def _rows_of(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[list[int]]]:
     """Which rows of the table of all are those of each run: ranges [first, after the last]."""
-    marked = [table.assign(**{_OWNER: name}) for name, table in tables.items()]
+    marked = [table.assign(metric=name) for name, table in tables.items()]  # metrics do not move rows
     owners = _owners(marked)
     found: dict[str, list[list[int]]] = {name: [] for name in tables}
     start = 0
@@ -193,12 +193,9 @@ def _rows_of(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[list[int]]]:
     return found
 
 
-_OWNER = "__run"
-
-
 def _owners(tables: Sequence[pd.DataFrame]) -> list[str]:
     """The owner of every row of the table of all, in its order."""
-    return [str(owner) for owner in concatenate(tables)[_OWNER]]
+    return [str(owner) for owner in concatenate(tables)["metric"]]
 
 
 def load_results(path: Path, name: str = "") -> Results:
