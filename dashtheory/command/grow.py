@@ -19,7 +19,12 @@ Identities = Mapping[str, Mapping[str, str]]
 
 
 def identities_of(jobs: Sequence[Job], data: Mapping[str, object]) -> Identities:
-    """As `dashtheory.record.results.identity_of`. Args: jobs: that are wanted. data: facts about their data."""
+    """As `dashtheory.record.results.identity_of`.
+
+    Args:
+        jobs: that are wanted.
+        data: facts about their data.
+    """
     return {job.name: identity_of(job, data) for job in jobs}
 
 
@@ -37,7 +42,9 @@ def loaded(path: Path, empty: Results) -> Results:
 def seed_groups(seeds: Sequence[int], saved: Sequence[Results]) -> list[list[int]]:
     """Seeds in the groups in which they have been computed together; those that are new make one more group.
 
-    Args: seeds: that are wanted. saved: results of earlier calls.
+    Args:
+        seeds: that are wanted.
+        saved: results of earlier calls.
     """
     groups, left = list[list[int]](), set(seeds)
     for one in saved:
@@ -58,9 +65,12 @@ def reused(
 ) -> Results:
     """The runs of some jobs that are saved and fit; why others do not is said on stderr.
 
-    Args: empty: results without runs. jobs: that are wanted. saved: what there is; of several that fit, the run
-        with most stages is used, and the first of equals. identities: of the jobs. trusted: parts of an identity
-        that need not fit (`dashtheory.record.results`).
+    Args:
+        empty: results without runs.
+        jobs: that are wanted.
+        saved: what there is; of several that fit, the run with most stages is used, and the first of equals.
+        identities: of the jobs.
+        trusted: parts of an identity that need not fit (`dashtheory.record.results`).
     """
     found = empty
     refused: dict[str, list[str]] = {}
@@ -81,7 +91,13 @@ def _stages(results: Results, name: str) -> int:
 
 
 def others(empty: Results, jobs: Sequence[Job], saved: Sequence[Results]) -> Results:
-    """Saved runs that are none of the jobs: more seeds or rules of an earlier call. Args: as `reused`."""
+    """Saved runs that are none of the jobs: more seeds or rules of an earlier call.
+
+    Args:
+        empty: results without runs.
+        jobs: that are wanted.
+        saved: what there is; of several that fit, the run with most stages is used, and the first of equals.
+    """
     found, wanted = empty, {job.name for job in jobs}
     for one in saved:
         found = found.joined(
@@ -111,12 +127,21 @@ def grow(
 ) -> tuple[Results, dict[str, str]]:
     """Compute the jobs that `results` do not hold, and keep each as it ends.
 
-    Args: jobs: that are wanted. results: of earlier calls. identities: of the jobs. num_workers: processes.
-        folder: of checkpoints of jobs that keep some; those of a job go when it is complete. save: called with the
-        results after each job. trusted: parts of an identity that need not fit for a job to go on from its
-        checkpoints. go_on: whether a run whose loss is not finite is only told on stderr.
-    Returns: the results with all that was computed; and why runs did not go on, by name.
-    Raises: ValueError if a run came to no good end, after all others have ended.
+    Args:
+        jobs: that are wanted.
+        results: of earlier calls.
+        identities: of the jobs.
+        num_workers: processes.
+        folder: of checkpoints of jobs that keep some; those of a job go when it is complete.
+        save: called with the results after each job.
+        trusted: parts of an identity that need not fit for a job to go on from its checkpoints.
+        go_on: whether a run whose loss is not finite is only told on stderr.
+
+    Returns:
+        the results with all that was computed; and why runs did not go on, by name.
+
+    Raises:
+        ValueError: if a run came to no good end, after all others have ended.
     """
     missing = [job for job in jobs if not results.reached(job.name, job.num_stages)]
     kept = {job.name: _Kept(folder / "checkpoints", job.name, identities[job.name], trusted) for job in missing}
@@ -146,7 +171,11 @@ def _with(results: Results, done: Done, identities: Identities) -> Results:
 class _Kept:
     """Where a job keeps its stages: another setting has another folder, and so has whatever else must fit.
 
-    Args: root: folder of all. name, identity: of the job. trusted: parts that need not fit.
+    Args:
+        root: folder of all.
+        name: of the job.
+        identity: of the job.
+        trusted: parts that need not fit.
     """
 
     def __init__(self, root: Path, name: str, identity: Mapping[str, str], trusted: Sequence[str]) -> None:
