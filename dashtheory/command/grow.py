@@ -6,8 +6,11 @@ import contextlib
 import dataclasses
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from dashtheory._check import fail
 from dashtheory.parallel import Done, Job, interrupts_held, run_jobs
@@ -39,13 +42,15 @@ def seed_groups(seeds: Sequence[int], saved: Sequence[Results]) -> list[list[int
 
     Args: seeds: that are wanted. saved: results of earlier calls.
     """
+    held = Counter(
+        tuple(sorted(set(table["seed"].tolist())))
+        for table in {name: table for one in saved for name, table in one.tables.items()}.values()
+    )
     groups, left = list[list[int]](), set(seeds)
-    for one in saved:
-        for table in one.tables.values():
-            together = sorted(set(table["seed"].tolist()))
-            if left.issuperset(together):
-                groups.append(together)
-                left.difference_update(together)
+    for together in sorted(held, key=lambda group: (-held[group] * len(group), group)):  # the most runs first
+        if left.issuperset(together):
+            groups.append(list(together))
+            left.difference_update(together)
     return sorted([*groups, sorted(left)] if left else groups)
 
 
@@ -81,13 +86,24 @@ def _stages(results: Results, name: str) -> int:
 
 
 def others(empty: Results, jobs: Sequence[Job], saved: Sequence[Results]) -> Results:
-    """Saved runs that are none of the jobs: more seeds or rules of an earlier call. Args: as `reused`."""
+    """Saved runs that are none of the jobs: more seeds or rules of an earlier call. Args: as `reused`.
+
+    Of runs that hold the same stages (a group of seeds and a larger one), the longest is taken.
+    """
     found, wanted = empty, {job.name for job in jobs}
-    for one in saved:
-        found = found.joined(
-            one.only([name for name in one.runs if name not in wanted and name not in found.runs])
-        )
+    runs = [(_held(table), one, name) for one in saved for name, table in one.tables.items() if name not in wanted]
+    taken: set[tuple[object, ...]] = set()
+    for held, one, name in sorted(runs, key=lambda run: -len(run[0])):
+        if not held & taken:
+            found = found.joined(one.only([name]))
+            taken |= held
     return found
+
+
+def _held(table: pd.DataFrame) -> set[tuple[object, ...]]:
+    """What there are rows of: stages of seeds and rules."""
+    columns = table[["level", "experiment", "rule", "seed", "stage"]]
+    return set(columns.itertuples(index=False, name=None))
 
 
 def _say(refused: Mapping[str, Sequence[str]], found: Results) -> None:
