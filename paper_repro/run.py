@@ -1,8 +1,8 @@
-"""Run a preset of the paper's experiments; see `dashtheory.paper.program`."""
+"""Run a preset of the paper's experiments; see `dashtheory.command.paper`."""
 
 import sys
 
-from dashtheory.paper import run_main
+from dashtheory.command.paper import main
 
 if __name__ == "__main__":
-    sys.exit(run_main())
+    sys.exit(main())

@@ -1,8 +1,8 @@
-"""Build RESULTS.md and its figures from the results; see `dashtheory.paper.report`."""
+"""Build RESULTS.md and its figures from the results; see `dashtheory.command.paper_table`."""
 
 import sys
 
-from dashtheory.paper import table_main
+from dashtheory.command.paper_table import main
 
 if __name__ == "__main__":
-    sys.exit(table_main())
+    sys.exit(main())

@@ -25,7 +25,7 @@ from dashtheory.command.script import Script, main
 from dashtheory.experiments.activation_regimes import RegimesConfig, run_exponent
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, draw_map, rule_style, say_seeds
-from dashtheory.record import group_name, paired_differences, split_settings
+from dashtheory.record import group_name, paired_differences
 from dashtheory.twolayer import RIDGE
 
 NAME = "activation_regimes"
@@ -64,13 +64,12 @@ def plan(config: RegimesConfig, seeds: Sequence[int]) -> list[Job]:
 
 def draw(table: pd.DataFrame, config: RegimesConfig) -> Figure:
     """A row of maps of paired differences per kind of map."""
-    points = split_settings(table)
     rows = len(config.maps)
     rules = {split_text(rule)[0]: rule for rule in config.rules}
     pairs = [(rules[one], rules[other]) for one, other in PAIRS if one in rules and other in rules]
     figure, axes = plt.subplots(rows, len(pairs), figsize=(2.75 * len(pairs), 1.75 + 2.75 * rows), squeeze=False)
     for which, line in zip(config.maps, axes, strict=True):
-        here = points[points["map"] == which]
+        here = table[table["map"] == which]
         for ax, (rule, reference) in zip(line, pairs, strict=True):
             _draw_difference(ax, differences(here, rule, reference))
             ax.set(xlabel="exponent q", title=f"{_short(rule)} minus {_short(reference)}")
@@ -99,11 +98,8 @@ def draw(table: pd.DataFrame, config: RegimesConfig) -> Figure:
 def differences(points: pd.DataFrame, rule: str, reference: str) -> pd.DataFrame:
     """Paired differences of test accuracy in points, by cell: columns q, y, mean, low, high."""
     both = points[points["rule"].isin([rule, reference]) & (points["metric"] == "test_accuracy")]
-    found = []
-    for (exponent, height), one in both.groupby(["q", "y"]):
-        row = paired_differences(one, "test_accuracy", reference).iloc[0]
-        found.append({"q": exponent, "y": height, **{name: 100 * row[name] for name in ("mean", "low", "high")}})
-    return pd.DataFrame(found)
+    found = paired_differences(both, "test_accuracy", reference)
+    return found[["q", "y"]].join(100 * found[["mean", "low", "high"]])
 
 
 def _draw_difference(ax: Axes, found: pd.DataFrame) -> None:

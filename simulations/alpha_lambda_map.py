@@ -24,7 +24,7 @@ from dashtheory.command.script import Script, main
 from dashtheory.experiments.alpha_lambda_map import AlphaLambdaConfig, run_alpha_lambda
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, draw_map, pivot_map, say_seeds
-from dashtheory.record import group_name, paired_differences, split_settings
+from dashtheory.record import group_name, paired_differences
 from dashtheory.twolayer import RIDGE
 
 NAME = "alpha_lambda_map"
@@ -51,11 +51,10 @@ def plan(config: AlphaLambdaConfig, seeds: Sequence[int]) -> list[Job]:
 
 def draw(table: pd.DataFrame, config: AlphaLambdaConfig) -> Figure:
     """A row of four maps per regime."""
-    points = split_settings(table)
     rows = len(config.regimes)
     figure, axes = plt.subplots(rows, 5, figsize=(16.0, 1.6 + 2.9 * rows), squeeze=False)
     for regime, line in zip(config.regimes, axes, strict=True):
-        here = points[points["regime"] == regime]
+        here = table[table["regime"] == regime]
         dash = here[here["rule"] == "dash"]
         words = WORDS.get(regime, regime)
         draw_map(line[0], _grid(dash, "test_accuracy", 100), label="test accuracy (%)")
@@ -88,11 +87,8 @@ def draw(table: pd.DataFrame, config: AlphaLambdaConfig) -> Figure:
 def differences(points: pd.DataFrame, reference: str) -> pd.DataFrame:
     """DASH minus a control at each alpha and lam of one regime: columns alpha, lam, mean, low, high, in points."""
     mapped = points[points["rule"].isin(["dash", reference]) & (points["metric"] == "test_accuracy")]
-    found = []
-    for (alpha, lam), one in mapped.groupby(["alpha", "lam"]):
-        row = paired_differences(one, "test_accuracy", reference).iloc[0]
-        found.append({"alpha": alpha, "lam": lam, **{name: 100 * row[name] for name in ("mean", "low", "high")}})
-    return pd.DataFrame(found)
+    found = paired_differences(mapped, "test_accuracy", reference)
+    return found[["alpha", "lam"]].join(100 * found[["mean", "low", "high"]])
 
 
 def _grid(rows: pd.DataFrame, metric: str, scale: float) -> pd.DataFrame:

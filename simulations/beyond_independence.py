@@ -24,7 +24,7 @@ from dashtheory.command.script import Script, main
 from dashtheory.experiments.beyond_independence import BeyondConfig, run_kind
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, draw_means, plain_log_ticks, rule_style, say_seeds, sort_rules
-from dashtheory.record import PREDICTED, group_name, split_settings
+from dashtheory.record import PREDICTED, group_name
 
 NAME = "beyond_independence"
 WORDS = {
@@ -55,12 +55,11 @@ def plan(config: BeyondConfig, seeds: Sequence[int]) -> list[Job]:
 
 def draw(table: pd.DataFrame, config: BeyondConfig) -> Figure:
     """Draw accuracy and training time against the departure from the paper's world."""
-    points = split_settings(table)
     figure, axes = plt.subplots(  # seaborn's FacetGrid splits rows alone; here predictions share the panels
         2, len(config.kinds), figsize=(12.4, 6.8), sharex="col", sharey="row", squeeze=False
     )
     for column, kind in enumerate(config.kinds):
-        rows = points[points["kind"] == kind]
+        rows = table[table["kind"] == kind]
         title, x = WORDS[kind]
         top, bottom = axes[:, column]
         _draw_rules(top, rows, "test_accuracy", 100.0, dodge=0.2)  # ideal lies on cold

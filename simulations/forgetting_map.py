@@ -61,16 +61,11 @@ def plan(config: ForgettingMapConfig, seeds: Sequence[int]) -> list[Job]:
 
 def draw(table: pd.DataFrame, config: ForgettingMapConfig) -> Figure:
     """Draw both maps, accuracy along the edges, and accuracy against training time."""
-    chances = {str(rule): (rule.phi_noise, rule.phi_feature) for rule in config.rules}
-    points = table.assign(
-        phi_noise=[chances[rule][0] for rule in table["rule"]],
-        phi_feature=[chances[rule][1] for rule in table["rule"]],
-    )
     figure, axes = plt.subplots(2, 2, figsize=(11.4, 8.6))
-    _draw_accuracy_map(axes[0, 0], points)
-    _draw_time_map(axes[0, 1], points)
-    _draw_edges(axes[1, 0], points)
-    _draw_trade(axes[1, 1], points)
+    _draw_accuracy_map(axes[0, 0], table)
+    _draw_time_map(axes[0, 1], table)
+    _draw_edges(axes[1, 0], table)
+    _draw_trade(axes[1, 1], table)
     figure.subplots_adjust(left=0.06, right=0.95, top=0.87, bottom=0.115, wspace=0.22, hspace=0.33)
     claim = "Forgetting noise restores accuracy; forgetting features too only costs training time"
     add_heading(

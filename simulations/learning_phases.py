@@ -27,7 +27,6 @@ from dashtheory.deep.run import data_facts
 from dashtheory.experiments.learning_phases import PhasesConfig, run_phases
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, describe_band
-from dashtheory.record import split_settings
 
 NAME = "learning_phases"
 _PANELS = (
@@ -76,10 +75,9 @@ def plan(config: PhasesConfig, seeds: Sequence[int]) -> list[Job]:
 
 def draw(table: pd.DataFrame, config: PhasesConfig) -> Figure:
     """Accuracies, losses and alignment by epoch, and the epoch at which the true class shows best."""
-    points = split_settings(table)
     curves_of = {
         metric: rows.pivot_table(index="epoch", columns="seed", values="value")
-        for metric, rows in points.groupby("metric")
+        for metric, rows in table.groupby("metric")
     }
     figure, axes = plt.subplots(1, 3, figsize=(12.0, 4.4))
     turn = int(curves_of["true_class"].mean(axis=1).to_numpy().argmax())

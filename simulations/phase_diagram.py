@@ -25,7 +25,7 @@ from dashtheory.command.script import Script, main
 from dashtheory.experiments.phase_diagram import MAPS, PhaseConfig, run_map
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, draw_contours, draw_map, pivot_map, say_seeds
-from dashtheory.record import PREDICTED, group_name, split_settings
+from dashtheory.record import PREDICTED, group_name
 
 NAME = "phase_diagram"
 LEVELS = (2, 10, 20)
@@ -69,8 +69,7 @@ def gaps(table: pd.DataFrame) -> pd.DataFrame:
 
     Metrics: gap (simulated), limit (predicted for large chunks), law (warm by the law for finite chunks).
     """
-    points = split_settings(table)
-    wide = points.pivot_table(index=["map", "x", "y", "seed"], columns=["metric", "rule"], values="value")
+    wide = table.pivot_table(index=["map", "x", "y", "seed"], columns=["metric", "rule"], values="value")
     cold = {kind: wide[kind + "test_accuracy", "cold"] for kind in ("", PREDICTED)}
     found = pd.DataFrame(
         {

@@ -23,7 +23,6 @@ from dashtheory.deep.run import data_facts
 from dashtheory.experiments.pretraining_epochs import PretrainingConfig, run_pretraining
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, describe_band, draw_means, rule_style, sort_rules
-from dashtheory.record import split_settings
 
 NAME = "pretraining_epochs"
 
@@ -42,7 +41,6 @@ def plan(config: PretrainingConfig, seeds: Sequence[int]) -> list[Job]:
 
 def draw(table: pd.DataFrame, config: PretrainingConfig) -> Figure:
     """Final accuracy and steps against epochs of pretraining, and how far pretraining had come."""
-    points = split_settings(table)
     figure, axes = plt.subplots(1, 3, figsize=(12.0, 4.4))
     looks = {rule: rule_style(rule) for rule in sort_rules(list(config.rules))}
     before = {next(iter(looks)): rule_style("")}  # no rule has acted yet
@@ -52,7 +50,7 @@ def draw(table: pd.DataFrame, config: PretrainingConfig) -> Figure:
         (axes[2], "half_loss", 1, before, "training loss on the half (nats)", "What pretraining had reached"),
     ):
         ax.set_xscale("symlog", linthresh=2)
-        draw_means(ax, points[points["metric"] == metric], "epochs", "rule", shown, scale=scale, dodge=0.16)
+        draw_means(ax, table[table["metric"] == metric], "epochs", "rule", shown, scale=scale, dodge=0.16)
         ax.set_xticks(config.epochs, [str(count) for count in config.epochs])
         ax.minorticks_off()
         ax.set(xlabel="epochs of pretraining on half (0: none)", ylabel=label, title=title)

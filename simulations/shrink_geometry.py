@@ -24,7 +24,6 @@ from dashtheory.command.script import Script, main
 from dashtheory.experiments.shrink_geometry import GeometryConfig, run_geometry
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, rule_style
-from dashtheory.record import split_settings
 from dashtheory.user_code import fingerprints
 
 NAME = "shrink_geometry"
@@ -50,10 +49,9 @@ def plan(config: GeometryConfig, seeds: Sequence[int]) -> list[Job]:
 
 def draw(table: pd.DataFrame, config: GeometryConfig) -> Figure:
     """Factor against angle, and the half circle of unit vectors after each rule."""
-    points = split_settings(table)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11.4, 4.8), width_ratios=[1.15, 1])
     for rule in config.rules:
-        rows = points[(points["rule"] == rule) & (points["metric"] == "along")].groupby("angle")["value"].mean()
+        rows = table[(table["rule"] == rule) & (table["metric"] == "along")].groupby("angle")["value"].mean()
         look = rule_style(rule)
         every = (3 * config.rules.index(rule), max(1, config.num_angles // 9))
         left.plot(

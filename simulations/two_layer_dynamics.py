@@ -27,7 +27,7 @@ from dashtheory.command.script import Script, main
 from dashtheory.experiments.two_layer_dynamics import DynamicsConfig, run_dynamics
 from dashtheory.parallel import Job
 from dashtheory.plot import add_heading, describe_band, draw_differences, draw_stages, rule_style, sort_rules
-from dashtheory.record import PAIRED, paired_differences, split_settings, summarize
+from dashtheory.record import PAIRED, paired_differences, summarize
 from dashtheory.twolayer import RIDGE
 from dashtheory.twolayer.config import MLPConfig
 
@@ -52,24 +52,23 @@ def plan(config: DynamicsConfig, seeds: Sequence[int]) -> list[Job]:
 
 def draw(table: pd.DataFrame, config: DynamicsConfig) -> Figure:
     """Accuracy, memorised noise, memorisation gap; cosines and shares, margins, paired differences."""
-    stages = table[table["experiment"] == NAME]
-    lines = stages[stages["rule"].isin(LINES)]
+    lines = table[table["rule"].isin(LINES)]
     figure, axes = plt.subplots(2, 3, figsize=(12.6, 7.9))
     draw_stages(axes[0, 0], lines, "test_accuracy", scale=100)
-    _draw_ridge(axes[0, 0], stages)
+    _draw_ridge(axes[0, 0], table)
     axes[0, 0].set(ylabel="test accuracy (%)", title="Generalisation")
     axes[0, 0].legend(loc="best", fontsize=8.5)
     _draw_saw(axes[0, 1], lines)
     draw_stages(axes[0, 2], lines, "memorisation_gap", scale=100)
     axes[0, 2].set(ylabel="accuracy lost with fresh noise (points)", title="Memorisation gap")
-    _draw_neurons(axes[1, 0], split_settings(table), config)
-    _draw_margins(axes[1, 1], split_settings(table))
-    foot = describe_band(stages, "sd")
+    _draw_neurons(axes[1, 0], table, config)
+    _draw_margins(axes[1, 1], table)
+    foot = describe_band(table, "sd")
     rules = [*sort_rules(list(config.rules)), RIDGE]
     if "cold" in rules:
-        draw_differences(axes[1, 2], paired_differences(stages, "test_accuracy", "cold"), rules, scale=100)
+        draw_differences(axes[1, 2], paired_differences(table, "test_accuracy", "cold"), rules, scale=100)
         axes[1, 2].set(xlabel="test accuracy minus cold's (points)", title="Last stage, paired by seed")
-        if stages["seed"].nunique() > 1:
+        if table["seed"].nunique() > 1:
             foot += f"; differences: dots are seeds, lines the 95% {PAIRED}"
     else:
         axes[1, 2].set_visible(False)
@@ -131,9 +130,9 @@ def _draw_saw(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_ylim(bottom=0)
 
 
-def _draw_neurons(ax: Axes, points: pd.DataFrame, config: DynamicsConfig) -> None:
+def _draw_neurons(ax: Axes, table: pd.DataFrame, config: DynamicsConfig) -> None:
     """Cosine with G against feature share, a point per neuron and seed, for DASH at its last use."""
-    rows = points[points["metric"].isin(["cosine", "feature_share"]) & (points["rule"] == "dash")]
+    rows = table[table["metric"].isin(["cosine", "feature_share"]) & (table["rule"] == "dash")]
     ax.set(
         xlabel="feature share of the neuron's learned weights",
         ylabel="cosine with the smoothed negative gradient",
@@ -157,9 +156,9 @@ def _draw_neurons(ax: Axes, points: pd.DataFrame, config: DynamicsConfig) -> Non
     )
 
 
-def _draw_margins(ax: Axes, points: pd.DataFrame) -> None:
+def _draw_margins(ax: Axes, table: pd.DataFrame) -> None:
     """Margin of each feature alone against its frequency, mean over seeds and classes."""
-    rows = points[points["metric"].isin(["margin", "frequency"]) & points["rule"].isin(LINES)]
+    rows = table[table["metric"].isin(["margin", "frequency"]) & table["rule"].isin(LINES)]
     for rule in sort_rules(rows["rule"].tolist()):
         mine = rows[rows["rule"] == rule].pivot_table(index="feature", columns="metric", values="value")
         look, one = rule_style(rule), mine.sort_values("frequency")

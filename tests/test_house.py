@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "theory": ("discrete", *GROUND),
     "twolayer": ("rules", "measure", *GROUND),
     "deep": ("protocol", "rules", "measure", *GROUND),
-    "paper": ("deep", "protocol", "rules", "measure", "command", *GROUND),
+    "paper": ("deep", "protocol", "rules", "measure", *GROUND),
     "experiments": ("discrete", "theory", "twolayer", "deep", "protocol", "rules", "measure", *GROUND),
     "explore": ("discrete", "theory", "twolayer", "deep", "protocol", "rules", "measure", *GROUND),
     "command": ("experiments", "paper", "explore", "deep", "protocol", "rules", "measure", *GROUND),

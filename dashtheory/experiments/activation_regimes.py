@@ -14,7 +14,7 @@ import pandas as pd
 from dashtheory._check import choice, choices, fail, integer, real
 from dashtheory.parallel import Report
 from dashtheory.record import concatenate as stack_tables
-from dashtheory.record import make_table, name_setting, stage_rows
+from dashtheory.record import make_table, stage_rows
 from dashtheory.twolayer.config import CNN_A, PatchConfig, TwoLayerConfig
 from dashtheory.twolayer.ridge import RIDGE, ridge_ceiling
 from dashtheory.twolayer.stages import Replica, run
@@ -94,7 +94,7 @@ def run_exponent(
     Args:
         config: the maps. which: one of `MAPS`. exponent: q. seeds: root seeds. experiment: name. report: of
             progress.
-    Returns: tidy table at the last stage, one setting `experiment[map=...,q=...,y=...]` per cell: test_accuracy,
+    Returns: tidy table at the last stage, with coordinates map, q and y (the scale or the loss): test_accuracy,
         steps of all stages together, converged (1 if every stage was), and test_accuracy of the ridge classifier
         on the same samples, which is the same in every cell.
     """
@@ -107,7 +107,7 @@ def run_exponent(
         threshold = height if which == "threshold" else CNN_A.threshold
         setting = config.setting(exponent, init, threshold)
         found = run(setting, config.rules, seeds)
-        name = name_setting(experiment, map=which, q=exponent, y=height)
+        cell: dict[str, float | str] = {"map": which, "q": exponent, "y": height}
         rows = []
         for at, rule in enumerate(config.rules):
             for order, seed in enumerate(seeds):
@@ -118,20 +118,22 @@ def run_exponent(
                 }
                 rows += stage_rows(
                     level="twolayer",
-                    experiment=name,
+                    experiment=experiment,
                     rule=rule,
                     seed=seed,
                     stage=setting.num_stages,
                     metrics=metrics,
+                    coordinates=cell,
                 )
         for seed, accuracy in zip(seeds, ridge_ceiling(setting, seeds).test_accuracy.tolist(), strict=True):
             rows += stage_rows(
                 level="twolayer",
-                experiment=name,
+                experiment=experiment,
                 rule=RIDGE,
                 seed=seed,
                 stage=setting.num_stages,
                 metrics={"test_accuracy": accuracy},
+                coordinates=cell,
             )
         tables.append(make_table(rows))
     return stack_tables(tables)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from dashtheory._check import choices, integer
 from dashtheory.parallel import Report
-from dashtheory.record import make_table, name_setting, stage_rows
+from dashtheory.record import make_table, stage_rows
 from dashtheory.rules.alignment import checked_alpha, checked_lam
 from dashtheory.twolayer.config import REGIMES, TwoLayerConfig
 from dashtheory.twolayer.ridge import RIDGE, ridge_ceiling
@@ -65,8 +65,8 @@ def run_alpha_lambda(
 
     Args:
         config: the grid. regime: one of its regimes. seeds: root seeds. experiment: name. report: of progress.
-    Returns: tidy table at the last stage, one setting `experiment[regime=...,alpha=...,lam=...]` per point (the
-        controls and the ridge classifier without alpha and lam): test_accuracy; steps, of all stages after the
+    Returns: tidy table at the last stage, with coordinates regime, alpha and lam (the controls and the ridge
+        classifier without alpha and lam): test_accuracy; steps, of all stages after the
         first together; share_clamped and mean_scale, means over these stages, of the first three.
     """
     setting = config.setting(regime)
@@ -75,23 +75,25 @@ def run_alpha_lambda(
     found = run(setting, [*replicas, *(Replica(rule=rule) for rule in CONTROLS)], seeds, report=report)
     rows: list[dict[str, object]] = []
     for place, (rule, alpha, lam) in enumerate(points):
-        name = name_setting(experiment, regime=regime, alpha=alpha, lam=lam)
-        rows += _rows(found, place, rule, name)
+        rows += _rows(found, place, rule, experiment, {"regime": regime, "alpha": alpha, "lam": lam})
     for place, rule in enumerate(CONTROLS, start=len(points)):
-        rows += _rows(found, place, rule, name_setting(experiment, regime=regime))
+        rows += _rows(found, place, rule, experiment, {"regime": regime})
     for seed, accuracy in zip(seeds, ridge_ceiling(setting, seeds).test_accuracy.tolist(), strict=True):
         rows += stage_rows(
             level="twolayer",
-            experiment=name_setting(experiment, regime=regime),
+            experiment=experiment,
             rule=RIDGE,
             seed=seed,
             stage=setting.num_stages,
             metrics={"test_accuracy": accuracy},
+            coordinates={"regime": regime},
         )
     return make_table(rows)
 
 
-def _rows(found: TwoLayerRun, place: int, rule: str, name: str) -> list[dict[str, object]]:
+def _rows(
+    found: TwoLayerRun, place: int, rule: str, experiment: str, point: Mapping[str, float | str]
+) -> list[dict[str, object]]:
     """Numbers of one replica, by seed."""
     rows = []
     for order, seed in enumerate(found.seeds):
@@ -105,10 +107,11 @@ def _rows(found: TwoLayerRun, place: int, rule: str, name: str) -> list[dict[str
                 metrics[metric] = float(found.metrics[metric][order, place, 1:].mean())
         rows += stage_rows(
             level="twolayer",
-            experiment=name,
+            experiment=experiment,
             rule=rule,
             seed=seed,
             stage=found.config.num_stages,
             metrics=metrics,
+            coordinates=point,
         )
     return rows

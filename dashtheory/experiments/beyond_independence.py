@@ -13,7 +13,7 @@ from dashtheory._check import choice, choices, fail, integer, real
 from dashtheory.discrete import DISCRETE_RULES, Batch, DiscreteSetting, Mixture, simulate_batch
 from dashtheory.discrete.accuracy import poisson_binomial_tail
 from dashtheory.parallel import Report
-from dashtheory.record import make_table, name_setting, stage_rows
+from dashtheory.record import make_table, stage_rows
 from dashtheory.record.table import PREDICTED
 from dashtheory.theory.population import Population, population
 
@@ -96,7 +96,7 @@ def run_kind(
     """Simulate and predict one kind of world at all its values.
 
     Args: config: the setting. kind: of `KINDS`. seeds: root seeds. experiment: name. report: told of progress.
-    Returns: tidy table with one setting `experiment[kind=...,x=...]` per value, of the last stage, for each rule:
+    Returns: tidy table with coordinates kind and x (its value), of the last stage, for each rule:
         test_accuracy (classes weighted by samples), worst_class_accuracy, learned_features, active_samples and
         predicted_ values of accuracy, features and active samples; learned_first (features after stage 1) and
         in_time_order, the share of stages that do not start with more active samples than the next slower rule
@@ -119,7 +119,6 @@ def run_kind(
             stages=range(1, config.num_stages + 1),
             num_threads=1,
         )
-        point = name_setting(experiment, kind=kind, x=value)
         for one, (world, seed) in enumerate(zip(worlds, seeds, strict=True)):
             for index, rule in enumerate(DISCRETE_RULES):
                 limit = population(world, sizes, config.num_stages, gamma=config.gamma, tau=config.tau, rule=rule)
@@ -127,11 +126,12 @@ def run_kind(
                 metrics["worst_class_accuracy"] = _worst_label(world, batch.learned[one, index, -1], config.tau)
                 rows += stage_rows(
                     level="discrete",
-                    experiment=point,
+                    experiment=experiment,
                     rule=rule,
                     seed=seed,
                     stage=config.num_stages,
                     metrics=metrics,
+                    coordinates={"kind": kind, "x": value},
                 )
     return make_table(rows)
 

@@ -15,6 +15,8 @@ from dashtheory.record import make_table, stage_rows
 from dashtheory.record.table import PREDICTED
 from dashtheory.theory.population import population
 
+FORGET = "forget"
+"""What tables call the rule, whatever its chances."""
 _PHIS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 
 
@@ -46,8 +48,9 @@ def run_forgetting_map(config: ForgettingMapConfig, seed: int, experiment: str, 
     """Simulate one seed with every pair of chances, and run the population limit of the same world.
 
     Args: config: the setting. seed: root seed. experiment: name for the table. report: told of progress.
-    Returns: tidy table at the last stage: test_accuracy and active_samples of that stage, mean_test_accuracy and
-        mean_active_samples over all stages, and predicted_ values of the limit, for each rule.
+    Returns: tidy table at the last stage, of the rule "forget" with coordinates phi_noise and phi_feature:
+        test_accuracy and active_samples of that stage, mean_test_accuracy and mean_active_samples over all stages,
+        and predicted_ values of the limit.
     """
     p = config.draw_probabilities(seed)
     stages = range(1, config.num_stages + 1)
@@ -79,10 +82,11 @@ def run_forgetting_map(config: ForgettingMapConfig, seed: int, experiment: str, 
         rows += stage_rows(
             level="discrete",
             experiment=experiment,
-            rule=str(rule),
+            rule=FORGET,
             seed=seed,
             stage=config.num_stages,
             metrics=metrics,
+            coordinates={"phi_noise": rule.phi_noise, "phi_feature": rule.phi_feature},
         )
     return make_table(rows)
 

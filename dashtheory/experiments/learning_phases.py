@@ -25,7 +25,7 @@ from dashtheory.evaluate import Scores, evaluate
 from dashtheory.measure.network import alignment
 from dashtheory.parallel import Report
 from dashtheory.protocol import find_device, train_stage
-from dashtheory.record import make_table, name_setting, stage_rows
+from dashtheory.record import make_table, stage_rows
 from dashtheory.seeds import torch_stream, torch_streams
 from dashtheory.stream import Examples, join
 
@@ -61,7 +61,7 @@ def run_phases(config: PhasesConfig, seed: int, experiment: str, report: Report)
 
     Args:
         config: the setting. seed: root seed. experiment: name for the table. report: told of progress.
-    Returns: tidy table with one setting `experiment[epoch=e]` per epoch from 0: accuracy and loss of the right and
+    Returns: tidy table with a coordinate epoch, from 0: accuracy and loss of the right and
         the wrong labels (right_accuracy, wrong_accuracy, right_loss, wrong_loss), how often a sample with a wrong
         label gets its true class (true_class), test_accuracy, and the mean cosine of groups of weights with the
         negative gradient of all, the right and the wrong labels' loss (alignment, right_alignment,
@@ -87,11 +87,12 @@ def run_phases(config: PhasesConfig, seed: int, experiment: str, report: Report)
         for epoch, metrics in enumerate(found)
         for row in stage_rows(
             level="deep",
-            experiment=name_setting(experiment, epoch=epoch),
+            experiment=experiment,
             rule="cold",
             seed=seed,
             stage=1,
             metrics=metrics,
+            coordinates={"epoch": epoch},
         )
     )
 

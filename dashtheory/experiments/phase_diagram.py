@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dashtheory._check import choice, choices, fail, real
 from dashtheory.discrete import DiscreteSetting, Mixture, simulate_batch
 from dashtheory.parallel import Report
-from dashtheory.record import make_table, name_setting, stage_rows
+from dashtheory.record import make_table, stage_rows
 from dashtheory.record.table import PREDICTED
 from dashtheory.theory.finite import warm_law
 from dashtheory.theory.population import population
@@ -115,7 +115,7 @@ def run_map(
     """Simulate and predict one map, all its points and seeds in one batch.
 
     Args: config: the setting. which: of `MAPS`. seeds: root seeds. experiment: name. report: told of progress.
-    Returns: tidy table with one setting `experiment[map=...,x=...,y=...]` per point: for cold and warm
+    Returns: tidy table with coordinates map, x and y: for cold and warm
         test_accuracy and predicted_test_accuracy (limit of large chunks); for warm law_test_accuracy (finite
         chunks).
     """
@@ -140,7 +140,8 @@ def run_map(
     rows = []
     for one, run in enumerate(runs):
         for place, stage in enumerate(stages):
-            point = name_setting(experiment, map=which, x=run.x, y=stage if which == "size_stages" else run.y)
+            height = float(stage) if which == "size_stages" else run.y
+            point: dict[str, float | str] = {"map": which, "x": run.x, "y": height}
             for index, rule in enumerate(_RULES):
                 metrics = {
                     "test_accuracy": simulated[one, index, place],
@@ -149,7 +150,13 @@ def run_map(
                 if rule == "warm":
                     metrics["law_test_accuracy"] = law[one, place]
                 rows += stage_rows(
-                    level="discrete", experiment=point, rule=rule, seed=run.seed, stage=stage, metrics=metrics
+                    level="discrete",
+                    experiment=experiment,
+                    rule=rule,
+                    seed=run.seed,
+                    stage=stage,
+                    metrics=metrics,
+                    coordinates=point,
                 )
     return make_table(rows)
 

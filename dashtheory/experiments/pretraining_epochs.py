@@ -21,7 +21,7 @@ from dashtheory.deep.task import make_source, make_task
 from dashtheory.evaluate import Scores, evaluate
 from dashtheory.parallel import Report
 from dashtheory.protocol import Task, context_of_stage, find_device, train_stage
-from dashtheory.record import make_table, name_setting, stage_rows
+from dashtheory.record import make_table, stage_rows
 from dashtheory.rules import Learner, Rule
 from dashtheory.rules.spec import parse_rule
 from dashtheory.seeds import torch_stream, torch_streams
@@ -58,7 +58,7 @@ def run_pretraining(config: PretrainingConfig, seed: int, experiment: str, repor
 
     Args:
         config: the setting. seed: root seed. experiment: name for the table. report: told of progress.
-    Returns: tidy table with one setting `experiment[epochs=t]` per number of epochs. Of the training on
+    Returns: tidy table with a coordinate epochs, the number of epochs of pretraining. Of the training on
         everything: test_accuracy, test_loss, steps, converged; of pretraining: half_accuracy and half_loss (means
         over its last epoch; none at t = 0) and half_test_accuracy. At t = 0 all rules have the numbers of the one
         network that was not pretrained.
@@ -79,11 +79,12 @@ def run_pretraining(config: PretrainingConfig, seed: int, experiment: str, repor
         for epochs in config.epochs
         for row in stage_rows(
             level="deep",
-            experiment=name_setting(experiment, epochs=epochs),
+            experiment=experiment,
             rule=rule,
             seed=seed,
             stage=2,
             metrics=found[epochs, rule if epochs else config.rules[0]],
+            coordinates={"epochs": epochs},
         )
     )
 

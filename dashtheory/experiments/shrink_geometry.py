@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dashtheory._check import fail, integer
 from dashtheory.parallel import Report
-from dashtheory.record import make_table, name_setting, stage_rows
+from dashtheory.record import make_table, stage_rows
 from dashtheory.rules import Context, Learner
 from dashtheory.rules.spec import parse_rule
 from dashtheory.seeds import torch_stream
@@ -43,7 +43,7 @@ def run_geometry(config: GeometryConfig, rule: str, seed: int, experiment: str, 
 
     Args: config: the setting. rule: as in `GeometryConfig.rules`. seed: root seed. experiment: name; report:
         unused.
-    Returns: tidy table with one setting `experiment[angle=...]` per row, in degrees: along and across, the new
+    Returns: tidy table with a coordinate angle, of each row, in degrees: along and across, the new
         vector's parts along the old one and at a right angle to it; old ones have length 1.
     """
     angles = torch.linspace(0, 180, config.num_angles, dtype=torch.float64)
@@ -56,11 +56,12 @@ def run_geometry(config: GeometryConfig, rule: str, seed: int, experiment: str, 
         for angle, one, other in zip(angles.tolist(), along.tolist(), across.tolist(), strict=True)
         for row in stage_rows(
             level="deep",
-            experiment=name_setting(experiment, angle=float(np.round(angle, 4))),
+            experiment=experiment,
             rule=rule,
             seed=seed,
             stage=1,
             metrics={"along": one, "across": other},
+            coordinates={"angle": float(np.round(angle, 4))},
         )
     )
 

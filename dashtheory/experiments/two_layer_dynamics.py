@@ -6,7 +6,7 @@ every rule and at the end of every stage, what the weights hold. Measures are th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import pandas as pd
@@ -18,7 +18,7 @@ from dashtheory._spec import read_text
 from dashtheory.measure import Norms, feature_shares, memorization_gap
 from dashtheory.parallel import Report
 from dashtheory.record import concatenate as stack_tables
-from dashtheory.record import make_table, name_setting, stage_rows
+from dashtheory.record import make_table, stage_rows
 from dashtheory.seeds import numpy_stream
 from dashtheory.twolayer.config import REGIMES, TwoLayerConfig
 from dashtheory.twolayer.data import PatchData, sample_signal_noise, stack_data
@@ -99,9 +99,9 @@ def run_dynamics(config: DynamicsConfig, seeds: Sequence[int], experiment: str, 
     Returns: tidy table with the metrics of `TwoLayerRun`, and by stage: old_loss_before_rule, old_loss_after_rule
         (mean loss on the old chunks, nats), swap_accuracy and memorisation_gap (on the stage's samples),
         persistence (norm of the first chunk's noise over that at the end of stage 1; left out where a rule has
-        left the span of the samples). In settings `experiment[neuron=r]`, at the last rule: cosine with G and
-        feature_share, of rules that shrink by alignment. In settings `experiment[feature=k]`, at the end: margin
-        of feature k, mean over classes, and frequency. Under the rule "ridge": test_accuracy of the ridge
+        left the span of the samples). With a coordinate neuron, at the last rule: cosine with G and feature_share,
+        of rules that shrink by alignment. With a coordinate feature, at the end: margin of that feature, mean over
+        classes, and its frequency. Under the rule "ridge": test_accuracy of the ridge
         classifier on all chunks.
     """
     setting = config.setting()
@@ -109,7 +109,7 @@ def run_dynamics(config: DynamicsConfig, seeds: Sequence[int], experiment: str, 
     found = run(setting, [config.replica(rule) for rule in config.rules], seeds, on_stage=watch, report=report)
     ceiling = ridge_ceiling(setting, seeds)
     for seed, accuracy in zip(seeds, ceiling.test_accuracy.tolist(), strict=True):
-        watch.keep(experiment, RIDGE, seed, setting.num_stages, test_accuracy=accuracy)
+        watch.keep(RIDGE, seed, setting.num_stages, {"test_accuracy": accuracy})
     return stack_tables([found.table(experiment), make_table(watch.rows)])
 
 
@@ -121,10 +121,16 @@ class Watch:
         self.rows: list[dict[str, object]] = []
         self._first: Tensor | None = None
 
-    def keep(self, experiment: str, rule: str, seed: int, stage: int, **metrics: float) -> None:
+    def keep(self, rule: str, seed: int, stage: int, metrics: Mapping[str, float], **coordinates: float) -> None:
         """Add numbers."""
         self.rows += stage_rows(
-            level="twolayer", experiment=experiment, rule=rule, seed=seed, stage=stage, metrics=metrics
+            level="twolayer",
+            experiment=self.experiment,
+            rule=rule,
+            seed=seed,
+            stage=stage,
+            metrics=metrics,
+            coordinates=coordinates,
         )
 
     def __call__(self, stage: int, moment: Moment, state: StageState) -> None:
@@ -157,7 +163,7 @@ class Watch:
             .mean(2)
         )
         for order, seed, rule, place in self._each(state):
-            self.keep(self.experiment, rule, seed, stage, **{f"old_loss_{moment}": float(losses[order, place])})
+            self.keep(rule, seed, stage, {f"old_loss_{moment}": float(losses[order, place])})
 
     def _keep_gap(self, stage: int, state: StageState) -> None:
         own = _right(state, state.data)
@@ -165,7 +171,7 @@ class Watch:
         for order, seed, rule, place in self._each(state):
             truth = torch.ones_like(own[order, place])
             found = memorization_gap(own[order, place], swapped[:, order, place], truth)
-            self.keep(self.experiment, rule, seed, stage, swap_accuracy=found.swapped, memorisation_gap=found.gap)
+            self.keep(rule, seed, stage, {"swap_accuracy": found.swapped, "memorisation_gap": found.gap})
 
     def _keep_persistence(self, stage: int, state: StageState) -> None:
         if state.stack_state.rho is None:
@@ -178,7 +184,7 @@ class Watch:
         share = length / self._first
         for order, seed, rule, place in self._each(state):
             if torch.isfinite(share[order, place]):
-                self.keep(self.experiment, rule, seed, stage, persistence=float(share[order, place]))
+                self.keep(rule, seed, stage, {"persistence": float(share[order, place])})
 
     def _keep_neurons(self, stage: int, state: StageState) -> None:
         axes = state.config.data.num_axes
@@ -192,9 +198,8 @@ class Watch:
                 for neuron, (cosine, share) in enumerate(
                     zip(cosines[order].tolist(), shares[order, place].tolist(), strict=True)
                 ):
-                    name = name_setting(self.experiment, neuron=neuron)
-                    rule = state.replicas[place].label
-                    self.keep(name, rule, seed, stage, cosine=cosine, feature_share=share)
+                    metrics = {"cosine": cosine, "feature_share": share}
+                    self.keep(state.replicas[place].label, seed, stage, metrics, neuron=neuron)
 
     def _keep_margins(self, stage: int, state: StageState) -> None:
         margins = feature_margins_of(state)
@@ -202,9 +207,8 @@ class Watch:
         for order, seed, rule, place in self._each(state):
             of_features = margins[order, place].unflatten(0, tuple(frequencies.shape)).mean(dim=0).tolist()
             for feature, margin in enumerate(of_features):
-                name = name_setting(self.experiment, feature=feature)
                 frequency = float(frequencies[:, feature].mean())
-                self.keep(name, rule, seed, stage, margin=margin, frequency=frequency)
+                self.keep(rule, seed, stage, {"margin": margin, "frequency": frequency}, feature=feature)
 
 
 def feature_margins_of(state: StageState) -> Tensor:

@@ -1,9 +1,7 @@
 """The paper's experiments on pictures: presets, a runner within a budget of time, results and their summary."""
 
 from dashtheory.paper.presets import SUFFIXES, preset, preset_names
-from dashtheory.paper.program import main as run_main
 from dashtheory.paper.published import PUBLISHED, Published
-from dashtheory.paper.report import main as table_main
 from dashtheory.paper.report import render
 from dashtheory.paper.summary import QUANTITIES, per_run, summarize_runs
 
@@ -16,7 +14,5 @@ __all__ = [
     "preset",
     "preset_names",
     "render",
-    "run_main",
     "summarize_runs",
-    "table_main",
 ]

@@ -1,6 +1,4 @@
-r"""Build RESULTS.md and its figures from the tables of results.
-
-    python paper_repro/table.py [--results paper_repro/results] [--out paper_repro]
+"""RESULTS.md and its figures, from the tables of results.
 
 Every number is computed from a table in the folder of results; a setting without one, and a rule without a whole
 run, say "not run".
@@ -8,8 +6,7 @@ run, say "not run".
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,13 +15,10 @@ from matplotlib.figure import Figure
 
 from dashtheory._check import fail
 from dashtheory._nested import restore
-from dashtheory.command.guard import guarded
-from dashtheory.command.options import OneLineParser
 from dashtheory.deep.config import RunConfig, TrainingConfig
 from dashtheory.paper.figure import draw_results
 from dashtheory.paper.precision import render_precision
 from dashtheory.paper.presets import preset, preset_names
-from dashtheory.paper.program import OUT
 from dashtheory.paper.published import PUBLISHED, Published
 from dashtheory.paper.summary import summarize_runs
 from dashtheory.plot import rule_style, save_figure, style
@@ -44,13 +38,6 @@ the mean over stages; mean ± sample standard deviation over n seeds. "Authors" 
 the original pixels, for orientation; "CIFAR-10 (JPEG)" is a re-encoding whose pixels differ a little, and is not
 to be mixed with them.
 """
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    return guarded(parser.prog, lambda: options.out, lambda: build(options.results, options.out))
 
 
 def build(results: Path, out: Path) -> None:
@@ -263,11 +250,3 @@ def _figure(kind: str, one: Results) -> Figure:
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _parser() -> argparse.ArgumentParser:
-    first = (__doc__ or "").split("\n", 1)[0]
-    parser = OneLineParser(prog="paper_repro/table.py", description=first, allow_abbrev=False)
-    parser.add_argument("--results", type=Path, default=OUT, help=f"folder of results (default: {OUT})")
-    parser.add_argument("--out", type=Path, default=OUT.parent, help=f"folder to write to (default: {OUT.parent})")
-    return parser

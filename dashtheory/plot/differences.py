@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from dashtheory.plot.style import rule_style
+from dashtheory.record import one_per
 
 
 def draw_differences(
@@ -22,9 +23,11 @@ def draw_differences(
             that has no difference (the reference) gets a label alone. scale: factor on the values (100: per cent).
         names: write the rules' names at the rows.
     Returns: `ax`.
+    Raises: ValueError if a rule has differences at several points.
     """
     import seaborn as sns
 
+    one_per(differences, ["rule"], "difference per rule")
     found = differences.set_index("rule")
     found = found.loc[[rule for rule in rules if rule in found.index]]
     ax.axvline(0, color="#444444", linewidth=1.0)

@@ -11,10 +11,16 @@ from matplotlib.axis import Axis
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
+from dashtheory.record import one_per
+
 
 def pivot_map(table: pd.DataFrame, metric: str, x: str, y: str, *, scale: float = 1.0) -> pd.DataFrame:
-    """Mean over seeds of `metric` as a grid: rows are values of `y`, columns values of `x`, both rising."""
+    """Mean over seeds of `metric` as a grid: rows are values of `y`, columns values of `x`, both rising.
+
+    Raises: ValueError if a seed has several values in a cell, of two rules, say: only seeds are averaged over.
+    """
     rows = table[table["metric"] == metric]
+    one_per(rows, [x, y, "seed"], f"{metric} per {x}, {y} and seed")
     return scale * rows.pivot_table(index=y, columns=x, values="value", aggfunc="mean")
 
 

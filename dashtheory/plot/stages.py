@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dashtheory.plot.style import rule_style, sort_rules
-from dashtheory.record import BANDS, Band, summarize
+from dashtheory.record import BANDS, Band, one_per, summarize
 
 
 def draw_stages(
@@ -30,8 +30,9 @@ def draw_stages(
         dodge: shift of each rule against the next, in stages, where equal curves would hide each other; bands
             become bars then.
     Returns: `ax`.
+    Raises: ValueError as `summarize`, or if a rule has the metric at several points.
     """
-    summary = summarize(table, metric, band)  # seaborn's lineplot would average logarithms on a logarithmic axis
+    summary = _by_stage(table, metric, band)  # seaborn's lineplot would average logarithms on a logarithmic axis
     every = max(1, summary["stage"].nunique() // 8)
     rules = sort_rules(summary["rule"].tolist())
     for place, rule in enumerate(rules):  # markers are staggered, so that equal curves both show
@@ -61,9 +62,9 @@ def draw_prediction(ax: Axes, table: pd.DataFrame, metric: str, *, scale: float 
 
     Where the predictions of the first and the last rule coincide, their dashes alternate, so that both show.
 
-    Args and Returns: as `draw_stages`.
+    Args, Returns and Raises: as `draw_stages`.
     """
-    summary = summarize(table, metric, "range")
+    summary = _by_stage(table, metric, "range")
     rules = sort_rules(summary["rule"].tolist())
     for place, rule in enumerate(rules):
         rows = summary[summary["rule"] == rule]
@@ -71,6 +72,12 @@ def draw_prediction(ax: Axes, table: pd.DataFrame, metric: str, *, scale: float 
         dashes = (offset, (3, 3))
         ax.plot(rows["stage"], scale * rows["mean"], color=rule_style(rule).color, linestyle=dashes, zorder=3)
     return ax
+
+
+def _by_stage(table: pd.DataFrame, metric: str, band: Band) -> pd.DataFrame:
+    summary = summarize(table, metric, band)
+    one_per(summary, ["rule", "stage"], f"{metric} per rule and stage")
+    return summary
 
 
 def say_seeds(table: pd.DataFrame) -> str:

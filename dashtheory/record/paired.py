@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from dashtheory._check import fail, real
+from dashtheory.record.table import coordinate_names, one_per, point_text
 
 PAIRED = "Student's t interval of the paired difference"
 """The kind of interval, in words for a figure; its confidence comes before."""
@@ -18,6 +19,8 @@ def paired_differences(
 ) -> pd.DataFrame:
     """Each rule minus the reference rule at the last stage, seed by seed, with the mean and its interval.
 
+    Where the metric has coordinates, rules are compared at each point by itself, at the last stage there.
+
     The interval is that of the paired t-test (`scipy.stats.ttest_rel`): mean ± t s / sqrt(n), with s the sample
     standard deviation of the n differences and t the quantile of Student's distribution with n - 1 degrees of
     freedom. It covers the mean of a normal population of differences with the given confidence, each rule by
@@ -26,11 +29,12 @@ def paired_differences(
     Args:
         table: tidy table of one experiment. metric: its name there. reference: rule that is subtracted.
         confidence: of the interval, in (0, 1).
-    Returns: columns rule, mean, low, high, n, positive (seeds in which the difference is above 0) and differences
-        (tuple, in the order of the seeds), sorted by rule; with one seed low and high are NaN, and without any
-        spread they are the mean. The reference has no row.
-    Raises: ValueError if the metric or the reference is not in the table, a rule lacks a seed or the last stage,
-        or the table holds more than one experiment.
+    Returns: the coordinates of the metric (a column each; none if its rows have none), rule, mean, low, high, n,
+        positive (seeds in which the difference is above 0) and differences (tuple, in the order of the seeds),
+        sorted by coordinates and rule; with one seed low and high are NaN, and without any spread they are the
+        mean. The reference has no row.
+    Raises: ValueError if the metric or the reference is not in the table, or not at every point, a rule lacks a
+        seed or the last stage, or the table holds more than one experiment.
     """
     real("confidence", confidence, low=0, high=1, open_low=True, fix="0.95, say.")
     if confidence == 1:
@@ -39,21 +43,33 @@ def paired_differences(
     if rows.empty:
         known = ", ".join(sorted(set(table["metric"])))
         fail("metric", f"must be one of {known}", repr(metric), "Choose a metric of the table.")
-    last = rows[rows["stage"] == rows["stage"].max()]
-    if last.duplicated(["rule", "seed"]).any():
-        fail("table", f"must have one {metric} per rule and seed", "several", "Choose one experiment.")
-    wide = last.pivot(index="seed", columns="rule", values="value").reindex(columns=sorted(set(rows["rule"])))
-    if reference not in wide:
-        fail("reference", f"must be one of {', '.join(wide)}", repr(reference), "Choose a rule of the table.")
-    if wide.isna().any(axis=None):
-        fail("table", f"must have {metric} for every rule and seed", "gaps", "Run what is missing.")
-    return pd.DataFrame(
-        [
-            {"rule": rule, **_summary(wide[rule], wide[reference], confidence)}
+    points = coordinate_names(rows)
+    groups = rows.groupby(points, dropna=False) if points else [((), rows)]
+    found: list[dict[str, object]] = []
+    for values, here in groups:
+        point = dict(zip(points, values, strict=True))
+        wide = _at_point(here, metric, reference, point_text(point))
+        found += [
+            {**point, "rule": rule, **_summary(wide[rule], wide[reference], confidence)}
             for rule in wide.columns.drop(reference)
-        ],
-        columns=["rule", "mean", "low", "high", "n", "positive", "differences"],
+        ]
+    columns = [*points, "rule", "mean", "low", "high", "n", "positive", "differences"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def _at_point(rows: pd.DataFrame, metric: str, reference: str, where: str) -> pd.DataFrame:
+    """Values of one metric at one point, a row per seed, a column per rule."""
+    last = rows[rows["stage"] == rows["stage"].max()]
+    one_per(last, ["rule", "seed"], f"{metric} per rule and seed{where}")
+    wide: pd.DataFrame = last.pivot(index="seed", columns="rule", values="value").reindex(
+        columns=sorted(set(rows["rule"]))
     )
+    if reference not in wide:
+        known = f"must be one of {', '.join(wide)}{where}"
+        fail("reference", known, repr(reference), "Choose a rule of the table.")
+    if wide.isna().any(axis=None):
+        fail("table", f"must have {metric} for every rule and seed{where}", "gaps", "Run what is missing.")
+    return wide
 
 
 def _summary(values: pd.Series, reference: pd.Series, confidence: float) -> dict[str, object]:

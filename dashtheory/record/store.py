@@ -13,7 +13,8 @@ import pandas as pd
 
 from dashtheory._check import fail
 from dashtheory.record.atomic import replacing, unplaced
-from dashtheory.record.table import check_table
+from dashtheory.record.coordinates import write_coordinate
+from dashtheory.record.table import check_table, coordinate_names
 
 FORMAT = "dashtheory table 1"
 _FIX = "Make it again with the command that wrote it."
@@ -23,12 +24,15 @@ def save_table(table: pd.DataFrame, path: Path | str, facts: Mapping[str, object
     """Write `table` to `path` (.csv) and `facts` beside it (.json), each atomically.
 
     The JSON file holds the sha256 of the CSV file, so that a pair torn apart by a crash is noticed by
-    `load_table`. Numbers are written so that they read back to the same bits.
+    `load_table`. Numbers are written so that they read back to the same bits; a row without a coordinate has an
+    empty cell.
 
     Raises: ValueError if the table is not tidy; OSError if a file cannot be written.
     """
     path = Path(path)
-    text = check_table(table, "table").to_csv(index=False, lineterminator="\n", na_rep="nan")
+    checked = check_table(table, "table")
+    texts = {name: write_coordinate(checked[name]) for name in coordinate_names(checked)}
+    text = checked.assign(**texts).to_csv(index=False, lineterminator="\n", na_rep="nan")
     header = {"format": FORMAT, "table_sha256": hashlib.sha256(text.encode()).hexdigest()}
     described = json.dumps({**header, **facts}, indent=2, allow_nan=False) + "\n"
     # Both are written out before either takes its place: a disk that is full keeps the old pair. The table
@@ -58,7 +62,11 @@ def load_table(path: Path | str) -> tuple[pd.DataFrame, dict[str, object]]:
         table = pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False)
     except ValueError as error:  # pandas' own parser errors are ValueErrors too
         fail("table", "must be a CSV file", f"'{path}' ({error})", _FIX)
-    return check_table(table, f"table '{path}'"), facts
+    checked = check_table(table, f"table '{path}'")
+    if (packed := checked["experiment"].str.endswith("]")).any():  # as of 0.4.0 and before
+        got = repr(checked.loc[packed, "experiment"].iloc[0])
+        fail(f"table '{path}'", "must have coordinates as columns, not in the experiment's name", got, _FIX)
+    return checked, facts
 
 
 def _waiting(path: Path, table_sha256: str) -> dict[str, object]:

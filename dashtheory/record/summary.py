@@ -7,6 +7,7 @@ from typing import Literal
 import pandas as pd
 
 from dashtheory._check import choice, fail
+from dashtheory.record.table import coordinate_names, one_per
 
 Band = Literal["sd", "range"]
 BANDS = {"sd": "± 1 standard deviation", "range": "smallest to largest"}
@@ -14,13 +15,14 @@ BANDS = {"sd": "± 1 standard deviation", "range": "smallest to largest"}
 
 
 def summarize(table: pd.DataFrame, metric: str, band: Band = "sd") -> pd.DataFrame:
-    """Mean and band of one metric over seeds, for each rule and stage.
+    """Mean and band of one metric over seeds, for each rule and stage, and at each point if there are several.
 
     Args:
         table: tidy table. metric: name of a metric in it.
         band: "sd" (mean ± sample standard deviation, n - 1 in its denominator; 0 for one seed) or "range".
-    Returns: columns rule, stage, mean, low, high, n; sorted by rule and stage.
-    Raises: ValueError if the metric or the band is unknown.
+    Returns: the coordinates of the metric (a column each; none if its rows have none), rule, stage, mean, low,
+        high, n; sorted by coordinates, rule and stage. Nothing but seeds is averaged over.
+    Raises: ValueError if the metric or the band is unknown, a value is NaN, or the table mixes experiments.
     """
     choice("band", band, BANDS)
     rows = table[table["metric"] == metric]
@@ -35,7 +37,9 @@ def summarize(table: pd.DataFrame, metric: str, band: Band = "sd") -> pd.DataFra
             got,
             "Leave rows out where nothing was measured.",
         )
-    groups = rows.groupby(["rule", "stage"])["value"]
+    points = coordinate_names(rows)
+    one_per(rows, [*points, "rule", "stage", "seed"], f"{metric} per rule, stage, seed and point")
+    groups = rows.groupby([*points, "rule", "stage"], dropna=False)["value"]
     summary = groups.agg(mean="mean", low="min", high="max", sd="std", n="count").reset_index()
     if band == "sd":
         spread = summary["sd"].fillna(0.0)

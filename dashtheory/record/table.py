@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from dashtheory._check import fail
+from dashtheory.record.coordinates import SUMMARIES, check_name, number_text, read_coordinate
 
 COLUMNS = {
     "level": "str",  # discrete | twolayer | deep
@@ -18,54 +19,129 @@ COLUMNS = {
     "metric": "str",  # what the value is, such as test_accuracy (a fraction, not a percentage)
     "value": "float64",
 }
-"""Columns of the tidy table, in order, with their kinds."""
+"""Columns of the tidy table that are always there, in order, with their kinds.
+
+Any other column is a coordinate: the point at which a number was taken, where an experiment has more than rules,
+seeds and stages (lam, epoch, map, ...). Coordinates are floats or words, stand before `metric` in the order of
+their names, and are NaN in rows that have none.
+"""
+
+_RUN = ("level", "experiment", "rule", "seed", "stage")
+_NUMBER = ("metric", "value")
+
+PREDICTED = "predicted_"
+"""What the names of predicted metrics start with."""
 
 
 def make_table(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
-    """Build a checked table from rows that have exactly the keys of `COLUMNS`.
+    """Build a checked table from rows that have the keys of `COLUMNS`, and coordinates.
 
-    Raises: ValueError if a column is missing or foreign, or a value does not fit its column.
+    Raises: ValueError if a column is missing, or a value does not fit its column.
     """
     return check_table(pd.DataFrame(list(rows)), "rows")
 
 
 def stage_rows(
-    *, level: str, experiment: str, rule: str, seed: int, stage: int, metrics: Mapping[str, float]
+    *,
+    level: str,
+    experiment: str,
+    rule: str,
+    seed: int,
+    stage: int,
+    metrics: Mapping[str, float],
+    coordinates: Mapping[str, float | str] | None = None,
 ) -> list[dict[str, object]]:
-    """Rows of the tidy table for the metrics of one stage, in their order."""
+    """Rows of the tidy table for the metrics of one stage, in their order, at one point.
+
+    Raises: ValueError if a coordinate has the name of a column of `COLUMNS`.
+    """
     run = {"level": level, "experiment": experiment, "rule": rule, "seed": seed, "stage": stage}
-    return [{**run, "metric": metric, "value": float(value)} for metric, value in metrics.items()]
+    point = dict(coordinates or {})
+    if taken := sorted(point.keys() & COLUMNS.keys()):
+        fail("coordinates", f"must have other names than {', '.join(COLUMNS)}", ", ".join(taken), "Rename them.")
+    return [{**run, **point, "metric": metric, "value": float(value)} for metric, value in metrics.items()]
+
+
+def coordinate_names(table: pd.DataFrame) -> list[str]:
+    """Coordinates that at least one row has, by name, of a tidy table or a summary of one."""
+    further = sorted(map(str, set(table.columns) - {*COLUMNS, *SUMMARIES}))
+    return [name for name in further if table[name].notna().any()]
 
 
 def check_table(table: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Return `table` with the column order and kinds of `COLUMNS`; `source` names it in errors.
+    """Return `table` with the order of columns and the kinds that `COLUMNS` tells; `source` names it in errors.
 
-    Raises: ValueError if a column is missing, foreign or duplicated, a value does not fit, there is no row, or
-        two rows claim the same (experiment, rule, seed, stage, metric).
+    A column in which no row has a coordinate is left out.
+
+    Raises: ValueError if a column is missing, duplicated or no coordinate by its name, a value does not fit, there
+        is no row, or two rows claim the same metric of one (experiment, rule, seed, stage) at the same point.
     """
-    if sorted(map(str, table.columns)) != sorted(COLUMNS):
+    names = list(table.columns)
+    if not set(COLUMNS) <= set(names) or len(set(names)) < len(names):
         fail(
             source,
-            f"must have the columns {', '.join(COLUMNS)}",
-            ", ".join(map(str, table.columns)) or "none",
+            f"must have the columns {', '.join(COLUMNS)}, and may have coordinates",
+            ", ".join(map(str, names)) or "none",
             "This is not a table of dashtheory.record; choose one that it saved.",
         )
     if table.empty:
         fail(source, "must have at least one row", "none", "Run the experiment that makes it.")
-    checked = pd.DataFrame({name: _column(table[name], kind, source) for name, kind in COLUMNS.items()})
-    twice = checked.duplicated(["level", "experiment", "rule", "seed", "stage", "metric"])
-    if twice.any():
-        row = checked[twice].iloc[0]
-        got = f"{row['metric']} of {row['rule']}, seed {row['seed']}, stage {row['stage']} twice"
+    fixed = {name: _column(table[name], kind, source) for name, kind in COLUMNS.items()}
+    further = [check_name(name, source) for name in names if name not in COLUMNS]
+    points = {name: read_coordinate(table[name], source) for name in further}
+    checked = _in_order(pd.DataFrame({**fixed, **points}))
+    keys = [name for name in checked.columns if name != "value"]
+    twice = checked[checked.duplicated(keys)]
+    if len(twice):
+        row = twice.iloc[0]
+        point = {name: row[name] for name in coordinate_names(checked)}
+        got = (
+            f"{row['metric']} of {row['rule']}, seed {row['seed']}, stage {row['stage']}{point_text(point)} twice"
+        )
         fail(source, "must have one value per rule, seed, stage and metric", got, "Do not mix two runs.")
     return checked
 
 
 def concatenate(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Stack checked tables and sort them, so that the result does not depend on which run finished first."""
-    stacked = pd.concat(list(tables), ignore_index=True)
-    by = ["level", "experiment", "rule", "seed", "stage"]  # within a stage, metrics keep their order
-    return stacked.sort_values(by, kind="stable", ignore_index=True)
+    """Stack checked tables and sort them, so that the result does not depend on which run finished first.
+
+    A table without a coordinate that others have gets empty cells there. Rows go by experiment, coordinates (none
+    first), rule, seed and stage; within that, metrics keep their order.
+
+    Raises: ValueError if a coordinate is a number in one table and a word in another.
+    """
+    stacked = pd.concat([one.astype(dict.fromkeys(_further(one), "object")) for one in tables], ignore_index=True)
+    points = {name: read_coordinate(stacked[name], "tables") for name in _further(stacked)}
+    checked = _in_order(stacked.assign(**points))
+    by = ["level", "experiment", *_further(checked), "rule", "seed", "stage"]
+    return checked.sort_values(by, kind="stable", na_position="first", ignore_index=True)
+
+
+def one_per(rows: pd.DataFrame, keys: Sequence[str], what: str) -> None:
+    """Refuse rows of a table or summary if two of them share `keys`: a mean over them would mix points.
+
+    Raises: ValueError in one line that names the columns in which they differ.
+    """
+    twice = rows[rows.duplicated(list(keys), keep=False)]
+    if twice.empty:
+        return
+    first = next(iter(twice.groupby(list(keys), dropna=False)))[1]
+    others = ["level", "experiment", "rule", "stage", *coordinate_names(rows)]
+    mixed = [name for name in others if name in first and first[name].nunique(dropna=False) > 1]
+    got = "; ".join(f"{name} {_some(first[name])}" for name in mixed) or "the same twice"
+    fix = f"Keep the rows of one {mixed[0]}." if mixed else "Do not mix two runs."
+    fail("table", f"must have one {what}", f"several ({got})", fix)
+
+
+def _some(values: pd.Series) -> str:
+    texts = ["none" if pd.isna(value) else number_text(value) for value in values.unique()]
+    return ", ".join([*texts[:3], *(["..."] if len(texts) > 3 else [])])
+
+
+def point_text(point: Mapping[str, Any]) -> str:
+    """Words for a point, " at alpha 0.3, lam 0.05"; coordinates that it does not have are left out."""
+    known = [f"{name} {number_text(value)}" for name, value in point.items() if not pd.isna(value)]
+    return f" at {', '.join(known)}" if known else ""
 
 
 def _column(values: pd.Series, kind: str, source: str) -> pd.Series:
@@ -88,44 +164,10 @@ def _whole(value: object) -> int:
     return int(number)
 
 
-def name_setting(experiment: str, **coordinates: float | str) -> str:
-    """Name of one point of a map: `experiment[gamma=20,tau=3]`, numbers in the shortest form that reads back.
-
-    Raises: ValueError if a name or value holds one of the characters [ ] , =.
-    """
-    parts = [f"{name}={_text(value)}" for name, value in coordinates.items()]
-    for text in (experiment, *(str(value) for value in coordinates.values())):
-        if re.search(r"[\[\],=]", text):
-            fail("experiment", "must hold none of [ ] , = in names and values", repr(text), "Choose another name.")
-    return f"{experiment}[{','.join(parts)}]"
+def _further(table: pd.DataFrame) -> list[str]:
+    return [name for name in table.columns if name not in COLUMNS]
 
 
-def _text(value: float | str) -> str:
-    return value if isinstance(value, str) else repr(float(value)).removesuffix(".0")
-
-
-def split_settings(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with a column for each coordinate; values that are numbers become floats.
-
-    Rows without a coordinate have NaN there; the experiment column keeps the bare name.
-    """
-    names = {text: _coordinates(text) for text in table["experiment"].unique()}
-    found = pd.DataFrame([names[text][1] for text in table["experiment"]], index=table.index)
-    return pd.concat([table.assign(experiment=[names[text][0] for text in table["experiment"]]), found], axis=1)
-
-
-def _coordinates(text: str) -> tuple[str, dict[str, float | str]]:
-    experiment, _, rest = text.partition("[")
-    pairs = (part.split("=", 1) for part in rest.removesuffix("]").split(",") if part)
-    return experiment, {name: _number(value) for name, value in pairs}
-
-
-def _number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-PREDICTED = "predicted_"
-"""What the names of predicted metrics start with."""
+def _in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its coordinates by name before `metric`, without those that no row has."""
+    return table[[*_RUN, *coordinate_names(table), *_NUMBER]]

@@ -22,7 +22,7 @@ from torch import Tensor
 from dashtheory._check import fail, integer
 from dashtheory._spec import write_text
 from dashtheory.parallel import Report
-from dashtheory.record import make_table, name_setting, stage_rows
+from dashtheory.record import make_table, stage_rows
 from dashtheory.seeds import numpy_stream, torch_stream
 from dashtheory.twolayer._dash import StackReport
 from dashtheory.twolayer._steps import Hyperparameters
@@ -128,7 +128,7 @@ class TwoLayerRun:
         return self.metrics[metric][:, labels.index(rule)]
 
     def table(self, experiment: str) -> pd.DataFrame:
-        """Tidy table, level "twolayer"; a replica's own numbers of training stand in `experiment`."""
+        """Tidy table, level "twolayer"; a replica's own numbers of training are coordinates."""
         rows: list[dict[str, object]] = []
         for replica_index, replica in enumerate(self.replicas):
             numbers = replica.numbers()
@@ -140,11 +140,12 @@ class TwoLayerRun:
                     }
                     rows += stage_rows(
                         level="twolayer",
-                        experiment=name_setting(experiment, **numbers) if numbers else experiment,
+                        experiment=experiment,
                         rule=replica.label,
                         seed=seed,
                         stage=stage + 1,
                         metrics={name: value for name, value in found.items() if not np.isnan(value)},
+                        coordinates=numbers,
                     )
         return make_table(rows)
 

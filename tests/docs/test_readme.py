@@ -13,7 +13,7 @@ from torch import nn
 
 from dashtheory.paper import summarize_runs
 from dashtheory.paper.report import read_all, render
-from dashtheory.record import load_results, load_table, paired_differences, split_settings, summarize
+from dashtheory.record import load_results, load_table, paired_differences, summarize
 from dashtheory.rules import ShrinkReport
 
 ROOT = Path(__file__).parents[2]
@@ -150,9 +150,7 @@ def creep_sentence() -> str:
 def forgetting_sentences() -> tuple[str, str]:
     """How far accuracy moves with phi_feature, and what forgetting features costs."""
     table, _ = load_table(ROOT / "figures" / "forgetting_map.csv")
-    phis = table["rule"].str.extract(r"forget\((.*),(.*)\)").astype(float)
-    points = table.assign(noise=phis[0], feature=phis[1])
-    mean = points.groupby(["metric", "noise", "feature"])["value"].mean()
+    mean = table.groupby(["metric", "phi_noise", "phi_feature"])["value"].mean()
     accuracy = 100 * mean["test_accuracy"].unstack()
     spread = (accuracy.max(axis=1) - accuracy.min(axis=1)).max()
     active = mean["mean_active_samples"]
@@ -169,7 +167,7 @@ def forgetting_sentences() -> tuple[str, str]:
 def phase_sentence() -> str:
     """Errors of both predictions over all cells of all maps."""
     table, _ = load_table(ROOT / "figures" / "phase_diagram.csv")
-    points = split_settings(table)
+    points = table
     wide = points.groupby(["map", "x", "y", "rule", "metric"])["value"].mean().unstack(["metric", "rule"])
     gap = wide["test_accuracy", "cold"] - wide["test_accuracy", "warm"]
     cold = wide["predicted_test_accuracy", "cold"]
@@ -186,7 +184,7 @@ def phase_sentence() -> str:
 def beyond_sentence() -> str:
     """The larger and the smaller class at 900 to 100 samples per chunk."""
     table, _ = load_table(ROOT / "figures" / "beyond_independence.csv")
-    points = split_settings(table)
+    points = table
     rows = points[(points["kind"] == "unbalanced") & (points["x"] == 0.9)]
     mean = rows.groupby(["metric", "rule"])["value"].mean()
     accuracy, worst = 100 * mean["test_accuracy"], 100 * mean["worst_class_accuracy"]
@@ -305,7 +303,6 @@ def test_every_number_about_the_controls_is_the_committed_one() -> None:
 def two_layer_rows() -> list[str]:
     """A row per rule: accuracy and memorised noise in two regimes of level 2."""
     tables = [load_table(ROOT / "figures" / f"{name}two_layer_dynamics.csv")[0] for name in ("", "mlp_small/")]
-    tables = [table[table["experiment"] == "two_layer_dynamics"] for table in tables]
     names = (
         ("cold", "cold"),
         ("warm", "warm"),
@@ -328,7 +325,7 @@ def two_layer_rows() -> list[str]:
 
 def alpha_lambda_sentence() -> str:
     """How far DASH is from a uniform shrink by its own mean, over the map."""
-    points = split_settings(load_table(ROOT / "figures" / "alpha_lambda_map.csv")[0])
+    points = load_table(ROOT / "figures" / "alpha_lambda_map.csv")[0]
     rows = points[points["rule"].isin(["dash", "uniform"]) & (points["metric"] == "test_accuracy")]
     mean = rows.groupby(["regime", "alpha", "lam", "rule"])["value"].mean().unstack("rule")
     apart = 100 * (mean["dash"] - mean["uniform"])
@@ -341,7 +338,7 @@ def alpha_lambda_sentence() -> str:
 
 def regimes_sentence() -> str:
     """Where DASH helps most and hurts most."""
-    points = split_settings(load_table(ROOT / "figures" / "activation_regimes.csv")[0])
+    points = load_table(ROOT / "figures" / "activation_regimes.csv")[0]
     rows = points[points["metric"] == "test_accuracy"]
     mean = 100 * rows.groupby(["map", "q", "y", "rule"])["value"].mean().unstack("rule")
     lost, gained = mean["warm"] - mean["cold"], mean["dash:lam=0.05"] - mean["warm"]
@@ -375,7 +372,7 @@ def test_every_number_about_two_layer_networks_is_the_committed_one() -> None:
 
 def phases_sentence() -> str:
     """When right and wrong labels are learned."""
-    points = split_settings(load_table(ROOT / "figures" / "learning_phases.csv")[0])
+    points = load_table(ROOT / "figures" / "learning_phases.csv")[0]
     wide = 100 * points.groupby(["epoch", "metric"])["value"].mean().unstack("metric")
     turn = int(wide["true_class"].to_numpy().argmax())
     at, end = wide.iloc[turn], wide.iloc[-1]
@@ -390,7 +387,7 @@ def phases_sentence() -> str:
 
 def pretraining_sentence() -> str:
     """What pretraining costs in the end."""
-    points = split_settings(load_table(ROOT / "figures" / "pretraining_epochs.csv")[0])
+    points = load_table(ROOT / "figures" / "pretraining_epochs.csv")[0]
     rows = points[points["metric"].isin(["test_accuracy", "half_test_accuracy"])]
     mean = 100 * rows.groupby(["metric", "rule", "epochs"])["value"].mean()
     warm, dash = mean["test_accuracy", "warm"], mean["test_accuracy", "dash"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dashtheory.record import load_table, split_settings
+from dashtheory.record import load_table
 from dashtheory.theory import CLAIMS, symbolic
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def world_row(points: pd.DataFrame, kind: str, x: float, name: str) -> str:
 
 def test_the_table_of_worlds_is_the_committed_figure_s() -> None:
     table, _ = load_table(ROOT / "figures" / "beyond_independence.csv")
-    points = split_settings(table)
+    points = table
     for (kind, x), name in WORLDS.items():
         assert world_row(points, kind, x, name) in DOCS, world_row(points, kind, x, name)
     order = points[points["metric"] == "in_time_order"]["value"]

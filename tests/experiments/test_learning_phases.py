@@ -15,7 +15,6 @@ from torch import nn
 from dashtheory.deep.task import make_source, make_task
 from dashtheory.experiments.learning_phases import PhasesConfig, run_phases
 from dashtheory.experiments.pretraining_epochs import PretrainingConfig, run_pretraining
-from dashtheory.record import split_settings
 from dashtheory.rules import dash_, shrink_and_perturb_
 from dashtheory.seeds import torch_stream
 from dashtheory.stream import Examples
@@ -145,7 +144,7 @@ def distance(model: nn.Module, beginning: nn.Module) -> Callable[[], torch.Tenso
 
 
 def test_pretraining_is_what_it_says() -> None:
-    table = split_settings(run_pretraining(PRETRAINING, 0, "x", silent))
+    table = run_pretraining(PRETRAINING, 0, "x", silent)
     assert set(table["stage"]) == {2}
     wide = table.pivot_table(index=["epochs", "rule"], columns="metric", values="value")
     assert len(wide) == 15
@@ -169,7 +168,7 @@ def test_pretraining_does_not_end_at_the_threshold_and_dropout_has_a_stream_of_i
     changes: dict[str, Any] = {**DROPPING, "epochs": (0, 1, 3), "threshold": 0.15, "rules": ("warm",)}
     config = PRETRAINING.with_values(**changes)
     torch.manual_seed(5)  # must not matter
-    table = split_settings(run_pretraining(config, 0, "x", silent))
+    table = run_pretraining(config, 0, "x", silent)
     for epochs in (0, 3):
         rows = table[table["epochs"] == epochs].set_index("metric")["value"]
         # Means of float32 losses are taken in another order: 1e-6 is a few of their units.
@@ -178,9 +177,9 @@ def test_pretraining_does_not_end_at_the_threshold_and_dropout_has_a_stream_of_i
 
 
 def test_the_order_of_rules_and_other_lengths_do_not_matter() -> None:
-    whole = split_settings(run_pretraining(PRETRAINING, 1, "x", silent))
+    whole = run_pretraining(PRETRAINING, 1, "x", silent)
     other = PRETRAINING.with_values(epochs=(0, 3), rules=RULES[::-1])
-    part = split_settings(run_pretraining(other, 1, "x", silent))
+    part = run_pretraining(other, 1, "x", silent)
     both = part.merge(whole, on=["epochs", "rule", "metric"])
     last = both[both["metric"] != "half_loss"]
     assert len(both) == len(part)
@@ -209,7 +208,7 @@ PHASES = PhasesConfig.of(**SMALL, num_chunks=2, chunk_size=60, max_epochs=3, lab
 def test_dropout_in_phases_has_a_stream_of_its_own() -> None:
     config = PHASES.with_values(**DROPPING)
     torch.manual_seed(5)  # must not matter
-    table = split_settings(run_phases(config, 0, "x", silent))
+    table = run_phases(config, 0, "x", silent)
     source = make_source(config, 0)
     learner, data = make_task(config, source).fresh(torch_stream(0, "init", 1)), source.stream.chunks
     x, y = torch.cat([chunk.inputs for chunk in data]), torch.cat([chunk.targets for chunk in data])
@@ -224,7 +223,7 @@ def test_dropout_in_phases_has_a_stream_of_its_own() -> None:
 
 
 def test_phases_look_at_right_and_wrong_labels_apart() -> None:
-    found = split_settings(run_phases(PHASES, 0, "x", silent))
+    found = run_phases(PHASES, 0, "x", silent)
     wide = found.pivot_table(index="epoch", columns="metric", values="value")
     assert list(wide.index) == [0, 1, 2, 3]
     source, clean = make_source(PHASES, 0), make_source(PHASES, 0, label_noise=0.0)

@@ -17,7 +17,7 @@ from dashtheory._nested import restore
 from dashtheory.command.options import make_config
 from dashtheory.command.script import main
 from dashtheory.experiments.rule_ablation import ABLATION
-from dashtheory.record import load_table, split_settings
+from dashtheory.record import load_table
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "simulations").glob("*.py"))
@@ -155,8 +155,9 @@ def test_warm_start_text_shares_the_first_stage_between_rules(tmp_path: Path) ->
 
 def test_forgetting_map_has_the_named_rules_at_its_corners(tmp_path: Path) -> None:
     table = toy_table("forgetting_map", tmp_path)
-    wide = table.pivot_table(index=["rule", "seed"], columns="metric", values="value")
-    warm, ideal, cold = (wide.loc[f"forget({corner})"] for corner in ("0,0", "1,0", "1,1"))
+    wide = table.pivot_table(index=["phi_noise", "phi_feature", "seed"], columns="metric", values="value")
+    corners = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))
+    warm, ideal, cold = (wide.xs(corner, level=("phi_noise", "phi_feature")) for corner in corners)
     assert (cold["active_samples"] == 5 * 1000).all()
     assert (cold["mean_active_samples"] == 3 * 1000).all()
     # Cold and ideal see the same samples; in ten seeds their accuracies differed by less than 0.002.
@@ -166,7 +167,8 @@ def test_forgetting_map_has_the_named_rules_at_its_corners(tmp_path: Path) -> No
     assert (ideal["active_samples"] < cold["active_samples"]).all()
     predicted = wide["predicted_mean_active_samples"] / wide["mean_active_samples"]
     assert predicted.between(0.7, 1.4).all()  # the limit of large chunks, and warm creeps
-    assert set(table["rule"]) == {f"forget({a},{b})" for a in ("0", "0.2", "1") for b in ("0", "0.2", "1")}
+    assert set(wide.index) == {(a, b, seed) for a in (0, 0.2, 1) for b in (0, 0.2, 1) for seed in (0, 1)}
+    assert set(table["rule"]) == {"forget"}
 
 
 def test_warm_creep_learns_on_where_the_limit_stops(tmp_path: Path) -> None:
@@ -199,7 +201,7 @@ def test_phase_diagram_is_predicted_by_the_law_for_finite_chunks(tmp_path: Path)
 
 
 def test_beyond_independence_starts_from_the_paper_s_world(tmp_path: Path) -> None:
-    points = split_settings(toy_table("beyond_independence", tmp_path))
+    points = toy_table("beyond_independence", tmp_path)
     paper = points[points["x"].isin([0.0]) | ((points["kind"] == "unbalanced") & (points["x"] == 0.5))]
     limits = paper[paper["metric"] == "predicted_test_accuracy"].groupby(["rule", "seed"])["value"]
     assert (limits.size() == 4).all()
@@ -215,7 +217,7 @@ def test_beyond_independence_starts_from_the_paper_s_world(tmp_path: Path) -> No
 
 
 def test_shrink_geometry_is_what_the_rules_say(tmp_path: Path) -> None:
-    points = split_settings(toy_table("shrink_geometry", tmp_path))
+    points = toy_table("shrink_geometry", tmp_path)
     along = points[points["metric"] == "along"].pivot_table(index="angle", columns="rule", values="value")
     across = points[points["metric"] == "across"].pivot_table(index="angle", columns="rule", values="value")
     cosines = np.cos(np.deg2rad(along.index.to_numpy(dtype=float)))
@@ -230,7 +232,7 @@ def test_shrink_geometry_is_what_the_rules_say(tmp_path: Path) -> None:
 
 
 def test_two_layer_dynamics_show_what_is_kept(tmp_path: Path) -> None:
-    points = split_settings(toy_table("two_layer_dynamics", tmp_path))
+    points = toy_table("two_layer_dynamics", tmp_path)
     stages = points[points[["neuron", "feature"]].isna().all(axis=1)]
     last = stages[stages["stage"] == 5].pivot_table(index=["rule", "seed"], columns="metric", values="value")
     # A third of what eight seeds show at eight stages: warm 5 points below cold, ideal 5 above.
@@ -256,7 +258,7 @@ def test_two_layer_dynamics_show_what_is_kept(tmp_path: Path) -> None:
 
 
 def test_dash_is_a_uniform_shrink_where_all_weights_are_at_the_floor(tmp_path: Path) -> None:
-    points = split_settings(toy_table("alpha_lambda_map", tmp_path))
+    points = toy_table("alpha_lambda_map", tmp_path)
     wide = points.pivot_table(index=["regime", "alpha", "lam", "seed"], columns=["metric", "rule"], values="value")
     clamped = wide["share_clamped", "dash"]
     floor = wide[clamped == 1]
@@ -271,7 +273,7 @@ def test_dash_is_a_uniform_shrink_where_all_weights_are_at_the_floor(tmp_path: P
 
 
 def test_activation_regimes_agree_where_their_maps_meet(tmp_path: Path) -> None:
-    points = split_settings(toy_table("activation_regimes", tmp_path))
+    points = toy_table("activation_regimes", tmp_path)
     wide = points.pivot_table(index=["map", "q", "y", "seed"], columns=["rule", "metric"], values="value")
     assert len(wide) == 8
     ridge = wide["ridge", "test_accuracy"]
@@ -281,7 +283,7 @@ def test_activation_regimes_agree_where_their_maps_meet(tmp_path: Path) -> None:
 
 
 def test_wrong_labels_are_memorized_last(tmp_path: Path) -> None:
-    points = split_settings(toy_table("learning_phases", tmp_path))
+    points = toy_table("learning_phases", tmp_path)
     wide = points.pivot_table(index="epoch", columns=["metric", "seed"], values="value")
     for seed in (0, 1):
         right, wrong = wide["right_accuracy"][seed], wide["wrong_accuracy"][seed]
@@ -296,7 +298,7 @@ def test_wrong_labels_are_memorized_last(tmp_path: Path) -> None:
 
 
 def test_pretraining_epochs_start_from_the_network_that_was_not_pretrained(tmp_path: Path) -> None:
-    points = split_settings(toy_table("pretraining_epochs", tmp_path))
+    points = toy_table("pretraining_epochs", tmp_path)
     wide = points.pivot_table(index=["epochs", "seed"], columns=["metric", "rule"], values="value")
     accuracy = wide["test_accuracy"]
     for seed in (0, 1):

@@ -15,7 +15,6 @@ from dashtheory.experiments.discrete_learning import DiscreteConfig, predict_dis
 from dashtheory.experiments.forgetting_map import ForgettingMapConfig, run_forgetting_map
 from dashtheory.experiments.phase_diagram import PhaseConfig, run_map
 from dashtheory.experiments.warm_creep import CreepConfig, run_creep
-from dashtheory.record import split_settings
 from dashtheory.seeds import numpy_stream
 from dashtheory.theory import FeatureTable, chance_to_learn, population, warm_chain, warm_law
 
@@ -98,7 +97,7 @@ def test_the_forgetting_map_holds_last_and_mean_values_of_simulation_and_limit()
         batch = simulate_batch(p, 100, 6, seeds=4, rules=[rule], stages=stages, **options)
         limit = population(p, 100, 6, rule=rule, **options)
         accuracy, active = batch.accuracy[0, 0].mean(axis=1), batch.active_at_start[0, 0].sum(axis=1)
-        found = lookup(table, rule=str(rule))
+        found = lookup(table, phi_noise=rule.phi_noise, phi_feature=rule.phi_feature)
         expected = {
             "test_accuracy": accuracy[-1],
             "active_samples": active[-1],
@@ -140,7 +139,7 @@ PHASE = PhaseConfig(
     ],
 )
 def test_a_point_of_a_map_is_its_own_experiment(which: str, x: float, y: float) -> None:
-    table = split_settings(run_map(PHASE, which, [2, 7], "e", silent))
+    table = run_map(PHASE, which, [2, 7], "e", silent)
     size, gamma, tau, stages = 100, 12.0, 2, 5
     p = PHASE.draw_probabilities(7)
     if which == "gamma_tau":
@@ -191,7 +190,7 @@ BEYOND = BeyondConfig(
     ],
 )
 def test_a_world_beyond_independence_is_measured_as_said(kind: str, x: float, sizes: list[int]) -> None:
-    table = split_settings(run_kind(BEYOND, kind, [1, 6], "e", silent))
+    table = run_kind(BEYOND, kind, [1, 6], "e", silent)
     p = BEYOND.draw_probabilities(6)
     world = {
         "correlated": Mixture.correlated(p, 0.7),
@@ -214,7 +213,7 @@ def test_a_world_beyond_independence_is_measured_as_said(kind: str, x: float, si
 
 
 def test_unequal_classes_weigh_by_their_samples_and_the_worse_one_is_told() -> None:
-    table = split_settings(run_kind(BEYOND, "unbalanced", [6], "e", silent))
+    table = run_kind(BEYOND, "unbalanced", [6], "e", silent)
     noiseless = Mixture.independent(BEYOND.draw_probabilities(6)).with_label_noise(0.0)
     batch = simulate_batch(noiseless, [[160, 40]], 4, seeds=6, gamma=12, tau=2, stages=[1, 4])
     active = simulate_batch(
@@ -235,7 +234,7 @@ def test_unequal_classes_weigh_by_their_samples_and_the_worse_one_is_told() -> N
 
 
 def test_the_worse_label_is_told_where_labels_share_features() -> None:
-    table = split_settings(run_kind(BEYOND, "shared", [6], "e", silent))
+    table = run_kind(BEYOND, "shared", [6], "e", silent)
     p = BEYOND.draw_probabilities(6)
     world = Mixture.shared(p, 5)
     batch = simulate_batch(world, 200, 4, seeds=6, gamma=12, tau=2, rules=["warm"])

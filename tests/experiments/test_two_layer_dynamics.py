@@ -13,7 +13,6 @@ from dashtheory.experiments.activation_regimes import RegimesConfig, run_exponen
 from dashtheory.experiments.alpha_lambda_map import AlphaLambdaConfig, run_alpha_lambda
 from dashtheory.experiments.two_layer_dynamics import DynamicsConfig, Watch, feature_margins_of, run_dynamics
 from dashtheory.measure import decompose, feature_margins
-from dashtheory.record import split_settings
 from dashtheory.twolayer import (
     MLPConfig,
     Moment,
@@ -106,7 +105,7 @@ def test_persistence_is_that_of_the_decomposition() -> None:
 def dynamics() -> pd.DataFrame:
     rules = ("cold", "warm", "sp", "dash", "ideal")
     config = DynamicsConfig(regime="cnn_a", rules=rules, num_stages=3, num_test=100)
-    return split_settings(run_dynamics(config, [0, 1], "x", silent))
+    return run_dynamics(config, [0, 1], "x", silent)
 
 
 def test_measures_are_of_the_stage_that_they_say() -> None:
@@ -145,7 +144,7 @@ def test_options_of_rules_are_the_configuration_s_unless_given() -> None:
 
 def test_a_point_of_the_map_is_that_rule_alone() -> None:
     config = AlphaLambdaConfig(regimes=("mlp_small",), alphas=(0.3,), lams=(0.05, 0.5), num_stages=3, num_test=200)
-    points = split_settings(run_alpha_lambda(config, "mlp_small", [3], "x", silent))
+    points = run_alpha_lambda(config, "mlp_small", [3], "x", silent)
     alone = run(config.setting("mlp_small"), ["dash:lam=0.5"], [3])
     mine = points[(points["rule"] == "dash") & (points["lam"] == 0.5)].set_index("metric")["value"]
     assert mine["test_accuracy"] == pytest.approx(alone.of("test_accuracy", "dash:lam=0.5")[0, -1], abs=0.01)
@@ -168,7 +167,7 @@ def test_cells_of_both_maps_have_their_own_setting() -> None:
         ("init", 0.02, config.setting(2.0, 0.02, 0.05)),
         ("threshold", 0.1, config.setting(2.0, 0.003, 0.1)),
     ):
-        points = split_settings(run_exponent(config, which, 2.0, [0], "x", silent))
+        points = run_exponent(config, which, 2.0, [0], "x", silent)
         cell = points[(points["y"] == height) & (points["rule"] == "warm")].set_index("metric")["value"]
         alone = run(setting, ["cold", "warm"], [0])
         assert cell["steps"] == alone.of("steps", "warm")[0].sum()

@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import nn
 
+from dashtheory.command.paper import main as run_main
 from dashtheory.deep import run as run_module
 from dashtheory.deep.config import RunConfig
-from dashtheory.paper import preset_names, run_main
+from dashtheory.paper import preset_names
 from dashtheory.record import load_results, load_table, only_one
 from tests.paper.toys import run_toy, serially, stages_of, toy
 
@@ -174,7 +175,7 @@ def test_the_deadline_is_the_budget_less_a_reserve(tmp_path: Path, monkeypatch: 
         return pd.DataFrame()
 
     monkeypatch.setattr(run_module, "run_rule", note)
-    monkeypatch.setattr("dashtheory.paper.program.time.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("dashtheory.command.paper.time.monotonic", lambda: 1000.0)
     assert run(tmp_path, "--budget", "2m", rules="cold") == 0
     assert run(tmp_path, rules="cold") == 0
     assert seen == [1115.0, None]

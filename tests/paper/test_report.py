@@ -11,8 +11,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
+from dashtheory.command.paper_table import main as table_main
 from dashtheory.deep.config import RunConfig
-from dashtheory.paper import PUBLISHED, preset, preset_names, render, table_main
+from dashtheory.paper import PUBLISHED, preset, preset_names, render
 from dashtheory.paper.report import NOT_RUN, read_all
 from dashtheory.plot import rule_style
 from dashtheory.record import COMPLETE, DEVICE, Results, run_name

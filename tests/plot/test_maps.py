@@ -1,19 +1,27 @@
-"""Maps: settings in the experiment column, the grid they make, and what is drawn of it."""
+"""Maps: the grid that two coordinates make, and what is drawn of it."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from dashtheory.plot import draw_contours, draw_map, pivot_map, say_seeds
-from dashtheory.record import make_table, name_setting, split_settings
+from dashtheory.plot import (
+    draw_contours,
+    draw_differences,
+    draw_map,
+    draw_prediction,
+    draw_stages,
+    pivot_map,
+    say_seeds,
+)
+from dashtheory.record import concatenate, make_table, paired_differences
 
 
 def table(seeds: tuple[int, ...] = (0, 1)) -> pd.DataFrame:
@@ -21,7 +29,10 @@ def table(seeds: tuple[int, ...] = (0, 1)) -> pd.DataFrame:
     return make_table(
         {
             "level": "discrete",
-            "experiment": name_setting("e", map="m", x=x, y=y),
+            "experiment": "e",
+            "map": "m",
+            "x": x,
+            "y": y,
             "rule": "warm",
             "seed": seed,
             "stage": 1,
@@ -34,55 +45,48 @@ def table(seeds: tuple[int, ...] = (0, 1)) -> pd.DataFrame:
     )
 
 
-def test_names_of_settings_read_back() -> None:
-    assert name_setting("e", gamma=20.0, shape="power", tau=3) == "e[gamma=20,shape=power,tau=3]"
-    points = split_settings(table())
-    assert set(points["experiment"]) == {"e"}
-    assert set(points["map"]) == {"m"}
-    assert sorted(set(points["x"])) == [0.5, 20, 100]
-    assert (points["value"] == 10 * points["y"] + points["x"] + points["seed"]).all()
-
-
-@given(
-    st.dictionaries(
-        st.text("abcxyz", min_size=1).filter(lambda name: name not in ("experiment",)),
-        st.integers(-(10**5), 10**5) | st.text("pqr_-", min_size=1),
-        max_size=3,
-    )
-)
-def test_any_coordinates_read_back(coordinates: dict[str, int | str]) -> None:
-    row = {"level": "l", "rule": "r", "seed": 0, "stage": 1, "metric": "m", "value": 0.0}
-    (found,) = split_settings(pd.DataFrame([{**row, "experiment": name_setting("e", **coordinates)}])).to_dict(
-        "records"
-    )
-    assert found["experiment"] == "e"
-    assert {name: found[name] for name in coordinates} == coordinates
-
-
-def test_a_table_without_settings_is_unchanged() -> None:
-    plain = table().assign(experiment="e")
-    assert split_settings(plain).equals(plain)
-
-
-@pytest.mark.parametrize("text", ["a[b", "a]", "a,b", "a=b"])
-def test_names_that_would_not_read_back_are_refused(text: str) -> None:
-    message = re.escape("must hold none of [ ] , = in names and values")
-    with pytest.raises(ValueError, match=message):
-        name_setting(text, x=1)
-    with pytest.raises(ValueError, match=message):
-        name_setting("e", x=text)
-
-
 def test_a_grid_is_the_mean_over_seeds_both_axes_rising() -> None:
-    grid = pivot_map(split_settings(table()), "gap", "x", "y", scale=2)
+    grid = pivot_map(table(), "gap", "x", "y", scale=2)
     assert list(map(float, grid.columns)) == [0.5, 20, 100]
     assert list(map(float, grid.index)) == [1, 3]
     assert grid.loc[3, 20] == 2 * (30 + 20 + 0.5)
 
 
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [({"map": "k"}, "map k, m"), ({"rule": "cold"}, "rule cold, warm"), ({"z": 2}, "z none, 2")],
+)
+def test_a_cell_never_mixes_what_is_not_a_seed(other: dict[str, Any], words: str) -> None:
+    both = concatenate([table(), table().assign(**other)])
+    with pytest.raises(ValueError, match=rf"one gap per x, y and seed, got several \({words}\)") as raised:
+        pivot_map(both, "gap", "x", "y")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("draw", [draw_stages, draw_prediction])
+def test_a_line_by_stage_never_mixes_points(draw: Callable[..., Axes]) -> None:
+    figure, ax = plt.subplots()
+    with pytest.raises(ValueError, match=r"one gap per rule and stage, got several \(x 0.5, 20, 100; y 1, 3\)"):
+        draw(ax, table(), "gap")
+    one = table()
+    draw(ax, one[(one["x"] == 20) & (one["y"] == 3)], "gap")
+    assert np.asarray(ax.lines[0].get_ydata()).tolist() == [50.5]
+    plt.close(figure)
+
+
+def test_differences_of_several_points_are_not_drawn_over_each_other() -> None:
+    both = concatenate([table(), table().assign(rule="cold")])
+    found = paired_differences(both, "gap", "cold")
+    figure, ax = plt.subplots()
+    with pytest.raises(ValueError, match=r"one difference per rule, got several \(x 0.5, 20, 100; y 1, 3\)"):
+        draw_differences(ax, found, ["warm"])
+    draw_differences(ax, found[(found["x"] == 20) & (found["y"] == 3)], ["warm"])
+    plt.close(figure)
+
+
 def test_a_map_shows_the_grid_with_its_values_as_ticks() -> None:
     figure, ax = plt.subplots()
-    grid = pivot_map(split_settings(table()), "gap", "x", "y")
+    grid = pivot_map(table(), "gap", "x", "y")
     assert draw_map(ax, grid, label="points", low=0, high=200, every=(2, 1)) is ax
     (cells,) = ax.collections
     assert np.array_equal(np.asarray(cells.get_array()), grid.to_numpy())

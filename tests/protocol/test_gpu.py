@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from dashtheory.command.paper import main as run_main
 from dashtheory.deep.task import make_source, make_task
-from dashtheory.paper import preset, run_main
+from dashtheory.paper import preset
 from dashtheory.protocol import Epoch, FastEngine, Work, describe_device, run_stages
 from dashtheory.record import load_results
 from dashtheory.rules import make_rule

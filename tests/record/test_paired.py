@@ -191,7 +191,7 @@ def test_gaps_and_mixtures_of_experiments_are_refused() -> None:
     with pytest.raises(ValueError, match="table must have accuracy for every rule and seed"):
         paired_differences(shorter, "accuracy", "cold")
     twice = pd.concat([made, made.assign(experiment="y")])
-    with pytest.raises(ValueError, match="table must have one accuracy per rule and seed, got several"):
+    with pytest.raises(ValueError, match=r"one accuracy per rule and seed, got several \(experiment x, y\)"):
         paired_differences(twice, "accuracy", "cold")
     with pytest.raises(ValueError, match="confidence must be below 1"):
         paired_differences(made, "accuracy", "cold", confidence=1)

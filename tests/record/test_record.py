@@ -69,7 +69,7 @@ def test_text_that_looks_like_missing_values_or_numbers_survives(tmp_path: Path)
     [
         ([], "columns"),
         ([{"level": "deep"}], "columns"),
-        ([{**row(), "extra": 1}], "extra"),
+        ([{**row(), "Extra": 1}], "Extra"),
         ([row(seed=0.5)], "int64 in column seed"),
         ([row(stage="one")], "int64 in column stage"),
         ([row(value="high")], "float64 in column value"),

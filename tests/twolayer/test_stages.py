@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from dashtheory.protocol import Task, TrainConfig, run_stages
-from dashtheory.record import split_settings
 from dashtheory.rules import Dash, Rule
 from dashtheory.seeds import numpy_stream
 from dashtheory.stream import Examples, Stream
@@ -192,7 +191,7 @@ def test_replicas_have_numbers_of_their_own_and_name_them_in_the_table() -> None
     alone = run(replace(config, learning_rate=0.1, momentum=0.8), ["dash:lam=0.1"], [5])
     assert found.metrics["test_loss"][1, 2] == pytest.approx(alone.metrics["test_loss"][0, 0], rel=1e-10)
     assert (found.metrics["epochs"][:, 1] < found.metrics["epochs"][:, 0]).all()
-    table = split_settings(found.table("toy"))
+    table = found.table("toy")
     assert set(table["rule"]) == {"warm", "dash:lam=0.1", "cold, decayed"}
     assert set(table["level"]) == {"twolayer"}
     chosen = table[(table["threshold"] == 0.5) & (table["metric"] == "epochs") & (table["seed"] == 5)]
