@@ -11,6 +11,7 @@ stands.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 
@@ -49,7 +50,7 @@ def plan(config: RegimesConfig, seeds: Sequence[int]) -> list[Job]:
             name=f"{which}-q{exponent:g}-{group_name(seeds)}",
             function=run_exponent,
             arguments={
-                "config": config,
+                "config": dataclasses.replace(config, maps=(which,)),
                 "which": which,
                 "exponent": exponent,
                 "seeds": list(seeds),

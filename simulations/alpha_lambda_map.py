@@ -10,6 +10,7 @@ oracle) and a ridge classifier on the same samples are named below the first map
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 
@@ -37,7 +38,12 @@ def plan(config: AlphaLambdaConfig, seeds: Sequence[int]) -> list[Job]:
         Job(
             name=f"{regime}-{group_name(seeds)}",
             function=run_alpha_lambda,
-            arguments={"config": config, "regime": regime, "seeds": list(seeds), "experiment": NAME},
+            arguments={
+                "config": dataclasses.replace(config, regimes=(regime,)),
+                "regime": regime,
+                "seeds": list(seeds),
+                "experiment": NAME,
+            },
         )
         for regime in config.regimes
     ]

@@ -11,6 +11,7 @@ covers all four worlds, because each class is a mixture of components with indep
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 
@@ -41,7 +42,12 @@ def plan(config: BeyondConfig, seeds: Sequence[int]) -> list[Job]:
         Job(
             name=f"{kind}-{group_name(seeds)}",
             function=run_kind,
-            arguments={"config": config, "kind": kind, "seeds": list(seeds), "experiment": NAME},
+            arguments={
+                "config": dataclasses.replace(config, kinds=(kind,)),
+                "kind": kind,
+                "seeds": list(seeds),
+                "experiment": NAME,
+            },
         )
         for kind in config.kinds
     ]

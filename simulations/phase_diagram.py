@@ -11,6 +11,7 @@ finite chunks does not.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 
@@ -52,7 +53,12 @@ def plan(config: PhaseConfig, seeds: Sequence[int]) -> list[Job]:
         Job(
             name=f"{which}-{group_name(seeds)}",
             function=run_map,
-            arguments={"config": config, "which": which, "seeds": list(seeds), "experiment": NAME},
+            arguments={
+                "config": dataclasses.replace(config, maps=(which,)),
+                "which": which,
+                "seeds": list(seeds),
+                "experiment": NAME,
+            },
         )
         for which in config.maps
     ]

@@ -9,6 +9,7 @@ round: it shrinks what is aligned. No rule of this kind turns a vector: each act
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 
@@ -34,7 +35,12 @@ def plan(config: GeometryConfig, seeds: Sequence[int]) -> list[Job]:
         Job(
             name=f"{slug_of(rule)}-seed{seed}",
             function=run_geometry,
-            arguments={"config": config, "rule": rule, "seed": seed, "experiment": NAME},
+            arguments={
+                "config": dataclasses.replace(config, rules=(rule,)),
+                "rule": rule,
+                "seed": seed,
+                "experiment": NAME,
+            },
         )
         for seed in seeds
         for rule in config.rules

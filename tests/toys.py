@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from dashtheory._check import real
 from dashtheory.command.script import Script
 from dashtheory.parallel import Job, Report
-from dashtheory.record import make_table
+from dashtheory.record import concatenate, group_name, make_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,11 @@ def run_line(config: ToyConfig, rule: str, seed: int, report: Report) -> pd.Data
 def plan(config: ToyConfig, seeds: Sequence[int]) -> list[Job]:
     """A job per seed and rule."""
     return [
-        Job(name=f"{rule}-{seed}", function=run_line, arguments={"config": config, "rule": rule, "seed": seed})
+        Job(
+            name=f"{rule}-{seed}",
+            function=run_line,
+            arguments={"config": dataclasses.replace(config, rules=(rule,)), "rule": rule, "seed": seed},
+        )
         for seed in seeds
         for rule in config.rules
     ]
@@ -82,6 +87,26 @@ TOY = Script(
     draw=draw,
     facts=lambda: {"source": "arithmetic"},
 )
+
+
+def run_lines(config: ToyConfig, rule: str, seeds: list[int], report: Report) -> pd.DataFrame:
+    """The lines of several seeds in one job."""
+    return concatenate(run_line(config, rule, seed, report) for seed in seeds)
+
+
+def plan_groups(config: ToyConfig, seeds: Sequence[int]) -> list[Job]:
+    """A job per rule, for all seeds together."""
+    return [
+        Job(
+            name=f"{rule}-{group_name(seeds)}",
+            function=run_lines,
+            arguments={"config": dataclasses.replace(config, rules=(rule,)), "rule": rule, "seeds": list(seeds)},
+        )
+        for rule in config.rules
+    ]
+
+
+GROUPED = dataclasses.replace(TOY, name="grouped", plan=plan_groups, grouped=True)
 
 if __name__ == "__main__":
     import sys

@@ -6,8 +6,11 @@ import contextlib
 import dataclasses
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from dashtheory._check import fail
 from dashtheory.parallel import Done, Job, interrupts_held, run_jobs
@@ -46,13 +49,15 @@ def seed_groups(seeds: Sequence[int], saved: Sequence[Results]) -> list[list[int
         seeds: that are wanted.
         saved: results of earlier calls.
     """
+    held = Counter(
+        tuple(sorted(set(table["seed"].tolist())))
+        for table in {name: table for one in saved for name, table in one.tables.items()}.values()
+    )
     groups, left = list[list[int]](), set(seeds)
-    for one in saved:
-        for table in one.tables.values():
-            together = sorted(set(table["seed"].tolist()))
-            if left.issuperset(together):
-                groups.append(together)
-                left.difference_update(together)
+    for together in sorted(held, key=lambda group: (-held[group] * len(group), group)):  # the most runs first
+        if left.issuperset(together):
+            groups.append(list(together))
+            left.difference_update(together)
     return sorted([*groups, sorted(left)] if left else groups)
 
 
@@ -93,17 +98,27 @@ def _stages(results: Results, name: str) -> int:
 def others(empty: Results, jobs: Sequence[Job], saved: Sequence[Results]) -> Results:
     """Saved runs that are none of the jobs: more seeds or rules of an earlier call.
 
+    Of runs that hold the same stages (a group of seeds and a larger one), the longest is taken.
+
     Args:
         empty: results without runs.
         jobs: that are wanted.
-        saved: what there is; of several that fit, the run with most stages is used, and the first of equals.
+        saved: what there is.
     """
     found, wanted = empty, {job.name for job in jobs}
-    for one in saved:
-        found = found.joined(
-            one.only([name for name in one.runs if name not in wanted and name not in found.runs])
-        )
+    runs = [(_held(table), one, name) for one in saved for name, table in one.tables.items() if name not in wanted]
+    taken: set[tuple[object, ...]] = set()
+    for held, one, name in sorted(runs, key=lambda run: -len(run[0])):
+        if not held & taken:
+            found = found.joined(one.only([name]))
+            taken |= held
     return found
+
+
+def _held(table: pd.DataFrame) -> set[tuple[object, ...]]:
+    """What there are rows of: stages of seeds and rules."""
+    columns = table[["level", "experiment", "rule", "seed", "stage"]]
+    return set(columns.itertuples(index=False, name=None))
 
 
 def _say(refused: Mapping[str, Sequence[str]], found: Results) -> None:

@@ -84,21 +84,22 @@ def _compute(
     partial = path.parent / ".partial" / script.name
     if options.fresh:
         shutil.rmtree(partial, ignore_errors=True)
-    kept = partial / "runs.csv"
+    kept, waiting = partial / "runs.csv", partial / "others.csv"
     empty = Results(name=script.name, config=plain_config(config), data=facts)
-    stopped, saved = loaded(kept, empty), loaded(path, empty)
-    usable = [stopped] if options.fresh or options.recompute else [stopped, saved]
+    stopped, further, saved = loaded(kept, empty), loaded(waiting, empty), loaded(path, empty)
+    usable = [stopped, further] if options.fresh or options.recompute else [stopped, further, saved]
     groups = seed_groups(seeds, usable) if script.grouped else [seeds]
     jobs = [job for group in groups for job in script.plan(config, group, **limits)]
     identities, names = identities_of(jobs, facts), [job.name for job in jobs]
-    more = others(empty, jobs, [stopped, saved])
+    more = others(empty, jobs, [stopped, further, saved])
+    _put(others(empty, [], [more, stopped, further]), waiting)  # whatever becomes of this call
     results, _ = grow(
         jobs,
         reused(empty, jobs, usable, identities),
         identities,
         num_workers=options.jobs,
         folder=partial,
-        save=lambda results: more.joined(results).save(kept),
+        save=lambda results: results.save(kept),
     )
     left = [job.name for job in jobs if not results.reached(job.name, job.num_stages)]
     if left:
@@ -114,25 +115,20 @@ def _compute(
         device=", ".join(sorted({results.runs[name]["machine"]["device"] for name in names})),
     )
     results.only(names).save(path, {"quick": options.quick, **made})
-    _keep(more, kept)
+    _put(more, waiting)
+    _put(empty, kept)
+    for folder in (partial, partial.parent):
+        with contextlib.suppress(OSError):  # not empty: runs that wait, or stages of theirs
+            folder.rmdir()
     return True
 
 
-def _keep(more: Results, kept: Path) -> None:
-    """Keep the further seeds and rules of earlier calls, and nothing else.
-
-    Args:
-        more: these further runs.
-        kept: where runs are kept.
-    """
-    if more.runs:
-        more.save(kept)
-    else:
-        for file in (kept, kept.with_suffix(".json"), *unplaced(kept), *unplaced(kept.with_suffix(".json"))):
-            file.unlink(missing_ok=True)
-    for folder in (kept.parent, kept.parent.parent):
-        with contextlib.suppress(OSError):  # not empty
-            folder.rmdir()
+def _put(results: Results, path: Path) -> None:
+    """Save results at `path`, or leave nothing there if they hold no run."""
+    results.save(path)
+    for file in () if results.runs else (path, path.with_suffix(".json")):
+        for left_over in (file, *unplaced(file)):
+            left_over.unlink(missing_ok=True)
 
 
 def _saved_configuration(script: Script[Any], path: Path) -> Any:
