@@ -23,7 +23,8 @@ def simulate_with_numpy(
         tau: learned features that give a sample a zero gradient.
         rule: "cold", "warm" or "ideal".
 
-    Returns: what `dashtheory.discrete.simulate` returns. Arguments are not checked.
+    Returns:
+        what `dashtheory.discrete.simulate` returns. Arguments are not checked.
     """
     num_classes, num_features, num_samples = features.shape
     table = features.astype(np.float32)  # counts below 2^24 are exact, and float32 multiplies fastest
@@ -67,8 +68,15 @@ def active_samples(present: Floats, known: Bools, held: Bools, tau: int) -> Bool
 def learn_stage_(known: Bools, present: Floats, held: Bools, gamma: float, tau: int) -> NDArray[np.int64]:
     """Learn the most frequent feature until none is shown by `gamma` active samples; updates `known` in place.
 
-    Args: as `active_samples`; gamma: the count that is needed.
-    Returns: int64 (m, 2), the pairs (class, feature) in the order learned.
+    Args:
+        known: bool (C, K), learned features.
+        present: float32 (C, K, m), the samples of the stage.
+        held: bool (C, m), memorised samples.
+        gamma: the count that is needed.
+        tau: learned features that give a sample a zero gradient.
+
+    Returns:
+        int64 (m, 2), the pairs (class, feature) in the order learned.
     """
     order: list[tuple[int, int]] = []
     while True:

@@ -49,7 +49,8 @@ def sweep(state: Any, steps: int) -> Iterator[Any]:
 def redraw(explorer: Explorer[Any, Any], state: Any) -> dict[str, float]:
     """Milliseconds of each part of a redraw, its sum `wall`, and CPU time of all of it.
 
-    Raises: ValueError if the state has no answer.
+    Raises:
+        ValueError: if the state has no answer.
     """
     cpu, clock = time.process_time(), [time.perf_counter()]
     found = explorer.compute(state)

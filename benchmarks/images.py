@@ -222,7 +222,9 @@ def step_bytes(size: Size, *, width: int) -> int:
     backward: five times its size. Weights: read forward and backward, gradient written and read, momentum and
     weight read and written by the optimizer: eight times, in float32.
 
-    Args: size: of the work. width: bytes of a number of the activations (4, or 2 in bfloat16).
+    Args:
+        size: of the work.
+        width: bytes of a number of the activations (4, or 2 in bfloat16).
     """
     model, sizes = network(size).train(), []
     hooks = [

@@ -19,7 +19,9 @@ def fail(argument: str, rule: str, value: object, fix: str, *, error: type[Value
         value: what was received; shown in full.
         fix: one sentence that says what to do.
         error: its class, where callers tell it apart (`dashtheory.errors`).
-    Raises: `error`, always.
+
+    Raises:
+        error: always.
     """
     raise error(f"{argument} {rule}, got {value}. {fix}")
 

@@ -23,8 +23,10 @@ class Value:
     """A field that holds a value.
 
     Attributes:
-        name: across all parts. path: names of the parts that lead to it, and of the field itself.
-        field: of its dataclass. kind: its type.
+        name: across all parts.
+        path: names of the parts that lead to it, and of the field itself.
+        field: of its dataclass.
+        kind: its type.
     """
 
     name: str
@@ -34,9 +36,13 @@ class Value:
 
 
 def values_of(kind: type[Any]) -> list[Value]:
-    """All values of a configuration, in order. Args: kind: a dataclass.
+    """All values of a configuration, in order.
 
-    Raises: ValueError if two have the same name.
+    Args:
+        kind: a dataclass.
+
+    Raises:
+        ValueError: if two have the same name.
     """
     found = list(_values(kind, ()))
     names = [one.name for one in found]
@@ -59,8 +65,12 @@ def _values(kind: type[Any], path: tuple[str, ...]) -> Iterator[Value]:
 def build(kind: type[Config], values: Mapping[str, Any]) -> Config:
     """A configuration from values by name; what is not given has its default.
 
-    Args: kind: a dataclass. values: by the names of `values_of`.
-    Raises: ValueError if there is no such value, or as the configuration.
+    Args:
+        kind: a dataclass.
+        values: by the names of `values_of`.
+
+    Raises:
+        ValueError: if there is no such value, or as the configuration.
     """
     known = values_of(kind)
     for name in values:
@@ -80,7 +90,11 @@ def _built(kind: type[Config], given: Mapping[tuple[str, ...], Any]) -> Config:
 
 
 def flat(config: Any) -> dict[str, Any]:
-    """The values of a configuration by name. Args: config: an instance of a dataclass."""
+    """The values of a configuration by name.
+
+    Args:
+        config: an instance of a dataclass.
+    """
     found = {}
     for one in values_of(type(config)):
         value = config
@@ -91,15 +105,23 @@ def flat(config: Any) -> dict[str, Any]:
 
 
 def changed(config: Config, **values: Any) -> Config:
-    """The same configuration with some values changed, by name. Raises: ValueError as `build`."""
+    """The same configuration with some values changed, by name.
+
+    Raises:
+        ValueError: as `build`.
+    """
     return build(type(config), {**flat(config), **values})
 
 
 def restore(kind: type[Config], saved: Mapping[str, Any]) -> Config:
     """A configuration from what JSON holds of it (`dashtheory.record.provenance.plain`).
 
-    Args: kind: a dataclass. saved: nested as the configuration, every value there and no other.
-    Raises: ValueError if a value is missing or too many, or as the configuration.
+    Args:
+        kind: a dataclass.
+        saved: nested as the configuration, every value there and no other.
+
+    Raises:
+        ValueError: if a value is missing or too many, or as the configuration.
     """
     paths = dict(_leaves(saved, kind))
     known = values_of(kind)

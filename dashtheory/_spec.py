@@ -58,7 +58,8 @@ class SpecText:
     """A rule as written, taken apart.
 
     Attributes:
-        text: as written. name: of the rule; of your own, with its place, as python:mine.py:Mine.
+        text: as written.
+        name: of the rule; of your own, with its place, as python:mine.py:Mine.
         options: values by name, in the order written.
     """
 
@@ -81,9 +82,13 @@ def read_text(text: str, known: Iterable[str], *, argument: str = "rule", own: b
     """Read a rule as written.
 
     Args:
-        text: as written. known: names of rules. argument: what errors call the text.
+        text: as written.
+        known: names of rules.
+        argument: what errors call the text.
         own: whether rules of your own are taken too.
-    Raises: ValueError in one line if it is no text, of no known name, or an option is not name=value.
+
+    Raises:
+        ValueError: in one line if it is no text, of no known name, or an option is not name=value.
     """
     if not isinstance(text, str):
         fail(argument, "must be a name with options", repr(text), "Write dash:lam=0.05, say.")
@@ -100,7 +105,8 @@ def read_text(text: str, known: Iterable[str], *, argument: str = "rule", own: b
 def read_names(argument: str, texts: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
     """Read rules that have no options here.
 
-    Raises: ValueError in one line as `read_text`, or if there is none, one comes twice or has options.
+    Raises:
+        ValueError: in one line as `read_text`, or if there is none, one comes twice or has options.
     """
     names, known = tuple(texts), tuple(known)
     for text in names:
@@ -136,7 +142,12 @@ def split_text(text: str) -> tuple[str, tuple[str, ...]]:
 def split_own(argument: str, name: str) -> tuple[str, str]:
     r"""Place and name of "python:PLACE:NAME"; the place, a file or a module, may be a path such as C:\x\mine.py.
 
-    Raises: ValueError if it is written in another way. Args: argument: what errors call it.
+    Args:
+        name: the text's name, such as python:mine.py:Mine.
+        argument: what errors call it.
+
+    Raises:
+        ValueError: if it is written in another way.
     """
     match = _OWN.fullmatch(name)
     if match is None or match["rest"]:
@@ -147,7 +158,8 @@ def split_own(argument: str, name: str) -> tuple[str, str]:
 def read_options(owner: str, given: Iterable[str]) -> dict[str, Any]:
     """Options written as name=value: numbers, yes or no, words, or several values joined by +.
 
-    Raises: ValueError if one is not of this form, or is given twice.
+    Raises:
+        ValueError: if one is not of this form, or is given twice.
     """
     found: dict[str, Any] = {}
     for part in given:
@@ -161,7 +173,8 @@ def read_options(owner: str, given: Iterable[str]) -> dict[str, Any]:
 def write_text(name: str, options: Mapping[str, Any]) -> str:
     """Write a rule so that `read_text` gives the same name and options.
 
-    Raises: ValueError if it cannot be written: a value that is no number, yes or no, word or tuple of these.
+    Raises:
+        ValueError: if it cannot be written: a value that is no number, yes or no, word or tuple of these.
     """
     text = ":".join([name, *(f"{option}={_written(value)}" for option, value in options.items())])
     back, parts = split_text(text)

@@ -47,8 +47,13 @@ def reestimated(model: nn.Module, inputs: Tensor, *, batch_size: int = BATCH_SIZ
     Only batch normalisation is put into training mode: dropout stays off. Each batch weighs the same, as in
     `torch.nn.BatchNorm` with momentum None; a last batch too small to have a variance is left out.
 
-    Args: model: unchanged. inputs: (n, ...), on its device. batch_size: examples per batch.
-    Returns: the copy.
+    Args:
+        model: unchanged.
+        inputs: (n, ...), on its device.
+        batch_size: examples per batch.
+
+    Returns:
+        the copy.
     """
     again = copy.deepcopy(model)
     again.eval()

@@ -19,7 +19,8 @@ class Scores:
     """Mean loss and accuracy, each target weighing the same.
 
     Attributes:
-        loss: nats per target. accuracy: right predictions over targets.
+        loss: nats per target.
+        accuracy: right predictions over targets.
     """
 
     loss: float
@@ -29,7 +30,8 @@ class Scores:
 class Sums:
     """Loss and right predictions of an epoch, summed on the device.
 
-    Args: device: of the tensors that are summed.
+    Args:
+        device: of the tensors that are summed.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -38,7 +40,13 @@ class Sums:
         self.right = torch.zeros((), dtype=torch.int64, device=device)
 
     def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Add a batch. Args: loss: its mean. logits: (..., classes). targets: (...)."""
+        """Add a batch.
+
+        Args:
+            loss: its mean.
+            logits: (..., classes).
+            targets: (...).
+        """
         self.loss += loss * targets.numel()
         self.right += num_right(logits, targets)
 
@@ -57,7 +65,8 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy in nats over all targets.
 
     Args:
-        logits: (..., classes). targets: int64 (...), the same leading axes.
+        logits: (..., classes).
+        targets: int64 (...), the same leading axes.
     """
     return torch.nn.functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
 
@@ -80,7 +89,10 @@ def evaluate(
     The model is left as it was: modes, statistics, gradients and random streams.
 
     Args:
-        model: any model of logits (..., classes). examples: on its device. batch_size: of the evaluation.
+        model: any model of logits (..., classes).
+        examples: on its device.
+        loss_fn: mean loss of (logits, targets).
+        batch_size: of the evaluation.
     """
     with evaluating(model):
         sums = Sums(examples.inputs.device)

@@ -48,7 +48,8 @@ class Job:
     """One run: `function(**arguments, report=...)` returns its tidy table.
 
     Attributes:
-        name: unique, and fit for a file name. function: importable by name, so that a worker can find it.
+        name: unique, and fit for a file name.
+        function: importable by name, so that a worker can find it.
         arguments: what it is called with; must be picklable.
         resumable: whether it also takes `folder=...`, where it may keep checkpoints until it has ended.
         num_stages: stages that are wanted of it; None: all.
@@ -79,7 +80,8 @@ def run_jobs(jobs: list[Job], *, num_workers: int, total: int | None = None) -> 
     is killed, the workers end.
 
     Args:
-        jobs: independent of each other. num_workers: >= 1.
+        jobs: independent of each other.
+        num_workers: >= 1.
         total: jobs of the whole experiment, if some had finished before this call.
     """
     context = multiprocessing.get_context("spawn")

@@ -30,8 +30,10 @@ def numpy_stream(seed: int, name: str, *index: int) -> np.random.Generator:
     Args:
         seed: root seed, >= 0.
         name: what the draws are for ("data", "test data", "init", "order", "perturbation").
-        index: further coordinates, such as the stage.
-    Raises: ValueError if `seed` is not an integer >= 0.
+        *index: further coordinates, such as the stage.
+
+    Raises:
+        ValueError: if `seed` is not an integer >= 0.
     """
     return np.random.default_rng(_sequence(seed, name, index))
 
@@ -39,7 +41,13 @@ def numpy_stream(seed: int, name: str, *index: int) -> np.random.Generator:
 def torch_stream(seed: int, name: str, *index: int) -> torch.Generator:
     """CPU generator of torch for the same stream (its draws differ from numpy's).
 
-    Args and Raises: as `numpy_stream`.
+    Args:
+        seed: root seed, >= 0.
+        name: what the draws are for ("data", "test data", "init", "order", "perturbation").
+        *index: further coordinates, such as the stage.
+
+    Raises:
+        ValueError: if `seed` is not an integer >= 0.
     """
     import torch  # here, so that level 1 never loads it
 
@@ -50,6 +58,9 @@ def torch_stream(seed: int, name: str, *index: int) -> torch.Generator:
 def torch_streams(seed: int, *index: int, prefix: str = "") -> Callable[[str], torch.Generator]:
     """What makes the streams of a seed and index by name, as `torch_stream` does.
 
-    Args: seed, index: as `torch_stream`. prefix: of all names.
+    Args:
+        seed: as `torch_stream`.
+        *index: as `torch_stream`.
+        prefix: of all names.
     """
     return lambda name: torch_stream(seed, prefix + name, *index)

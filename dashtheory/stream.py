@@ -17,9 +17,11 @@ class Examples:
 
     Attributes:
         inputs: tensor (n, ...), whatever the model takes.
-        targets: int64 tensor (n, ...), class labels; more axes than one if the model predicts at several
-            positions of an input (the next character at each place of a window, say).
-    Raises: ValueError if there is no example or the lengths differ.
+        targets: int64 tensor (n, ...), class labels; more axes than one if the model predicts at several positions
+            of an input (the next character at each place of a window, say).
+
+    Raises:
+        ValueError: if there is no example or the lengths differ.
     """
 
     inputs: Tensor
@@ -56,8 +58,11 @@ class Stream:
     """Chunks in order of arrival, and the test set.
 
     Attributes:
-        chunks: what arrives at once; chunk j is new at stage j. test: held-out examples.
-    Raises: ValueError if there is no chunk.
+        chunks: what arrives at once; chunk j is new at stage j.
+        test: held-out examples.
+
+    Raises:
+        ValueError: if there is no chunk.
     """
 
     chunks: tuple[Examples, ...]
@@ -75,7 +80,8 @@ class Stream:
 def cut(examples: Examples, num_chunks: int) -> tuple[Examples, ...]:
     """Cut `examples` into `num_chunks` equal chunks, in order; what is left over is an error.
 
-    Raises: ValueError if the chunks cannot be equal.
+    Raises:
+        ValueError: if the chunks cannot be equal.
     """
     if num_chunks < 1 or len(examples) % num_chunks:
         fail(

@@ -99,7 +99,9 @@ class OwnCode:
     """Something of your own.
 
     Attributes:
-        text: python:PLACE:NAME. value: what it names. sha256: of its file; empty if it has none.
+        text: python:PLACE:NAME.
+        value: what it names.
+        sha256: of its file; empty if it has none.
         fingerprint: of its file and all files beside it that it imports, directly or not.
     """
 
@@ -118,10 +120,14 @@ def find(argument: str, text: str, kind: str, fits: Callable[[object], bool]) ->
     """What "python:PLACE:NAME" names.
 
     Args:
-        argument: what errors call it. text: as written. kind: of thing, in a word for errors, as "function".
+        argument: what errors call it.
+        text: as written.
+        kind: of thing, in a word for errors, as "function".
         fits: whether something is of that kind; errors list what is.
-    Raises: ValueError in one line if there is no such file or module, it cannot be imported (then with the file,
-        the line and the error), or it holds no such thing.
+
+    Raises:
+        ValueError: in one line if there is no such file or module, it cannot be imported (then with the file, the
+            line and the error), or it holds no such thing.
     """
     name, attribute = split_own(argument, text)
     with _LOCK:
@@ -140,7 +146,10 @@ def find(argument: str, text: str, kind: str, fits: Callable[[object], bool]) ->
 def fingerprints(texts: Iterable[str]) -> dict[str, str]:
     """Fingerprints of what is your own among names of rules (options left out), data and networks, by name.
 
-    Nothing is imported. Raises: ValueError in one line if there is no such file or module.
+    Nothing is imported.
+
+    Raises:
+        ValueError: in one line if there is no such file or module.
     """
     found = {}
     for text in texts:
@@ -182,7 +191,8 @@ class _Place:
     """A file or a module.
 
     Attributes:
-        written: as written. file: where it is; None for a module that is built into Python.
+        written: as written.
+        file: where it is; None for a module that is built into Python.
         beside: modules of your own, by name, that are imported with it; itself among them if it is a module.
     """
 
@@ -260,7 +270,12 @@ def _imported(folder: Path, names: Iterable[str]) -> dict[str, Path]:
 
 
 def _names_in(file: Path, package: list[str]) -> Iterator[str]:
-    """Names that a file imports, wherever it does so; some are no modules. Args: package: that it is in."""
+    """Names that a file imports, wherever it does so; some are no modules.
+
+    Args:
+        file: of the module.
+        package: that it is in.
+    """
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError):  # its import says so, with the line

@@ -38,7 +38,11 @@ def _page(path: Path) -> _Page:
 
 
 def dead_links(site: Path) -> Iterator[str]:
-    """One line for each dead link. Args: site: folder of the built pages."""
+    """One line for each dead link.
+
+    Args:
+        site: folder of the built pages.
+    """
     for path in sorted(site.rglob("*.html")):
         if "_static" not in path.relative_to(site).parts:
             for link in _page(path).links:

@@ -78,9 +78,15 @@ def execute(notebook: NotebookNode, folder: Path, *, timeout: float = 600) -> No
     """Run every cell in a fresh kernel and clean the result.
 
     Args:
-        notebook: format 4.5; not modified. folder: working folder of the kernel. timeout: seconds per cell.
-    Returns: a new notebook with its outputs and the stamp.
-    Raises: nbclient.exceptions.CellExecutionError if a cell fails.
+        notebook: format 4.5; not modified.
+        folder: working folder of the kernel.
+        timeout: seconds per cell.
+
+    Returns:
+        a new notebook with its outputs and the stamp.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: if a cell fails.
     """
     work = copy.deepcopy(notebook)
     with _surroundings():

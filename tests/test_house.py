@@ -46,7 +46,9 @@ def modules() -> dict[str, Path]:
 def imports(path: Path, *, lazy: bool) -> Iterator[str]:
     """Dotted names, without the package's, of what a file imports of the package.
 
-    Args: lazy: whether imports inside functions and for type checkers count too.
+    Args:
+        path: of the file.
+        lazy: whether imports inside functions and for type checkers count too.
     """
     nodes: list[ast.AST] = [ast.parse(path.read_text())]
     while nodes:

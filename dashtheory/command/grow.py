@@ -22,7 +22,12 @@ Identities = Mapping[str, Mapping[str, str]]
 
 
 def identities_of(jobs: Sequence[Job], data: Mapping[str, object]) -> Identities:
-    """As `dashtheory.record.results.identity_of`. Args: jobs: that are wanted. data: facts about their data."""
+    """As `dashtheory.record.results.identity_of`.
+
+    Args:
+        jobs: that are wanted.
+        data: facts about their data.
+    """
     return {job.name: identity_of(job, data) for job in jobs}
 
 
@@ -40,7 +45,9 @@ def loaded(path: Path, empty: Results) -> Results:
 def seed_groups(seeds: Sequence[int], saved: Sequence[Results]) -> list[list[int]]:
     """Seeds in the groups in which they have been computed together; those that are new make one more group.
 
-    Args: seeds: that are wanted. saved: results of earlier calls.
+    Args:
+        seeds: that are wanted.
+        saved: results of earlier calls.
     """
     held = Counter(
         tuple(sorted(set(table["seed"].tolist())))
@@ -63,9 +70,12 @@ def reused(
 ) -> Results:
     """The runs of some jobs that are saved and fit; why others do not is said on stderr.
 
-    Args: empty: results without runs. jobs: that are wanted. saved: what there is; of several that fit, the run
-        with most stages is used, and the first of equals. identities: of the jobs. trusted: parts of an identity
-        that need not fit (`dashtheory.record.results`).
+    Args:
+        empty: results without runs.
+        jobs: that are wanted.
+        saved: what there is; of several that fit, the run with most stages is used, and the first of equals.
+        identities: of the jobs.
+        trusted: parts of an identity that need not fit (`dashtheory.record.results`).
     """
     found = empty
     refused: dict[str, list[str]] = {}
@@ -86,9 +96,14 @@ def _stages(results: Results, name: str) -> int:
 
 
 def others(empty: Results, jobs: Sequence[Job], saved: Sequence[Results]) -> Results:
-    """Saved runs that are none of the jobs: more seeds or rules of an earlier call. Args: as `reused`.
+    """Saved runs that are none of the jobs: more seeds or rules of an earlier call.
 
     Of runs that hold the same stages (a group of seeds and a larger one), the longest is taken.
+
+    Args:
+        empty: results without runs.
+        jobs: that are wanted.
+        saved: what there is.
     """
     found, wanted = empty, {job.name for job in jobs}
     runs = [(_held(table), one, name) for one in saved for name, table in one.tables.items() if name not in wanted]
@@ -127,12 +142,21 @@ def grow(
 ) -> tuple[Results, dict[str, str]]:
     """Compute the jobs that `results` do not hold, and keep each as it ends.
 
-    Args: jobs: that are wanted. results: of earlier calls. identities: of the jobs. num_workers: processes.
-        folder: of checkpoints of jobs that keep some; those of a job go when it is complete. save: called with the
-        results after each job. trusted: parts of an identity that need not fit for a job to go on from its
-        checkpoints. go_on: whether a run whose loss is not finite is only told on stderr.
-    Returns: the results with all that was computed; and why runs did not go on, by name.
-    Raises: ValueError if a run came to no good end, after all others have ended.
+    Args:
+        jobs: that are wanted.
+        results: of earlier calls.
+        identities: of the jobs.
+        num_workers: processes.
+        folder: of checkpoints of jobs that keep some; those of a job go when it is complete.
+        save: called with the results after each job.
+        trusted: parts of an identity that need not fit for a job to go on from its checkpoints.
+        go_on: whether a run whose loss is not finite is only told on stderr.
+
+    Returns:
+        the results with all that was computed; and why runs did not go on, by name.
+
+    Raises:
+        ValueError: if a run came to no good end, after all others have ended.
     """
     missing = [job for job in jobs if not results.reached(job.name, job.num_stages)]
     kept = {job.name: _Kept(folder / "checkpoints", job.name, identities[job.name], trusted) for job in missing}
@@ -162,7 +186,11 @@ def _with(results: Results, done: Done, identities: Identities) -> Results:
 class _Kept:
     """Where a job keeps its stages: another setting has another folder, and so has whatever else must fit.
 
-    Args: root: folder of all. name, identity: of the job. trusted: parts that need not fit.
+    Args:
+        root: folder of all.
+        name: of the job.
+        identity: of the job.
+        trusted: parts that need not fit.
     """
 
     def __init__(self, root: Path, name: str, identity: Mapping[str, str], trusted: Sequence[str]) -> None:

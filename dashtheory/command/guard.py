@@ -12,8 +12,13 @@ from contextlib import contextmanager
 def guarded(program: str, out: Callable[[], object], work: Callable[[], object]) -> int:
     """Do the work of a command line; what goes wrong is one line on stderr.
 
-    Args: program: its name. out: the folder of its results, once it is known. work: what is done.
-    Returns: the exit status: 0, 2 for bad input, 130 for an interrupt, 143 for SIGTERM.
+    Args:
+        program: its name.
+        out: the folder of its results, once it is known.
+        work: what is done.
+
+    Returns:
+        int: the exit status: 0, 2 for bad input, 130 for an interrupt, 143 for SIGTERM.
     """
     try:
         with _terminable():

@@ -18,8 +18,10 @@ Config = TypeVar("Config")
 def add_options(group: argparse._ArgumentGroup, config: type[Any], leave: Collection[str] = ()) -> None:
     """Make every value of a configuration an option, whose value is None if it is not given.
 
-    Args: group: that takes them. config: frozen dataclass, in parts or not (`dashtheory._nested`). leave: values
-        that get no option.
+    Args:
+        group: that takes them.
+        config: frozen dataclass, in parts or not (`dashtheory._nested`).
+        leave: values that get no option.
     """
     usual = flat(make_config(config, {}))
     for one in values_of(config):
@@ -30,7 +32,12 @@ def add_options(group: argparse._ArgumentGroup, config: type[Any], leave: Collec
 
 
 def given_options(options: argparse.Namespace, config: type[Any]) -> dict[str, object]:
-    """Values of the options that were given, by name. Args: as made by `add_options` for `config`."""
+    """Values of the options that were given, by name.
+
+    Args:
+        options: as made by `add_options` for `config`.
+        config: frozen dataclass.
+    """
     values = {one.name: getattr(options, one.name, None) for one in values_of(config)}
     return {name: value for name, value in values.items() if value is not None}
 
@@ -38,8 +45,12 @@ def given_options(options: argparse.Namespace, config: type[Any]) -> dict[str, o
 def make_config(kind: type[Config], values: Mapping[str, object]) -> Config:
     """A configuration from values by name, and its own defaults for the others.
 
-    Args: kind: a dataclass; its `of`, if it has one, knows defaults that depend on other values.
-    Raises: ValueError as the configuration.
+    Args:
+        values: by name, across all parts.
+        kind: a dataclass; its `of`, if it has one, knows defaults that depend on other values.
+
+    Raises:
+        ValueError: as the configuration.
     """
     of = getattr(kind, "of", None)
     return typing.cast(Config, of(**values)) if of is not None else build(kind, values)
@@ -88,8 +99,12 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
 def stages_wanted(wanted: int | None, num_chunks: int | None) -> int | None:
     """The first so many stages of a stream; None: all.
 
-    Args: wanted: what --stages says. num_chunks: of the stream; None if that is not known.
-    Raises: ValueError if there are not so many.
+    Args:
+        wanted: what --stages says.
+        num_chunks: of the stream; None if that is not known.
+
+    Raises:
+        ValueError: if there are not so many.
     """
     if wanted is None:
         return None
@@ -107,7 +122,8 @@ RESERVE = 5.0
 def read_duration(text: str) -> float:
     """Seconds of "90", "90s", "9m" or "1.5h", less those kept for the end.
 
-    Raises: ValueError if it is none of these, or not longer than the seconds kept for the end.
+    Raises:
+        ValueError: if it is none of these, or not longer than the seconds kept for the end.
     """
     match = re.fullmatch(r"(\d+(?:\.\d*)?)\s*([smh]?)", text.strip())
     if not match:

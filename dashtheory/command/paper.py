@@ -53,9 +53,14 @@ class Call:
     """What a call is to do.
 
     Attributes:
-        name: of the setting. config: the setting, its device found. seeds: root seeds. num_jobs: runs at once.
-        budget: seconds, or None. out: folder of the results. fresh: whether to forget what earlier calls have kept
-            and found. num_stages: of each run, that are wanted; None: all.
+        name: of the setting.
+        config: the setting, its device found.
+        seeds: root seeds.
+        num_jobs: runs at once.
+        budget: seconds, or None.
+        out: folder of the results.
+        fresh: whether to forget what earlier calls have kept and found.
+        num_stages: of each run, that are wanted; None: all.
     """
 
     name: str
@@ -131,9 +136,14 @@ def run(call: Call) -> None:
 def _check_saved(call: Call, saved: Results, empty: Results, identities: Identities) -> None:
     """Refuse what is saved if it is of another setting or other data.
 
-    Args: call: that is to be done. saved: what an earlier one has left. empty: results of this setting, without
-        runs. identities: of the wanted runs.
-    Raises: ValueError if so.
+    Args:
+        call: that is to be done.
+        saved: what an earlier one has left.
+        empty: results of this setting, without runs.
+        identities: of the wanted runs.
+
+    Raises:
+        ValueError: if so.
     """
     ours = [name for name in identities if name in saved.runs]
     differ = saved.config != empty.config or same_data(saved.data) != same_data(empty.data)
@@ -160,7 +170,16 @@ def _forget(call: Call) -> None:
 def _ending(
     call: Call, jobs: Sequence[Job], before: Results, results: Results, stopped: set[str], seconds: float
 ) -> str:
-    """What a call says at its end. Args: stopped: runs that would end the same way again."""
+    """What a call says at its end.
+
+    Args:
+        jobs: that were wanted.
+        before: what earlier calls had found.
+        call: what was asked for.
+        results: what is known at its end.
+        stopped: runs that would end the same way again.
+        seconds: wall time of the call.
+    """
     left = [job.name for job in jobs if not results.reached(job.name, job.num_stages)]
     stages = results.num_stages - before.num_stages
     whole = "complete" if call.num_stages is None else f"at stage {call.num_stages} or further"

@@ -43,19 +43,25 @@ class Script(Generic[Config]):
     """One figure: what it needs computed, and how it is drawn.
 
     Attributes:
-        name: of the experiment and its files. summary: one line for --help.
+        name: of the experiment and its files.
+        summary: one line for --help.
         config: frozen dataclass; each field is an option, with `metadata={"help": ...}`.
-        num_seeds: root seeds 0, 1, ... of the figure. staged: whether the plan takes `num_stages` and `deadline`,
-            as that of `dashtheory.deep.run.rule_jobs` does; then --stages and --budget are options.
+        num_seeds: root seeds 0, 1, ... of the figure.
+        staged: whether the plan takes `num_stages` and `deadline`, as that of `dashtheory.deep.run.rule_jobs`
+            does; then --stages and --budget are options.
         named: whether options of the experiment become part of the files' name, so that no setting takes the place
             of another's results.
         grouped: whether each job of the plan computes all seeds that it is given together.
-        quick: fields changed by --quick; quick_seeds: number of seeds then.
+        quick: fields changed by --quick.
+        quick_seeds: number of seeds then.
         plan: independent runs for a configuration and seeds.
         draw: the figure, from the saved table alone and the configuration.
-        facts: what to record about the data. facts_of: the same, where it depends on the configuration.
-        out: default folder of the results. out_of: the same, where it depends on the configuration.
-        program: how the script is called, for --help and errors. epilog: what --help ends with, line by line.
+        facts: what to record about the data.
+        facts_of: the same, where it depends on the configuration.
+        out: default folder of the results.
+        out_of: the same, where it depends on the configuration.
+        program: how the script is called, for --help and errors.
+        epilog: what --help ends with, line by line.
     """
 
     name: str
@@ -80,7 +86,8 @@ class Script(Generic[Config]):
 def main(script: Script[Any], arguments: Sequence[str] | None = None) -> int:
     """Run a script's command line.
 
-    Returns: the exit status: 0, 2 for bad input, 130 for an interrupt, 143 for SIGTERM.
+    Returns:
+        int: the exit status: 0, 2 for bad input, 130 for an interrupt, 143 for SIGTERM.
     """
     parser = _parser(script)
     options = parser.parse_args(arguments)

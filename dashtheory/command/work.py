@@ -28,8 +28,12 @@ def carry_out(
 ) -> None:
     """Compute what is missing, save the table with its provenance, and draw it.
 
-    Args: script: of the figure. config, seeds: of this call. options: --out, --jobs, --fresh, ... limits: what
-        --stages and --budget say to the plan.
+    Args:
+        script: of the figure.
+        config: of this call.
+        seeds: of this call.
+        options: --out, --jobs, --fresh, ...
+        limits: what --stages and --budget say to the plan.
     """
     mpl.use("Agg")
     path = Path(options.out) / f"{script.name}.csv"
@@ -40,7 +44,12 @@ def carry_out(
 
 
 def redraw(script: Script[Any], out: Path) -> None:
-    """Draw the saved table again. Args: script: of the figure. out: folder of the table."""
+    """Draw the saved table again.
+
+    Args:
+        script: of the figure.
+        out: folder of the table.
+    """
     mpl.use("Agg")
     path = Path(out) / f"{script.name}.csv"
     _draw(script, _saved_configuration(script, path), path)
@@ -67,7 +76,8 @@ def _compute(
 ) -> bool:
     """Run what neither the saved table nor a call that was stopped holds, and save the table.
 
-    Returns: whether all is there; else the runs that have ended are kept, and the saved table stays as it is.
+    Returns:
+        whether all is there; else the runs that have ended are kept, and the saved table stays as it is.
     """
     started = time.perf_counter()
     facts = script.facts() if script.facts_of is None else script.facts_of(config)

@@ -26,7 +26,8 @@ ENGINES = ("plain", "fast")
 class DataConfig:
     """A stream of chunks from one distribution.
 
-    Raises: ValueError if a value is out of range.
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     name: str = field(
@@ -72,7 +73,8 @@ class DataConfig:
 class ModelConfig:
     """A network by name.
 
-    Raises: ValueError if there is no such network or option.
+    Raises:
+        ValueError: if there is no such network or option.
     """
 
     name: str = field(
@@ -95,7 +97,8 @@ class ModelConfig:
     def values(self) -> dict[str, Any]:
         """Options by name.
 
-        Raises: ValueError if the network has no such option.
+        Raises:
+            ValueError: if the network has no such option.
         """
         values = read_options(f"model {self.name}", self.options)
         if not values or self.name.startswith(PYTHON):
@@ -116,7 +119,8 @@ class ModelConfig:
 class TrainingConfig(TrainConfig):
     """How a stage is trained: optimizer, step sizes, augmentation, and when it ends.
 
-    Raises: ValueError if a value is out of range.
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     optimizer: str = field(default="sgd", metadata={"help": f"one of {', '.join(OPTIMIZER_NAMES)}"})
@@ -165,7 +169,11 @@ class TrainingConfig(TrainConfig):
         return bool(self.pad or self.flip or self.rotation)
 
     def optimizer_options(self, **training: float) -> dict[str, Any]:
-        """Options of the optimizer. Args: training: in place of the configuration's."""
+        """Options of the optimizer.
+
+        Args:
+            **training: in place of the configuration's.
+        """
         names = ("learning_rate", "momentum", "weight_decay", "rho")
         return {**{name: getattr(self, name) for name in names}, **training}
 
@@ -174,7 +182,8 @@ class TrainingConfig(TrainConfig):
 class DeviceConfig:
     """Where and how exactly it is computed.
 
-    Raises: ValueError if a value is out of range.
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     name: str = field(
@@ -197,7 +206,8 @@ class DeviceConfig:
 class RunConfig:
     """A deep experiment; the default is small enough for a minute on a CPU.
 
-    Raises: ValueError if a value is out of range, or two of them do not fit.
+    Raises:
+        ValueError: if a value is out of range, or two of them do not fit.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -220,17 +230,26 @@ class RunConfig:
     def of(cls, **values: Any) -> Self:
         """A configuration from values by name, of whatever part: `RunConfig.of(data="digits", chunk_size=100)`.
 
-        Raises: ValueError as the configuration, or if there is no such value.
+        Raises:
+            ValueError: as the configuration, or if there is no such value.
         """
         return build(cls, {**cls.defaults_for(values), **values})
 
     @classmethod
     def defaults_for(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What `of` takes where nothing is said. Args: values: that were said."""
+        """What `of` takes where nothing is said.
+
+        Args:
+            values: that were said.
+        """
         return cls.defaults
 
     def with_values(self, **values: Any) -> Self:
-        """The same with some values changed, by name. Raises: ValueError as `of`."""
+        """The same with some values changed, by name.
+
+        Raises:
+            ValueError: as `of`.
+        """
         return build(type(self), {**flat(self), **values})
 
     def alone(self, rule: str) -> RunConfig:

@@ -74,7 +74,8 @@ DATA_PRESETS: Mapping[str, Mapping[str, Any]] = {
 class ComparisonConfig(RunConfig):
     """A `RunConfig` whose `of` takes the preset of its data where nothing is said.
 
-    Raises: ValueError as `RunConfig`.
+    Raises:
+        ValueError: as `RunConfig`.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {"data": AUTO}
@@ -120,7 +121,9 @@ def describe_data(config: RunConfig) -> str:
 def describe_setting(config: RunConfig, *, stages: bool = True) -> str:
     """Words for network, optimizer and criterion, for the line under a title.
 
-    Args: config: the setting. stages: whether stages and their criterion belong to it.
+    Args:
+        config: the setting.
+        stages: whether stages and their criterion belong to it.
     """
     what = "windows of text" if config.data.name == TEXT else "pictures"
     model = {"narrow_resnet": "narrow ResNet", "transformer": "character transformer", "mlp": "MLP"}.get(

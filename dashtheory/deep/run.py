@@ -66,18 +66,26 @@ def run_rule(
     """Run one rule on one seed's stream, from its last finished stage, until its end or the deadline.
 
     Args:
-        config: the setting; its `rules` do not matter. rule: as in `RunConfig.rules`. seed: root seed. experiment:
-            name for the table. report: told of progress after every epoch, and of every stage.
-        folder: of its checkpoints; None keeps none. num_stages: stop after so many stages of the stream.
+        config: the setting; its `rules` do not matter.
+        rule: as in `RunConfig.rules`.
+        seed: root seed.
+        experiment: name for the table.
+        report: told of progress after every epoch, and of every stage.
+        folder: of its checkpoints; None keeps none.
+        num_stages: stop after so many stages of the stream.
         deadline: in seconds of `time.monotonic`, or None. A stage is given up at the deadline, and already after
             its first epoch if, judging by the stage before, it would end later.
         device: what computes, if it is not to be found by the configuration's.
-    Returns: tidy table of the finished stages, with the metrics of `dashtheory.protocol.StageResult.metrics` and
-        the chosen value where the rule's training was tuned; fewer stages, or none, if time ran out or the run
-        `Diverged` (then `attrs` has a `PROBLEM`: one rule that diverges must not end the others). `attrs` say
-        too whether these are the stages of the whole stream (`COMPLETE`), and what computed them (`DEVICE`).
-    Raises: ValueError as `dashtheory.protocol.run_stages`, or, naming a batch that fits, if memory runs out;
-        OSError if a checkpoint cannot be written (finished stages are intact).
+
+    Returns:
+        tidy table of the finished stages, with the metrics of `dashtheory.protocol.StageResult.metrics` and the
+        chosen value where the rule's training was tuned; fewer stages, or none, if time ran out or the run
+        `Diverged` (then `attrs` has a `PROBLEM`: one rule that diverges must not end the others). `attrs` say too
+        whether these are the stages of the whole stream (`COMPLETE`), and what computed them (`DEVICE`).
+
+    Raises:
+        ValueError: as `dashtheory.protocol.run_stages`, or, naming a batch that fits, if memory runs out.
+        OSError: if a checkpoint cannot be written (finished stages are intact).
     """
     device, spec, problem = device or find_device(config.device.name), parse_spec(rule), ""
     identity: dict[str, object] = {"config": config.alone(rule), "seed": seed, "device": describe_device(device)}
@@ -142,9 +150,15 @@ def rule_jobs(
 ) -> list[Job]:
     """One resumable job per seed and rule; the rules of a seed share data, first initialisation and order.
 
-    Args: config: the setting. seeds: root seeds. experiment: name for the tables.
-        num_stages: stages that are wanted; None: all. arguments: more of `run_rule`.
-    Raises: ValueError if the device is not there.
+    Args:
+        config: the setting.
+        seeds: root seeds.
+        experiment: name for the tables.
+        num_stages: stages that are wanted; None: all.
+        **arguments: more of `run_rule`.
+
+    Raises:
+        ValueError: if the device is not there.
     """
     device = find_device(config.device.name)  # a run is known by its kind, not by "auto" or a number
     return [
@@ -193,8 +207,12 @@ def _tuned(
 class Watch:
     """Tells of progress, and stops a run when its time is used up, or when the next stage would not fit.
 
-    Args: config: of the run. num_stages: that are wanted; None: all. deadline: as in `run_rule`. report: told
-        after every epoch. clock: seconds that only grow.
+    Args:
+        config: of the run.
+        num_stages: that are wanted; None: all.
+        deadline: as in `run_rule`.
+        report: told after every epoch.
+        clock: seconds that only grow.
     """
 
     def __init__(

@@ -37,9 +37,11 @@ class Source:
     """A seed's stream and what is known about it.
 
     Attributes:
-        stream: chunks and test set. num_classes: that the network must tell apart.
+        stream: chunks and test set.
+        num_classes: that the network must tell apart.
         noisy: per chunk a bool tensor: which of its labels were replaced by a wrong one; empty if not known.
-        mean, std: by which grey levels are normalised, of each channel; empty for anything but pictures.
+        mean: by which grey levels are normalised, of each channel; empty for anything but pictures.
+        std: by which grey levels are normalised, of each channel; empty for anything but pictures.
         facts: about the data (JSON).
     """
 
@@ -102,7 +104,8 @@ def users(name: str, generator: np.random.Generator) -> Source:
     The function is called with the generator alone, and returns a `dashtheory.stream.Stream` (see
     `stream_of_tensors` and `stream_of_dataset`).
 
-    Raises: ValueError if it returns anything else, or as `find_function`.
+    Raises:
+        ValueError: if it returns anything else, or as `find_function`.
     """
     function, facts = find_function("data", name)
     stream = function(generator)
@@ -115,7 +118,8 @@ def users(name: str, generator: np.random.Generator) -> Source:
 def model_options(name: str) -> Mapping[str, object] | None:
     """Names and defaults of a network's options; None for the user's own, whose options are not known.
 
-    Raises: ValueError if there is no such network.
+    Raises:
+        ValueError: if there is no such network.
     """
     if name.startswith(PYTHON):
         return None
@@ -129,7 +133,8 @@ def make_network(name: str, source: Source, generator: torch.Generator, options:
 
     The user's function is called as function(input_shape, num_classes, generator, **options).
 
-    Raises: ValueError as the network's own factory, or if the user's function returns no module.
+    Raises:
+        ValueError: as the network's own factory, or if the user's function returns no module.
     """
     if name == TRANSFORMER:
         (context,) = source.input_shape
@@ -146,7 +151,8 @@ def make_network(name: str, source: Source, generator: torch.Generator, options:
 def find_function(argument: str, name: str) -> tuple[Callable[..., Any], dict[str, object]]:
     """The function that "python:PLACE:FUNCTION" names, and facts about it (`dashtheory.user_code`).
 
-    Raises: ValueError in one line if there is no such file, module or function, or it cannot be imported.
+    Raises:
+        ValueError: in one line if there is no such file, module or function, or it cannot be imported.
     """
     found = find(argument, name, "function", callable)
     return found.value, found.facts

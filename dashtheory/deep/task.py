@@ -26,9 +26,13 @@ _OFFICIAL = ("cifar10", "cifar100", "svhn", "fashion_mnist", "tiny_imagenet")
 def make_source(config: RunConfig, seed: int, *, label_noise: float | None = None) -> Source:
     """The seed's stream, drawn from its stream "data". Pictures are grey levels: the network normalises them.
 
-    Args: config: the setting. seed: root seed. label_noise: in place of the configuration's; all else stays as it
-        is.
-    Raises: ValueError if the data are not there (`find_place`), or as `dashtheory.deep.data.make_stream`.
+    Args:
+        config: the setting.
+        seed: root seed.
+        label_noise: in place of the configuration's; all else stays as it is.
+
+    Raises:
+        ValueError: if the data are not there (`find_place`), or as `dashtheory.deep.data.make_stream`.
     """
     data, generator = config.data, numpy_stream(seed, "data")
     if data.name.startswith(PYTHON):
@@ -66,8 +70,11 @@ def data_facts(config: RunConfig) -> dict[str, object]:
 def make_task(config: RunConfig, source: Source, *, device: str = "cpu", **training: float) -> Task:
     """What is trained.
 
-    Args: config: the setting. source: of a seed. device: "cpu" or a CUDA device. training: optimizer options in
-        place of the configuration's.
+    Args:
+        config: the setting.
+        source: of a seed.
+        device: "cpu" or a CUDA device.
+        **training: optimizer options in place of the configuration's.
     """
     options, optimizer = config.model.values(), config.training.optimizer_options(**training)
     fast = config.device.engine == "fast"
@@ -106,7 +113,8 @@ def find_place(data: str) -> str:
     place ("cifar100:FOLDER", "folder:PATH") stays; all else is read from the folder of official files that
     DASHTHEORY_DATA names, so that no path is part of the setting.
 
-    Raises: ValueError if there are no such data, or neither variable leads to them.
+    Raises:
+        ValueError: if there are no such data, or neither variable leads to them.
     """
     if data == "digits" or ":" in data or (data == "cifar10" and cifar10_available()):
         return data

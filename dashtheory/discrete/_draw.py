@@ -20,7 +20,8 @@ Array = Any  # numba infers the types of what it compiles; docstrings say them
 def thresholds(chances: ArrayLike) -> NDArray[np.uint64]:
     """Chances in [0, 1) as multiples of 2^-64, rounded down; 1 becomes 2^64 - 1.
 
-    Returns: uint64, of the same shape. An event of chance 1 is missed with probability 2^-64.
+    Returns:
+        uint64, of the same shape. An event of chance 1 is missed with probability 2^-64.
     """
     scaled = np.ldexp(np.minimum(np.asarray(chances, dtype=np.float64), 1 - 2.0**-53), 64).astype(np.uint64)
     return np.where(np.asarray(chances) >= 1, np.uint64(2**64 - 1), scaled)
@@ -68,9 +69,14 @@ def draw_class(num_samples: int, features: Array, components: Array, state: Arra
     """Draw the samples of one class.
 
     Args:
-        num_samples: n. features: uint64 (G, K), thresholds. components: uint64 (G,), thresholds of component g
-            among those that are not of an earlier one; the last is taken by all that are left.
-    Returns: uint64 (K, ceil(n/64)), zero past the last sample.
+        num_samples: n.
+        features: uint64 (G, K), thresholds.
+        components: uint64 (G,), thresholds of component g among those that are not of an earlier one; the last is
+            taken by all that are left.
+        state: uint64 array of the random generator; it is advanced.
+
+    Returns:
+        uint64 (K, ceil(n/64)), zero past the last sample.
     """
     num_components, num_features = features.shape
     num_words = (num_samples + 63) // 64

@@ -34,8 +34,10 @@ class State(NamedTuple):
 
     Attributes:
         learned: uint64 (ceil(K/64),), bits of the learned features.
-        active, held: uint64 (ceil(n/64),), bits of the active and of the memorised samples.
-        hits: int32 (n,). counts: int64 (K,). See the module's invariants.
+        active: uint64 (ceil(n/64),), bits of the active and of the memorised samples.
+        held: uint64 (ceil(n/64),), bits of the active and of the memorised samples.
+        hits: int32 (n,).
+        counts: int64 (K,). See the module's invariants.
         all_counts: int64 (K,), samples that show each feature among the first `counted[0]` (cold only).
         counted: int64 (1,).
     """
@@ -227,7 +229,10 @@ def _run_stage(
 ) -> int:
     """One stage of a class: learn, then memorise.
 
-    Fills order and order_counts, int64 (K,). Returns: samples active at the start.
+    Fills order and order_counts, int64 (K,).
+
+    Returns:
+        samples active at the start.
     """
     num_active = _start_stage(rule, stage, per_class_chunk_size, tau, by_sample, released, forgotten, state)
     first_word = stage * per_class_chunk_size // 64 if rule == WARM else 0
@@ -279,15 +284,23 @@ def learn_class(
     """Run all stages of class `label` and fill its part of the five output arrays (all zero on entry).
 
     Args:
+        per_class_chunk_size: samples of each class in a chunk.
         label: index of the class in the output arrays.
-        by_feature: uint64 (K, ceil(n/64)); by_sample: uint64 (n, ceil(K/64)); n = num_stages times
-            per_class_chunk_size.
-        released: uint64 (J, ceil(n/64)), samples whose noise is forgotten before each stage; forgotten: uint64
-            (J, ceil(K/64)), features forgotten before each stage; read by rule FORGET alone.
-        learned: bool (J, C, K), after each stage. memorized: bool (J, C, n), after each stage.
+        by_feature: uint64 (K, ceil(n/64)).
+        by_sample: uint64 (n, ceil(K/64)); n = num_stages times per_class_chunk_size.
+        num_stages: J.
+        gamma: active samples that must show a feature for it to be learned.
+        tau: learned features that give a sample a zero gradient.
+        rule: number of the rule (COLD, WARM, IDEAL or FORGET).
+        released: uint64 (J, ceil(n/64)), samples whose noise is forgotten before each stage.
+        forgotten: uint64 (J, ceil(K/64)), features forgotten before each stage; read by rule FORGET alone.
+        learned: bool (J, C, K), after each stage.
+        memorized: bool (J, C, n), after each stage.
         active_at_start: int64 (J, C).
-        order, order_counts: int64 (J, C, K); the features learned in a stage, in order, and the count each
-            had when it was learned; entries past the last one learned are -1.
+        order: int64 (J, C, K); the features learned in a stage, in order, and the count each had when it was
+            learned; entries past the last one learned are -1.
+        order_counts: int64 (J, C, K); the features learned in a stage, in order, and the count each had when it
+            was learned; entries past the last one learned are -1.
     """
     state = _new_state(by_feature.shape[0], by_sample.shape[0])
     for stage in range(num_stages):
@@ -317,8 +330,18 @@ def learn_class_at(
     """Run one class and record chosen stages; cold, whose stages do not depend on each other, runs only those.
 
     Args:
-        stages: int64 (S,), indices of stages from 0, rising. Others as in `learn_class`.
-        learned: bool (S, K), all False on entry. num_memorized, active_at_start: int64 (S,).
+        per_class_chunk_size: samples of each class in a chunk.
+        stages: int64 (S,), indices of stages from 0, rising.
+        by_feature: uint64 (K, ceil(n/64)).
+        by_sample: uint64 (n, ceil(K/64)); n = num_stages times per_class_chunk_size.
+        gamma: active samples that must show a feature for it to be learned.
+        tau: learned features that give a sample a zero gradient.
+        rule: number of the rule (COLD, WARM, IDEAL or FORGET).
+        released: uint64 (J, ceil(n/64)), samples whose noise is forgotten before each stage.
+        forgotten: uint64 (J, ceil(K/64)), features forgotten before each stage; read by rule FORGET alone.
+        learned: bool (S, K), all False on entry.
+        num_memorized: int64 (S,).
+        active_at_start: int64 (S,).
     """
     num_features = by_feature.shape[0]
     state = _new_state(num_features, by_sample.shape[0])

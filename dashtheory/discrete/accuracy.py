@@ -17,13 +17,18 @@ def test_accuracy(learned: NDArray[np.bool_], test_features: NDArray[np.bool_], 
 
         accuracy = mean over classes and samples of  1 - (1 - 1/C) [fewer than tau learned features shown]
 
+    Deterministic: draws nothing, not even the guesses.
+
     Args:
         learned: bool (..., C, K); leading axes (stages, say) are kept.
         test_features: bool (C, K, m), the test samples of each class, drawn apart from the training data.
         tau: learned features a sample needs; >= 1.
-    Returns: float64 (...), accuracies in [1/C, 1].
-    Raises: ValueError if shapes do not match or `tau` < 1.
-    Deterministic: draws nothing, not even the guesses.
+
+    Returns:
+        float64 (...), accuracies in [1/C, 1].
+
+    Raises:
+        ValueError: if shapes do not match or `tau` < 1.
     """
     check_features("test_features", test_features)
     known = _check_learned(learned, test_features.shape[:2])
@@ -50,9 +55,15 @@ def fewer_than_tau(learned: NDArray[np.bool_], probabilities: ArrayLike, tau: in
         P_k(s) = (1 - p_k) P_{k-1}(s) + p_k P_{k-1}(s - 1),   s < tau,   over the learned features k
 
     Args:
-        learned: bool (..., C, K). probabilities: (C, K). tau: >= 1.
-    Returns: float64 (..., C).
-    Raises: ValueError if shapes do not match, a probability is outside [0, 1] or `tau` < 1.
+        learned: bool (..., C, K).
+        probabilities: (C, K).
+        tau: >= 1.
+
+    Returns:
+        float64 (..., C).
+
+    Raises:
+        ValueError: if shapes do not match, a probability is outside [0, 1] or `tau` < 1.
     """
     values = check_probabilities(probabilities)
     known = _check_learned(learned, values.shape)
@@ -63,8 +74,12 @@ def fewer_than_tau(learned: NDArray[np.bool_], probabilities: ArrayLike, tau: in
 def poisson_binomial_tail(chances: NDArray[np.float64], tau: int) -> NDArray[np.float64]:
     """P(fewer than `tau` of independent events happen); see `fewer_than_tau` for the recursion.
 
-    Args: chances: float64 (..., K), in [0, 1]. tau: >= 1; both unchecked.
-    Returns: float64 (...).
+    Args:
+        chances: float64 (..., K), in [0, 1].
+        tau: >= 1; both unchecked.
+
+    Returns:
+        float64 (...).
     """
     num_events = chances.shape[-1]
     if tau > num_events:
@@ -83,11 +98,18 @@ def expected_accuracy(learned: NDArray[np.bool_], probabilities: ArrayLike, tau:
 
         accuracy = mean over c of  1 - (1 - 1/C) F_c(L)                (F_c: see `fewer_than_tau`)
 
-    Args:
-        learned: bool (..., C, K). probabilities: (C, K). tau: >= 1.
-    Returns: float64 (...).
-    Raises: ValueError if shapes do not match, a probability is outside [0, 1] or `tau` < 1.
     Deterministic: draws nothing. Source: derived from the rules in `dashtheory.discrete.simulate`.
+
+    Args:
+        learned: bool (..., C, K).
+        probabilities: (C, K).
+        tau: >= 1.
+
+    Returns:
+        float64 (...).
+
+    Raises:
+        ValueError: if shapes do not match, a probability is outside [0, 1] or `tau` < 1.
     """
     tail = fewer_than_tau(learned, probabilities, tau)
     num_classes = tail.shape[-1]

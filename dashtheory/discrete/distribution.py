@@ -37,7 +37,9 @@ class Mixture:
         test_weights: float64 (C, G), the same for test samples; default: `weights`. Label noise is a component of
             training data with a test weight of 0.
         num_labels: labels among which an unsure sample is guessed; default: C.
-    Raises: ValueError if a shape or value does not fit.
+
+    Raises:
+        ValueError: if a shape or value does not fit.
     """
 
     probabilities: Floats
@@ -80,7 +82,11 @@ class Mixture:
 
     @classmethod
     def independent(cls, probabilities: ArrayLike) -> Mixture:
-        """Independent features. Args: probabilities: (C, K)."""
+        """Independent features.
+
+        Args:
+            probabilities: (C, K).
+        """
         p = check_probabilities(probabilities)
         return cls(probabilities=p[:, None], weights=np.ones((len(p), 1)))
 
@@ -90,8 +96,12 @@ class Mixture:
 
         The chance of each feature stays p_k; the covariance of two features is strength^2 p_k p_l.
 
-        Args: probabilities: (C, K), at most 1 / (1 + strength). strength: in [0, 1]; 0: independent.
-        Raises: ValueError if a value is out of range.
+        Args:
+            probabilities: (C, K), at most 1 / (1 + strength).
+            strength: in [0, 1]; 0: independent.
+
+        Raises:
+            ValueError: if a value is out of range.
         """
         p = check_probabilities(probabilities)
         strength = real(
@@ -115,9 +125,15 @@ class Mixture:
         probability. Labels are equally frequent and drawn at random, and a feature is learned when it is shown by
         enough active samples of all labels together.
 
-        Args: probabilities: (C, K). num_shared: 0 to K.
-        Returns: a mixture of one class, C components and num_shared + C (K - num_shared) features.
-        Raises: ValueError if a value is out of range.
+        Args:
+            probabilities: (C, K).
+            num_shared: 0 to K.
+
+        Returns:
+            a mixture of one class, C components and num_shared + C (K - num_shared) features.
+
+        Raises:
+            ValueError: if a value is out of range.
         """
         p = check_probabilities(probabilities)
         labels, ranks = p.shape
@@ -133,8 +149,11 @@ class Mixture:
     def with_label_noise(self, rate: float) -> Mixture:
         """The same world where a share of the training samples shows no feature of its label.
 
-        Args: rate: share of such samples, in [0, 1). Test samples are as before.
-        Raises: ValueError if `rate` is out of range.
+        Args:
+            rate: share of such samples, in [0, 1). Test samples are as before.
+
+        Raises:
+            ValueError: if `rate` is out of range.
         """
         rate = real("rate", rate, low=0, high=1, fix="It is a share of samples.")
         if rate == 1:
@@ -152,9 +171,16 @@ class Mixture:
     def fewer_than_tau(self, learned: NDArray[np.bool_], tau: int, *, test: bool = True) -> Floats:
         """Chance that a sample shows fewer than `tau` learned features.
 
-        Args: learned: bool (..., C, K). tau: >= 1. test: of test samples, or of training samples.
-        Returns: float64 (..., C).
-        Raises: ValueError if a value does not fit.
+        Args:
+            learned: bool (..., C, K).
+            tau: >= 1.
+            test: of test samples, or of training samples.
+
+        Returns:
+            float64 (..., C).
+
+        Raises:
+            ValueError: if a value does not fit.
         """
         tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
         known = np.asarray(learned)
@@ -172,7 +198,15 @@ class Mixture:
     def expected_accuracy(self, learned: NDArray[np.bool_], tau: int) -> Floats:
         """Expected test accuracy of each class: 1 - (1 - 1 / num_labels) times the chance to be unsure.
 
-        Args and Raises: as `fewer_than_tau`. Returns: float64 (..., C).
+        Args:
+            learned: bool (..., C, K).
+            tau: >= 1.
+
+        Returns:
+            float64 (..., C).
+
+        Raises:
+            ValueError: if a value does not fit.
         """
         return np.asarray(1 - (1 - 1 / self.num_labels) * self.fewer_than_tau(learned, tau))
 

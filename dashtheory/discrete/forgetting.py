@@ -27,7 +27,9 @@ class Forgetting:
     Attributes:
         phi_noise: chance that a memorised sample is forgotten, in [0, 1].
         phi_feature: chance that a learned feature is forgotten, in [0, 1].
-    Raises: ValueError if a chance lies outside [0, 1].
+
+    Raises:
+        ValueError: if a chance lies outside [0, 1].
     """
 
     phi_noise: float
@@ -50,8 +52,14 @@ def _shortest(chance: float) -> str:
 def draw_bits(chance: float, num_stages: int, num_bits: int, generator: np.random.Generator) -> NDArray[np.uint64]:
     """Bits that are set with probability `chance`, independently.
 
-    Args: generator: source of num_stages * num_bits uniform draws.
-    Returns: uint64 (num_stages, ceil(num_bits / 64)), zero past the last bit.
+    Args:
+        chance: that a bit is set, in [0, 1].
+        num_stages: rows.
+        num_bits: bits per row.
+        generator: source of num_stages * num_bits uniform draws.
+
+    Returns:
+        uint64 (num_stages, ceil(num_bits / 64)), zero past the last bit.
     """
     chosen = generator.random((num_stages, num_bits)) < chance
     packed = np.zeros((num_stages, -(-num_bits // 64) * 8), dtype=np.uint8)

@@ -20,7 +20,9 @@ class PackedFeatures:
     Attributes:
         words: uint64 (C, K, ceil(n / 64)).
         num_samples: n, samples per class, in order of arrival.
-    Raises: ValueError if the words do not fit `num_samples`, or a bit past the last sample is set.
+
+    Raises:
+        ValueError: if the words do not fit `num_samples`, or a bit past the last sample is set.
     """
 
     words: NDArray[np.uint64]
@@ -71,11 +73,16 @@ class PackedFeatures:
 def pack_features(features: NDArray[np.bool_]) -> PackedFeatures:
     """Pack bool (C, K, n) into one bit per entry.
 
+    Deterministic: draws nothing.
+
     Args:
         features: bool (C, K, n): class, feature, sample of that class in order of arrival.
-    Returns: `PackedFeatures`; `.unpack()` gives `features` back.
-    Raises: ValueError if `features` is not a three-dimensional Boolean array with n >= 1.
-    Deterministic: draws nothing.
+
+    Returns:
+        `PackedFeatures`; `.unpack()` gives `features` back.
+
+    Raises:
+        ValueError: if `features` is not a three-dimensional Boolean array with n >= 1.
     """
     check_features("features", features)
     num_classes, num_features, num_samples = features.shape

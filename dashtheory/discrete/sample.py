@@ -22,10 +22,15 @@ def paper_probabilities(
 
     Args:
         generator: source of the C * K draws, class by class.
-        num_classes: C. num_features: K.
+        num_classes: C.
+        num_features: K.
         max_probability: upper end, in [0, 1].
-    Returns: float64 (C, K).
-    Raises: ValueError if a size is not positive or `max_probability` lies outside [0, 1].
+
+    Returns:
+        float64 (C, K).
+
+    Raises:
+        ValueError: if a size is not positive or `max_probability` lies outside [0, 1].
     """
     generator = numpy_generator("generator", generator)
     num_classes = integer("num_classes", num_classes, minimum=1, fix="Give the number of classes.")
@@ -66,8 +71,12 @@ def sample_packed(probabilities: ArrayLike, num_samples: int, generator: np.rand
         probabilities: (C, K), the chance that a sample of class c shows feature k.
         num_samples: n, samples per class.
         generator: source of C * K * n uniform draws, in that order of axes.
-    Returns: `PackedFeatures` of shape (C, K, n).
-    Raises: ValueError for probabilities outside [0, 1] or n < 1.
+
+    Returns:
+        `PackedFeatures` of shape (C, K, n).
+
+    Raises:
+        ValueError: for probabilities outside [0, 1] or n < 1.
     """
     values = check_probabilities(probabilities)
     generator = numpy_generator("generator", generator)
@@ -88,7 +97,11 @@ def sample_features(
         probabilities: (C, K), the chance that a sample of class c shows feature k.
         num_samples: n, samples per class.
         generator: source of the draws.
-    Returns: bool (C, K, n).
-    Raises: ValueError for probabilities outside [0, 1] or n < 1.
+
+    Returns:
+        bool (C, K, n).
+
+    Raises:
+        ValueError: for probabilities outside [0, 1] or n < 1.
     """
     return sample_packed(probabilities, num_samples, generator).unpack()

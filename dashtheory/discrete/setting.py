@@ -16,7 +16,8 @@ from dashtheory.seeds import numpy_stream
 class DiscreteSetting:
     """The paper's synthetic setting (Section 3 of arXiv:2410.23495) is the default.
 
-    Raises: ValueError if a value is out of range, or the classes do not share samples equally.
+    Raises:
+        ValueError: if a value is out of range, or the classes do not share samples equally.
     """
 
     num_classes: int = field(default=2, metadata={"help": "C, classes"})

@@ -39,11 +39,11 @@ class Simulation:
     Attributes:
         rule: name of the rule between stages.
         learned: bool (J, C, K), features known after each stage.
-        memorized: bool (J, C, n), samples whose noise is held after each stage; False for samples that have
-            not arrived. (A warm learner may later learn enough features of a sample that it holds; the
-            sample stays memorised.)
-        active_at_start: int64 (J,), samples with a non-zero gradient when the stage starts, all classes
-            together: its training time in this model.
+        memorized: bool (J, C, n), samples whose noise is held after each stage; False for samples that have not
+            arrived. (A warm learner may later learn enough features of a sample that it holds; the sample stays
+            memorised.)
+        active_at_start: int64 (J,), samples with a non-zero gradient when the stage starts, all classes together:
+            its training time in this model.
         order: J arrays, int64 (m_j, 2): (class, feature) pairs in the order learned within stage j.
     """
 
@@ -76,20 +76,25 @@ def simulate(
 ) -> Simulation:
     """Run J = n / per_class_chunk_size stages of the discrete learner on the same data with one rule.
 
+    Time: about one step per shown feature per active sample and stage.
+
     Args:
         features: bool (C, K, n), or the same packed: class, feature, sample of that class in order of arrival.
         per_class_chunk_size: samples of each class in a chunk: N / C.
         num_stages: J, checked if given: the samples must be those of J chunks, so that N in place of N / C shows.
-        gamma: active samples that must show a feature for it to be learned; > 0. A fraction acts as its
-            ceiling, because counts are integers.
+        gamma: active samples that must show a feature for it to be learned; > 0. A fraction acts as its ceiling,
+            because counts are integers.
         tau: learned features that give a sample a zero gradient; >= 1.
         rule: "cold", "warm", "ideal" or a `Forgetting`.
-        generator: what a `Forgetting` draws from: class by class, J n uniform draws for the samples, then J K
-            for the features. The other rules draw nothing.
-    Returns: a `Simulation`.
-    Raises: ValueError if an argument is out of range, `per_class_chunk_size` does not divide n, or not into
-        `num_stages` chunks, or a `Forgetting` has no generator.
-    Time: about one step per shown feature per active sample and stage.
+        generator: what a `Forgetting` draws from: class by class, J n uniform draws for the samples, then J K for
+            the features. The other rules draw nothing.
+
+    Returns:
+        a `Simulation`.
+
+    Raises:
+        ValueError: if an argument is out of range, `per_class_chunk_size` does not divide n, or not into
+            `num_stages` chunks, or a `Forgetting` has no generator.
     """
     if not isinstance(features, PackedFeatures):
         check_features("features", features)
@@ -174,7 +179,12 @@ def _merge_classes(order: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArr
     Within a class the counts at which features are learned never rise, so merging sorted lists is exactly
     the choice that the learner makes over all classes at once.
 
-    Args: order, counts: (C, K), padded with -1. Returns: (m, 2) pairs (class, feature).
+    Args:
+        order: (C, K), padded with -1.
+        counts: (C, K), padded with -1.
+
+    Returns:
+        (m, 2) pairs (class, feature).
     """
     sequences = (
         [(-int(counts[label, i]), label, int(order[label, i])) for i in range((order[label] >= 0).sum())]

@@ -34,7 +34,8 @@ class Batch:
     """What B simulations learned under R rules, after S chosen stages.
 
     Attributes:
-        rules: names, (R,). stages: the stages recorded, from 1, (S,).
+        rules: names, (R,).
+        stages: the stages recorded, from 1, (S,).
         learned: bool (B, R, S, C, K), features known after the stage.
         num_memorized: int64 (B, R, S, C), samples whose noise is held after the stage.
         active_at_start: int64 (B, R, S, C), samples with a non-zero gradient at the start of the stage.
@@ -69,6 +70,8 @@ def simulate_batch(
 ) -> Batch:
     """Run B simulations, each with every rule on the same data.
 
+    Deterministic given the seeds, whatever num_threads is.
+
     Args:
         distribution: probabilities (C, K) or (B, C, K) of independent features, a `Mixture`, or B of them of one
             shape.
@@ -77,14 +80,18 @@ def simulate_batch(
         num_stages: J.
         seeds: integers >= 0, one for all or (B,). A seed has one stream of data: simulations of equal seed,
             distribution and sizes see the same samples, whatever their gamma and tau.
-        gamma, tau: as in `simulate`; a number or (B,).
+        gamma: as in `simulate`; a number or (B,).
+        tau: as in `simulate`; a number or (B,).
         rules: names or `Forgetting`s. Forgetting draws from the seed's own stream, the same for every rule.
         stages: stages to record, from 1, rising; default: the last alone.
         num_threads: default: all cores.
         report: called as `report(share_done, text)` while the batch runs.
-    Returns: a `Batch`.
-    Raises: ValueError if an argument is out of range or the lengths do not fit.
-    Deterministic given the seeds, whatever num_threads is.
+
+    Returns:
+        a `Batch`.
+
+    Raises:
+        ValueError: if an argument is out of range or the lengths do not fit.
     """
     plan = _Plan.check(distribution, per_class_chunk_size, num_stages, seeds, gamma, tau, rules, stages)
     num_classes, _, num_features = plan.mixtures[0].shape
@@ -122,9 +129,16 @@ def simulate_batch(
 def draw_data(distribution: ArrayLike | Mixture, num_samples: ArrayLike, seed: int) -> list[PackedFeatures]:
     """The training data that `simulate_batch` draws for a seed.
 
-    Args: distribution: probabilities (C, K) or a `Mixture`. num_samples: per class, a number or (C,). seed: >= 0.
-    Returns: C packed data sets of one class each, (1, K, n_c).
-    Raises: ValueError if an argument is out of range.
+    Args:
+        distribution: probabilities (C, K) or a `Mixture`.
+        num_samples: per class, a number or (C,).
+        seed: >= 0.
+
+    Returns:
+        C packed data sets of one class each, (1, K, n_c).
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     mixtures = _mixtures(distribution)
     if len(mixtures) > 1 or np.ndim(np.asarray(distribution, dtype=object)) == 3:

@@ -24,7 +24,8 @@ class StageTrace:
     """A stage with m learning steps: moment 0 is its start, moment i the state after step i.
 
     Attributes:
-        rule: name of the rule between stages. stage: from 1.
+        rule: name of the rule between stages.
+        stage: from 1.
         steps: int64 (m, 2), (class, feature) learned at each step.
         learned: bool (m + 1, C, K), features known at each moment.
         active: bool (m + 1, C, n_j), samples with a non-zero gradient among those of chunks 1 to j.
@@ -54,14 +55,20 @@ class StageTrace:
 def trace_stage(features: Bools | PackedFeatures, simulation: Simulation, *, stage: int, tau: int) -> StageTrace:
     """Replay one stage of a simulation.
 
+    Time and memory: O(m C n_j), meant for small worlds.
+
     Args:
         features: bool (C, K, n), or the same packed: the data that were simulated.
-        simulation: of the rule "cold", "warm" or "ideal" on these data. stage: from 1 to J.
+        simulation: of the rule "cold", "warm" or "ideal" on these data.
+        stage: from 1 to J.
         tau: as simulated.
-    Returns: a `StageTrace`.
-    Raises: ValueError if the shapes do not fit, the stage is out of range, or the rule forgets at random (what was
-        drawn is not kept).
-    Time and memory: O(m C n_j), meant for small worlds.
+
+    Returns:
+        a `StageTrace`.
+
+    Raises:
+        ValueError: if the shapes do not fit, the stage is out of range, or the rule forgets at random (what was
+            drawn is not kept).
     """
     shown = features.unpack() if isinstance(features, PackedFeatures) else features
     check_features("features", shown)

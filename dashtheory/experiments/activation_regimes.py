@@ -27,7 +27,8 @@ MAPS = ("init", "threshold")
 class RegimesConfig:
     """Exponents, and the scales and thresholds that are mapped against them.
 
-    Raises: ValueError if a value is out of range.
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     maps: tuple[str, ...] = field(default=MAPS, metadata={"help": f"some of {', '.join(MAPS)}"})
@@ -92,11 +93,17 @@ def run_exponent(
     """One column of a map: all cells with one exponent.
 
     Args:
-        config: the maps. which: one of `MAPS`. exponent: q. seeds: root seeds. experiment: name. report: of
-            progress.
-    Returns: tidy table at the last stage, with coordinates map, q and y (the scale or the loss): test_accuracy,
-        steps of all stages together, converged (1 if every stage was), and test_accuracy of the ridge classifier
-        on the same samples, which is the same in every cell.
+        config: the maps.
+        which: one of `MAPS`.
+        exponent: q.
+        seeds: root seeds.
+        experiment: name.
+        report: of progress.
+
+    Returns:
+        pd.DataFrame: tidy table at the last stage, with coordinates map, q and y (the scale or the loss):
+        test_accuracy, steps of all stages together, converged (1 if every stage was), and test_accuracy of the
+        ridge classifier on the same samples, which is the same in every cell.
     """
     choice("which", which, MAPS)
     heights = config.init_scales if which == "init" else config.thresholds

@@ -26,7 +26,8 @@ CONTROLS = ("cold", "warm", "sp", "ideal")
 class AlphaLambdaConfig:
     """Regimes, and the grid of alpha and lam.
 
-    Raises: ValueError if a value is out of range.
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     regimes: tuple[str, ...] = field(
@@ -64,10 +65,16 @@ def run_alpha_lambda(
     """Run DASH, a uniform shrink by its mean, its factors permuted, for every alpha and lam; and the controls.
 
     Args:
-        config: the grid. regime: one of its regimes. seeds: root seeds. experiment: name. report: of progress.
-    Returns: tidy table at the last stage, with coordinates regime, alpha and lam (the controls and the ridge
-        classifier without alpha and lam): test_accuracy; steps, of all stages after the
-        first together; share_clamped and mean_scale, means over these stages, of the first three.
+        config: the grid.
+        regime: one of its regimes.
+        seeds: root seeds.
+        experiment: name.
+        report: of progress.
+
+    Returns:
+        tidy table at the last stage, with coordinates regime, alpha and lam (the controls and the ridge classifier
+        without alpha and lam): test_accuracy; steps, of all stages after the first together; share_clamped and
+        mean_scale, means over these stages, of the first three.
     """
     setting = config.setting(regime)
     points = [(rule, alpha, lam) for rule in MAPPED for alpha in config.alphas for lam in config.lams]

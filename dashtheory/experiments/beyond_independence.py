@@ -26,7 +26,8 @@ KINDS = ("correlated", "shared", "unbalanced", "label_noise")
 class BeyondConfig(DiscreteSetting):
     """The paper's synthetic setting, and how far each world departs from it.
 
-    Raises: ValueError if a value is out of range.
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     kinds: tuple[str, ...] = field(default=KINDS, metadata={"help": "worlds"})
@@ -95,8 +96,15 @@ def run_kind(
 ) -> pd.DataFrame:
     """Simulate and predict one kind of world at all its values.
 
-    Args: config: the setting. kind: of `KINDS`. seeds: root seeds. experiment: name. report: told of progress.
-    Returns: tidy table with coordinates kind and x (its value), of the last stage, for each rule:
+    Args:
+        config: the setting.
+        kind: of `KINDS`.
+        seeds: root seeds.
+        experiment: name.
+        report: told of progress.
+
+    Returns:
+        pd.DataFrame: tidy table with coordinates kind and x (its value), of the last stage, for each rule:
         test_accuracy (classes weighted by samples), worst_class_accuracy, learned_features, active_samples and
         predicted_ values of accuracy, features and active samples; learned_first (features after stage 1) and
         in_time_order, the share of stages that do not start with more active samples than the next slower rule

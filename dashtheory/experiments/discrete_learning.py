@@ -26,7 +26,8 @@ from dashtheory.theory.population import population
 class DiscreteConfig(DiscreteSetting):
     """A setting, its test data and its rules.
 
-    Raises: ValueError if a value is out of range, or the classes do not share samples equally.
+    Raises:
+        ValueError: if a value is out of range, or the classes do not share samples equally.
     """
 
     num_test: int = field(default=10_000, metadata={"help": "test samples, all classes together"})
@@ -45,9 +46,14 @@ def run_discrete(config: DiscreteConfig, seed: int, experiment: str, report: Rep
     The streams "probabilities", "data" and "test data" of the seed are shared by the rules.
 
     Args:
-        config: the setting. seed: root seed. experiment: name for the table. report: told of progress.
-    Returns: tidy table with test_accuracy (fraction), learned_features, memorized_samples and
-        active_samples (non-zero-gradient samples at the start of the stage), for each rule and stage.
+        config: the setting.
+        seed: root seed.
+        experiment: name for the table.
+        report: told of progress.
+
+    Returns:
+        tidy table with test_accuracy (fraction), learned_features, memorized_samples and active_samples
+        (non-zero-gradient samples at the start of the stage), for each rule and stage.
     """
     probabilities = config.draw_probabilities(seed)
     per_chunk = config.per_class("chunk_size")
@@ -90,8 +96,13 @@ def metric_rows(
 def predict_discrete(config: DiscreteConfig, seed: int, experiment: str) -> pd.DataFrame:
     """Predict what `run_discrete` measures, for the same feature probabilities, without sampling.
 
-    Args: as `dashtheory.experiments.discrete_learning.run_discrete`.
-    Returns: tidy table with predicted_test_accuracy, predicted_learned_features, predicted_memorized_samples and
+    Args:
+        config: the setting.
+        seed: root seed.
+        experiment: name for the table.
+
+    Returns:
+        tidy table with predicted_test_accuracy, predicted_learned_features, predicted_memorized_samples and
         predicted_active_samples, for each rule and stage.
     """
     probabilities = config.draw_probabilities(seed)
@@ -118,8 +129,14 @@ def predict_discrete(config: DiscreteConfig, seed: int, experiment: str) -> pd.D
 def run_with_prediction(config: DiscreteConfig, seed: int, experiment: str, report: Report) -> pd.DataFrame:
     """Simulate one seed and predict it.
 
-    Args: as `dashtheory.experiments.discrete_learning.run_discrete`.
-    Returns: both tables in one.
+    Args:
+        config: the setting.
+        seed: root seed.
+        experiment: name for the table.
+        report: told of progress.
+
+    Returns:
+        both tables in one.
     """
     return concatenate(
         [run_discrete(config, seed, experiment, report), predict_discrete(config, seed, experiment)]

@@ -24,7 +24,8 @@ _PHIS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 class ForgettingMapConfig(DiscreteSetting):
     """The paper's synthetic setting, and the chances of forgetting.
 
-    Raises: ValueError if a value is out of range.
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     phis: tuple[float, ...] = field(
@@ -47,10 +48,16 @@ class ForgettingMapConfig(DiscreteSetting):
 def run_forgetting_map(config: ForgettingMapConfig, seed: int, experiment: str, report: Report) -> pd.DataFrame:
     """Simulate one seed with every pair of chances, and run the population limit of the same world.
 
-    Args: config: the setting. seed: root seed. experiment: name for the table. report: told of progress.
-    Returns: tidy table at the last stage, of the rule "forget" with coordinates phi_noise and phi_feature:
-        test_accuracy and active_samples of that stage, mean_test_accuracy and mean_active_samples over all stages,
-        and predicted_ values of the limit.
+    Args:
+        config: the setting.
+        seed: root seed.
+        experiment: name for the table.
+        report: told of progress.
+
+    Returns:
+        pd.DataFrame: tidy table at the last stage, of the rule "forget" with coordinates phi_noise and
+        phi_feature: test_accuracy and active_samples of that stage, mean_test_accuracy and mean_active_samples
+        over all stages, and predicted_ values of the limit.
     """
     p = config.draw_probabilities(seed)
     stages = range(1, config.num_stages + 1)

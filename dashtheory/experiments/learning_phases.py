@@ -34,7 +34,8 @@ from dashtheory.stream import Examples, join
 class PhasesConfig(ComparisonConfig):
     """One training from scratch on all chunks together.
 
-    Raises: ValueError as `ComparisonConfig`, or if there is no wrong label or no epoch.
+    Raises:
+        ValueError: as `ComparisonConfig`, or if there is no wrong label or no epoch.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {
@@ -60,13 +61,19 @@ def run_phases(config: PhasesConfig, seed: int, experiment: str, report: Report)
     Batch norm is read with statistics re-estimated on the training data.
 
     Args:
-        config: the setting. seed: root seed. experiment: name for the table. report: told of progress.
-    Returns: tidy table with a coordinate epoch, from 0: accuracy and loss of the right and
-        the wrong labels (right_accuracy, wrong_accuracy, right_loss, wrong_loss), how often a sample with a wrong
-        label gets its true class (true_class), test_accuracy, and the mean cosine of groups of weights with the
-        negative gradient of all, the right and the wrong labels' loss (alignment, right_alignment,
-        wrong_alignment).
-    Raises: ValueError as the protocol, or if the data do not say which labels are wrong.
+        config: the setting.
+        seed: root seed.
+        experiment: name for the table.
+        report: told of progress.
+
+    Returns:
+        pd.DataFrame: tidy table with a coordinate epoch, from 0: accuracy and loss of the right and the wrong
+        labels (right_accuracy, wrong_accuracy, right_loss, wrong_loss), how often a sample with a wrong label gets
+        its true class (true_class), test_accuracy, and the mean cosine of groups of weights with the negative
+        gradient of all, the right and the wrong labels' loss (alignment, right_alignment, wrong_alignment).
+
+    Raises:
+        ValueError: as the protocol, or if the data do not say which labels are wrong.
     """
     device = find_device(config.device.name)
     source = make_source(config, seed)

@@ -37,7 +37,8 @@ SHOWN, FREQUENT, HIGH = 4.0, 10, 0.3
 class PhaseConfig(DiscreteSetting):
     """The paper's synthetic setting, and the values that the maps vary.
 
-    Raises: ValueError if a value is out of range.
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     maps: tuple[str, ...] = field(default=MAPS, metadata={"help": "maps to make"})
@@ -114,10 +115,16 @@ def run_map(
 ) -> pd.DataFrame:
     """Simulate and predict one map, all its points and seeds in one batch.
 
-    Args: config: the setting. which: of `MAPS`. seeds: root seeds. experiment: name. report: told of progress.
-    Returns: tidy table with coordinates map, x and y: for cold and warm
-        test_accuracy and predicted_test_accuracy (limit of large chunks); for warm law_test_accuracy (finite
-        chunks).
+    Args:
+        config: the setting.
+        which: of `MAPS`.
+        seeds: root seeds.
+        experiment: name.
+        report: told of progress.
+
+    Returns:
+        pd.DataFrame: tidy table with coordinates map, x and y: for cold and warm test_accuracy and
+        predicted_test_accuracy (limit of large chunks); for warm law_test_accuracy (finite chunks).
     """
     choice("which", which, MAPS)
     runs = _runs(config, which, seeds)

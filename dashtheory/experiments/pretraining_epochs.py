@@ -32,7 +32,8 @@ from dashtheory.stream import Stream, join
 class PretrainingConfig(ComparisonConfig):
     """Two chunks, each half of the data, and the numbers of epochs after which pretraining is cut.
 
-    Raises: ValueError as `ComparisonConfig`, or if the epochs do not rise from 0.
+    Raises:
+        ValueError: as `ComparisonConfig`, or if the epochs do not rise from 0.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {"data": TEXT, "rules": ("warm", "dash"), "num_chunks": 2}
@@ -57,12 +58,19 @@ def run_pretraining(config: PretrainingConfig, seed: int, experiment: str, repor
     """Pretrain one network, and finish a copy of it after each number of epochs, under every rule.
 
     Args:
-        config: the setting. seed: root seed. experiment: name for the table. report: told of progress.
-    Returns: tidy table with a coordinate epochs, the number of epochs of pretraining. Of the training on
-        everything: test_accuracy, test_loss, steps, converged; of pretraining: half_accuracy and half_loss (means
-        over its last epoch; none at t = 0) and half_test_accuracy. At t = 0 all rules have the numbers of the one
-        network that was not pretrained.
-    Raises: ValueError as the protocol.
+        config: the setting.
+        seed: root seed.
+        experiment: name for the table.
+        report: told of progress.
+
+    Returns:
+        tidy table with a coordinate epochs, the number of epochs of pretraining.
+        Of the training on everything: test_accuracy, test_loss, steps, converged; of pretraining: half_accuracy
+        and half_loss (means over its last epoch; none at t = 0) and half_test_accuracy. At t = 0 all rules have
+        the numbers of the one network that was not pretrained.
+
+    Raises:
+        ValueError: as the protocol.
     """
     source = make_source(config, seed)
     task = make_task(config, source, device=find_device(config.device.name))

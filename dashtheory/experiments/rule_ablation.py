@@ -20,7 +20,8 @@ ABLATION = (
 class AblationConfig(ComparisonConfig):
     """All rules and controls; all else as fits the data.
 
-    Raises: ValueError as `RunConfig`, or if cold or dash is not among the rules.
+    Raises:
+        ValueError: as `RunConfig`, or if cold or dash is not among the rules.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {**ComparisonConfig.defaults, "rules": ABLATION}

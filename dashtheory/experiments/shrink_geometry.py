@@ -21,7 +21,8 @@ from dashtheory.seeds import torch_stream
 class GeometryConfig:
     """Rules that act on unit vectors spread over all angles.
 
-    Raises: ValueError if a value is out of range.
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     rules: tuple[str, ...] = field(
@@ -41,9 +42,15 @@ class GeometryConfig:
 def run_geometry(config: GeometryConfig, rule: str, seed: int, experiment: str, report: Report) -> pd.DataFrame:
     """Apply one rule to the rows of a linear layer, every row at another angle to the same negative gradient.
 
-    Args: config: the setting. rule: as in `GeometryConfig.rules`. seed: root seed. experiment: name; report:
-        unused.
-    Returns: tidy table with a coordinate angle, of each row, in degrees: along and across, the new
+    Args:
+        config: the setting.
+        rule: as in `GeometryConfig.rules`.
+        seed: root seed.
+        experiment: name.
+        report: unused.
+
+    Returns:
+        pd.DataFrame: tidy table with a coordinate angle, of each row, in degrees: along and across, the new
         vector's parts along the old one and at a right angle to it; old ones have length 1.
     """
     angles = torch.linspace(0, 180, config.num_angles, dtype=torch.float64)

@@ -37,7 +37,8 @@ _OTHER_MEANING = ("sp_ash_adams", "soft")
 class DynamicsConfig:
     """A regime, the rules, and their options.
 
-    Raises: ValueError if a value is out of range.
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     regime: str = field(default="cnn_a", metadata={"help": f"one of {', '.join(REGIMES)}"})
@@ -95,13 +96,19 @@ class DynamicsConfig:
 def run_dynamics(config: DynamicsConfig, seeds: Sequence[int], experiment: str, report: Report) -> pd.DataFrame:
     """Run every rule on every seed, and read the weights.
 
-    Args: config: the setting. seeds: root seeds, trained together. experiment: name. report: told of progress.
-    Returns: tidy table with the metrics of `TwoLayerRun`, and by stage: old_loss_before_rule, old_loss_after_rule
-        (mean loss on the old chunks, nats), swap_accuracy and memorisation_gap (on the stage's samples),
-        persistence (norm of the first chunk's noise over that at the end of stage 1; left out where a rule has
-        left the span of the samples). With a coordinate neuron, at the last rule: cosine with G and feature_share,
-        of rules that shrink by alignment. With a coordinate feature, at the end: margin of that feature, mean over
-        classes, and its frequency. Under the rule "ridge": test_accuracy of the ridge
+    Args:
+        config: the setting.
+        seeds: root seeds, trained together.
+        experiment: name.
+        report: told of progress.
+
+    Returns:
+        pd.DataFrame: tidy table with the metrics of `TwoLayerRun`, and by stage: old_loss_before_rule,
+        old_loss_after_rule (mean loss on the old chunks, nats), swap_accuracy and memorisation_gap (on the stage's
+        samples), persistence (norm of the first chunk's noise over that at the end of stage 1; left out where a
+        rule has left the span of the samples). With a coordinate neuron, at the last rule: cosine with G and
+        feature_share, of rules that shrink by alignment. With a coordinate feature, at the end: margin of that
+        feature, mean over classes, and its frequency. Under the rule "ridge": test_accuracy of the ridge
         classifier on all chunks.
     """
     setting = config.setting()

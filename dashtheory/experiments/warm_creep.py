@@ -26,7 +26,8 @@ THEORIES = ("chain", "law", "limit")
 class CreepConfig(DiscreteSetting):
     """The paper's synthetic setting with twenty times its stages.
 
-    Raises: ValueError if a value is out of range.
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     num_stages: int = field(default=1000, metadata={"help": "J, chunks and stages"})
@@ -48,8 +49,14 @@ class CreepConfig(DiscreteSetting):
 def run_creep(config: CreepConfig, seed: int, experiment: str, report: Report) -> pd.DataFrame:
     """Simulate cold and warm on one seed's data, and predict both.
 
-    Args: config: the setting. seed: root seed. experiment: name for the table. report: told of progress.
-    Returns: tidy table of the recorded stages with learned_features and test_accuracy of each rule; for warm
+    Args:
+        config: the setting.
+        seed: root seed.
+        experiment: name for the table.
+        report: told of progress.
+
+    Returns:
+        tidy table of the recorded stages with learned_features and test_accuracy of each rule; for warm
         learning_rate (share of the stages since the last recorded one that learned something),
         expected_learning_rate (the exact chance of that, given what the learner knew before each) and chain_, law_
         and limit_ values; for cold limit_ values.

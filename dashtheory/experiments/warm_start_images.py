@@ -13,7 +13,8 @@ from dashtheory.deep.presets import ComparisonConfig
 class ImagesConfig(ComparisonConfig):
     """The rules of the figure; all else as fits the data.
 
-    Raises: ValueError as `RunConfig`.
+    Raises:
+        ValueError: as `RunConfig`.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {

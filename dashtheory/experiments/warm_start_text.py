@@ -13,7 +13,8 @@ from dashtheory.deep.presets import ComparisonConfig
 class TextConfig(ComparisonConfig):
     """The setting of the figure: 4 chunks of 8,192 characters, trained to a loss of 1 nat with Adam.
 
-    Raises: ValueError as `RunConfig`.
+    Raises:
+        ValueError: as `RunConfig`.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {

@@ -40,11 +40,16 @@ class AlphaLambdaFound:
     """Before the shrink, after DASH, and after a uniform shrink by DASH's mean factor.
 
     Attributes:
-        lam: the floor. shares: (40,), weights by the cosine of their group, in bins of `EDGES`, of all weights.
-        quantiles: (NUM_QUANTILES,), factors sorted upwards, each group weighing by its weights. mean: factor, the
-            uniform one. share_clamped: weights at the floor. names: of lengths. lengths: (3, names): before, DASH,
-            uniform. groups: of examples. accuracy: (3, groups), likewise. stale: test accuracy after DASH with
-            statistics of batch norm from before it; NaN without such.
+        lam: the floor.
+        shares: (40,), weights by the cosine of their group, in bins of `EDGES`, of all weights.
+        quantiles: (NUM_QUANTILES,), factors sorted upwards, each group weighing by its weights.
+        mean: factor, the uniform one.
+        share_clamped: weights at the floor.
+        names: of lengths.
+        lengths: (3, names): before, DASH, uniform.
+        groups: of examples.
+        accuracy: (3, groups), likewise.
+        stale: test accuracy after DASH with statistics of batch norm from before it; NaN without such.
     """
 
     lam: float
@@ -60,7 +65,11 @@ class AlphaLambdaFound:
 
 
 class Shrinks:
-    """What any alpha and lam do to one trained network. Args: network: trained."""
+    """What any alpha and lam do to one trained network.
+
+    Args:
+        network: trained.
+    """
 
     def __init__(self, network: TrainedNetwork) -> None:
         self.network = network

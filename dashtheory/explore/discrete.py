@@ -55,8 +55,10 @@ class Course:
     """One rule by stage; each array float64 (J,).
 
     Attributes:
-        num_learned: features after the stage, of C K. num_memorized: samples held after it. accuracy: expected on
-            test samples, in [1/C, 1]. active_at_start: non-zero-gradient samples at its start, the training time.
+        num_learned: features after the stage, of C K.
+        num_memorized: samples held after it.
+        accuracy: expected on test samples, in [1/C, 1].
+        active_at_start: non-zero-gradient samples at its start, the training time.
     """
 
     num_learned: NDArray[np.float64]
@@ -70,7 +72,8 @@ class DiscreteFound:
     """Courses by the name of the rule: DISCRETE_RULES and `FORGETTING`.
 
     Attributes:
-        limit: in the population limit. simulated: on drawn data, one seed; empty if this state was not simulated.
+        limit: in the population limit.
+        simulated: on drawn data, one seed; empty if this state was not simulated.
     """
 
     limit: Mapping[str, Course]
@@ -96,7 +99,8 @@ def world(distribution: str) -> Mixture:
 def rules(state: DiscreteState) -> dict[str, str | Forgetting]:
     """The rules that are shown, by name.
 
-    Raises: ValueError if features are forgotten where samples are a mixture of kinds: that has no closed form.
+    Raises:
+        ValueError: if features are forgotten where samples are a mixture of kinds: that has no closed form.
     """
     phi = Forgetting(state.phi_noise, state.phi_feature)
     kinds = world(state.distribution).shape[1]
@@ -113,7 +117,8 @@ def rules(state: DiscreteState) -> dict[str, str | Forgetting]:
 def limit(state: DiscreteState) -> dict[str, Course]:
     """Every rule in the population limit (`dashtheory.theory.population`).
 
-    Raises: ValueError if the state has no closed form.
+    Raises:
+        ValueError: if the state has no closed form.
     """
     courses = {}
     for name, rule in rules(state).items():
@@ -132,7 +137,8 @@ def limit(state: DiscreteState) -> dict[str, Course]:
 def simulated(state: DiscreteState, seed: int = 0) -> dict[str, Course]:
     """Every rule on data drawn from one seed (`dashtheory.discrete.simulate_batch`).
 
-    Raises: ValueError as `rules`.
+    Raises:
+        ValueError: as `rules`.
     """
     given = rules(state)
     batch = simulate_batch(
@@ -176,7 +182,11 @@ class Simulations:
             self._kept[state] = simulated(state)
 
     def found(self, state: DiscreteState) -> DiscreteFound:
-        """The limit, and the simulation if there is one. Raises: ValueError as `rules`."""
+        """The limit, and the simulation if there is one.
+
+        Raises:
+            ValueError: as `rules`.
+        """
         return DiscreteFound(limit=limit(state), simulated=self._kept.get(state, {}))
 
 

@@ -25,7 +25,9 @@ _FLOOR = (0, (2, 1.4))
 class AlphaLambdaDrawing:
     """Four panels.
 
-    Args: found: at any state; its names of layers and groups of examples stay. lengths: whose norms are shown.
+    Args:
+        found: at any state; its names of layers and groups of examples stay.
+        lengths: whose norms are shown.
     """
 
     def __init__(self, found: AlphaLambdaFound, lengths: str) -> None:

@@ -30,12 +30,21 @@ class Explorer(Generic[State, Found]):
     """A figure with controls. As the last line of a notebook's cell it shows itself.
 
     Args:
-        title: a few words. state: where the controls start. compute: from a state to arrays; a ValueError is shown
-            in place of the figure. describe: one paragraph of words. drawing: of what was computed.
-    Raises: ImportError if ipywidgets is missing.
+        title: a few words.
+        state: where the controls start.
+        compute: from a state to arrays; a ValueError is shown in place of the figure.
+        describe: one paragraph of words.
+        drawing: of what was computed.
 
     Attributes:
-        title, compute, describe, drawing: as given. actions: functions behind buttons, by their label.
+        title: as given.
+        compute: as given.
+        describe: as given.
+        drawing: as given.
+        actions: functions behind buttons, by their label.
+
+    Raises:
+        ImportError: if ipywidgets is missing.
     """
 
     def __init__(
@@ -78,7 +87,8 @@ class Explorer(Generic[State, Found]):
     def set(self, **values: object) -> None:
         """Move controls by name.
 
-        Raises: ValueError, with nothing moved, if there is no such control or a value is none of its values.
+        Raises:
+            ValueError: with nothing moved, if there is no such control or a value is none of its values.
         """
         self._state = moved(self._state, values)
         self.refresh()

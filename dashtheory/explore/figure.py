@@ -50,14 +50,21 @@ def screen_style() -> Iterator[None]:
 
 
 def make_figure(height: int) -> Figure:
-    """An empty figure of the common width. Args: height: in pixels."""
+    """An empty figure of the common width.
+
+    Args:
+        height: in pixels.
+    """
     return Figure(figsize=(WIDTH / DPI, height / DPI), dpi=DPI)
 
 
 def settle(ax: Axes, *, left: int = 46, below: int = 30) -> None:
     """Fix where the title and the labels of axes stand: to find a place for them takes a third of drawing them.
 
-    Args: ax: at its final size. left, below: gap between axes and labels, in pixels.
+    Args:
+        ax: at its final size.
+        left: gap between axes and labels, in pixels.
+        below: gap between axes and labels, in pixels.
     """
     box = ax.get_window_extent()
     ax.set_title(ax.get_title(loc="left"), y=1.0)
@@ -69,7 +76,8 @@ class Canvas:
     """A figure, what moves on it, and its pixels.
 
     Args:
-        figure: with all its axes. moving: artists that change, in the order in which they are drawn.
+        figure: with all its axes.
+        moving: artists that change, in the order in which they are drawn.
     """
 
     def __init__(self, figure: Figure, moving: Iterable[Artist]) -> None:
@@ -123,7 +131,9 @@ class Picture:
     Shown in a notebook it is HTML with alternative text; readers of the file who see no HTML get the image.
 
     Attributes:
-        png: the image. text: what it shows, one paragraph. width: in pixels of the page.
+        png: the image.
+        text: what it shows, one paragraph.
+        width: in pixels of the page.
     """
 
     png: bytes

@@ -45,10 +45,18 @@ class ShrinkFound:
     """Vectors (2,) in units of the length of w, and factors.
 
     Attributes:
-        weight: w, of length 1. newest, older: unit vectors of descent. descent: G, scaled to length 1.
-        cosine: of w with G. dash, uniform: w after these rules. draws: (NUM_DRAWS, 2), w after S&P; draws_factor:
-            of S&P before its noise.
-        angles: (FAN,) degrees between a vector and G. factors: (FAN,), DASH's at each. mean: of `factors`.
+        weight: w, of length 1.
+        newest: unit vectors of descent.
+        older: unit vectors of descent.
+        descent: G, scaled to length 1.
+        cosine: of w with G.
+        dash: w after these rules.
+        uniform: w after these rules.
+        draws: (NUM_DRAWS, 2), w after S&P.
+        draws_factor: of S&P before its noise.
+        angles: (FAN,) degrees between a vector and G.
+        factors: (FAN,), DASH's at each.
+        mean: of `factors`.
     """
 
     weight: Floats
@@ -74,8 +82,10 @@ def act(rule: Rule, rows: Tensor, descents: Tensor, seed: int = 0) -> tuple[Tens
     """The rows (n, 2) of a linear layer after a rule, and its report.
 
     Args:
-        rule: of `dashtheory.rules`. rows: weights. descents: (chunks, 2), negative gradient of each row, oldest
-            first. seed: of the noise.
+        rule: of `dashtheory.rules`.
+        rows: weights.
+        descents: (chunks, 2), negative gradient of each row, oldest first.
+        seed: of the noise.
     """
     model = _layer(rows)
     learner = Learner(model, torch.optim.SGD(model.parameters(), lr=0.1))

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 class DiscreteExplorer(Explorer[DiscreteState, DiscreteFound]):
     """Level 1 by stage, with a button that simulates the present state.
 
-    Args: state: where the controls start. simulate: simulate that state at once.
+    Args:
+        state: where the controls start.
+        simulate: simulate that state at once.
     """
 
     def __init__(self, state: DiscreteState, *, simulate: bool = True) -> None:
@@ -45,8 +47,12 @@ def explore_discrete(**values: object) -> DiscreteExplorer:
 
     Lines are the population limit, dots a simulation, of the states that were simulated.
 
-    Args: values: where controls start, in place of their defaults (`DiscreteState`).
-    Raises: ImportError without ipywidgets; ValueError as `Explorer.set`.
+    Args:
+        **values: where controls start, in place of their defaults (`DiscreteState`).
+
+    Raises:
+        ImportError: without ipywidgets.
+        ValueError: as `Explorer.set`.
     """
     return DiscreteExplorer(moved(DiscreteState(), values))
 
@@ -58,9 +64,13 @@ def explore_alpha_lambda(
 
     Args:
         network: "two_layer" (a patch network on signal + noise) or "digits" (a small convolutional network).
-            Trained at the first call, within seconds, and kept in memory. seed: root seed.
-        values: where controls start, in place of their defaults (`AlphaLambdaState`).
-    Raises: ImportError without ipywidgets; ValueError if there is no such network, or as `Explorer.set`.
+            Trained at the first call, within seconds, and kept in memory.
+        seed: root seed.
+        **values: where controls start, in place of their defaults (`AlphaLambdaState`).
+
+    Raises:
+        ImportError: without ipywidgets.
+        ValueError: if there is no such network, or as `Explorer.set`.
     """
     from dashtheory.explore.alpha_lambda import AlphaLambdaState, Shrinks
     from dashtheory.explore.draw_alpha_lambda import AlphaLambdaDrawing
@@ -81,8 +91,12 @@ def explore_alpha_lambda(
 def explore_shrink(**values: object) -> Explorer[ShrinkState, ShrinkFound]:
     """What DASH, S&P and a uniform shrink do to one weight vector, in two dimensions.
 
-    Args: values: where controls start, in place of their defaults (`ShrinkState`).
-    Raises: ImportError without ipywidgets; ValueError as `Explorer.set`.
+    Args:
+        **values: where controls start, in place of their defaults (`ShrinkState`).
+
+    Raises:
+        ImportError: without ipywidgets.
+        ValueError: as `Explorer.set`.
     """
     from dashtheory.explore.draw_geometry import ShrinkDrawing
     from dashtheory.explore.geometry import ShrinkState, compute, describe

@@ -44,9 +44,13 @@ class TrainedNetwork:
     """A network between two stages, and everything that is asked of it for any alpha and lam.
 
     Attributes:
-        name: of `NETWORKS`. model: trained; never changed. grid: DASH's cosines for every alpha, from one pass.
-        chunks: oldest first, the newest not trained on. groups: examples whose accuracy is shown, by words.
-        lengths: norms that are shown, of a model, by words. lengths_title: what they are.
+        name: of `NETWORKS`.
+        model: trained; never changed.
+        grid: DASH's cosines for every alpha, from one pass.
+        chunks: oldest first, the newest not trained on.
+        groups: examples whose accuracy is shown, by words.
+        lengths: norms that are shown, of a model, by words.
+        lengths_title: what they are.
     """
 
     name: str
@@ -70,7 +74,8 @@ class TrainedNetwork:
     def accuracies(self, model: nn.Module) -> NDArray[np.float64]:
         """Accuracy on each group, in [0, 1]; statistics of batch norm re-estimated on all chunks' inputs.
 
-        Args: model: of the same architecture; unchanged.
+        Args:
+            model: of the same architecture; unchanged.
         """
         ready = reestimated(model, join(self.chunks).inputs) if self.has_statistics else model
         return np.array([evaluate(ready, examples).accuracy for examples in self.groups.values()])
@@ -84,8 +89,12 @@ class TrainedNetwork:
 def trained(name: str, seed: int = 0) -> TrainedNetwork:
     """Train a network, once per process: seconds on one core.
 
-    Args: name: of `NETWORKS`. seed: root seed.
-    Raises: ValueError if there is no such network.
+    Args:
+        name: of `NETWORKS`.
+        seed: root seed.
+
+    Raises:
+        ValueError: if there is no such network.
     """
     makers = {"two_layer": _two_layer, "digits": _digits}
     seed = integer("seed", seed, minimum=0, fix="Seeds are 0, 1, 2, ...")

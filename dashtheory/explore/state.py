@@ -29,7 +29,10 @@ class Slider:
     """A number from `low` to `high` in steps of `step`; whole if all three are.
 
     Attributes:
-        label: words, with the symbol in front. low, high, step: as numbers of one kind.
+        label: words, with the symbol in front.
+        low: as numbers of one kind.
+        high: as numbers of one kind.
+        step: as numbers of one kind.
     """
 
     label: str
@@ -43,7 +46,11 @@ class Slider:
         return all(isinstance(value, int) for value in (self.low, self.high, self.step))
 
     def checked(self, name: str, value: object) -> float:
-        """The value, snapped to the nearest step. Raises: ValueError if it is out of range or no number."""
+        """The value, snapped to the nearest step.
+
+        Raises:
+            ValueError: if it is out of range or no number.
+        """
         fix = f"The slider goes from {self.low:g} to {self.high:g}."
         if self.whole:
             found: float = integer(name, value, minimum=int(self.low), fix=fix)
@@ -60,14 +67,19 @@ class Menu:
     """One of a few names.
 
     Attributes:
-        label: words. options: what a reader sees, by name.
+        label: words.
+        options: what a reader sees, by name.
     """
 
     label: str
     options: Mapping[str, str]
 
     def checked(self, name: str, value: object) -> str:
-        """The value. Raises: ValueError if it is no name of the menu."""
+        """The value.
+
+        Raises:
+            ValueError: if it is no name of the menu.
+        """
         return choice(name, value, self.options)
 
 
@@ -87,7 +99,8 @@ def controls(state: DataclassInstance | type[DataclassInstance]) -> dict[str, Co
 def moved(state: State, values: Mapping[str, object]) -> State:
     """A state with some controls moved.
 
-    Raises: ValueError if there is no such control, or a value is none of its values.
+    Raises:
+        ValueError: if there is no such control, or a value is none of its values.
     """
     known = controls(state)
     for name in values:

@@ -25,7 +25,8 @@ _STYLE = """<style>
 class Panel:
     """The widgets of one explorer.
 
-    Args: explorer: shown; its controls follow it, and it follows them.
+    Args:
+        explorer: shown; its controls follow it, and it follows them.
     """
 
     def __init__(self, explorer: Explorer[Any, Any]) -> None:

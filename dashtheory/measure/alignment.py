@@ -29,7 +29,11 @@ def cosines(
 ) -> dict[str, Tensor]:
     """Cosine of every group with G, by name of the parameter.
 
-    Args: model: unchanged. chunks: oldest first, on its device. loss_fn: mean loss. alpha: of G, as DASH's.
+    Args:
+        model: unchanged.
+        chunks: oldest first, on its device.
+        loss_fn: mean loss.
+        alpha: of G, as DASH's.
     """
     return {layer.name: layer.cosines for layer in _report(model, chunks, loss_fn, alpha)}
 
@@ -41,7 +45,11 @@ def mean_cosines(
 
     Range: [-1, 1]. What would fool it: a mean of 0 can be half at 0.3 and half at -0.3 (`alignment_histograms`).
 
-    Args: as `cosines`.
+    Args:
+        model: unchanged.
+        chunks: oldest first, on its device.
+        loss_fn: mean loss.
+        alpha: of G, as DASH's.
     """
     return _means(_report(model, chunks, loss_fn, alpha))
 
@@ -56,11 +64,17 @@ def alignment_histograms(
 ) -> pd.DataFrame:
     """Histogram over groups of cos(w, G) per parameter.
 
-    Returns: columns layer, low, high, share: groups with a cosine in [low, high) over all groups of the parameter
-    (the last bin holds 1 too). Bins cut [-1, 1] evenly. A rule with smallest factor lam shrinks all that lies
-    below lam by lam. What would fool it: shares of groups, not of entries; the module says more.
+    Args:
+        model: unchanged.
+        chunks: oldest first, on its device.
+        loss_fn: mean loss.
+        alpha: of G, as DASH's.
+        bins: even number >= 2, so that one edge is 0.
 
-    Args: as `cosines`. bins: even number >= 2, so that one edge is 0.
+    Returns:
+        pd.DataFrame: columns layer, low, high, share: groups with a cosine in [low, high) over all groups of the
+        parameter (the last bin holds 1 too). Bins cut [-1, 1] evenly. A rule with smallest factor lam shrinks all
+        that lies below lam by lam. What would fool it: shares of groups, not of entries; the module says more.
     """
     if integer("bins", bins, minimum=2, fix="20 make bins of 0.1.") % 2:
         fail("bins", "must be even", str(bins), "An edge at 0 tells help from harm.")
@@ -95,10 +109,19 @@ def sample_alignment(
     What would fool it: once all samples are fitted both gradients are small and mostly of the hardest samples;
     canaries are few, so their G is noisier; a loss that shrinking raised moves both.
 
-    Args: as `cosines`. canary: bool, one per sample over all chunks in order. Chunks
-        without a canary count for the clean column only, and the other way round.
-    Returns: columns layer ("" for the mean over all entries), clean, canary.
-    Raises: ValueError if the mask does not fit, or leaves no canary or no clean sample.
+    Args:
+        model: unchanged.
+        chunks: oldest first, on its device.
+        canary: bool, one per sample over all chunks in order. Chunks without a canary count for the clean column
+            only, and the other way round.
+        loss_fn: mean loss.
+        alpha: of G, as DASH's.
+
+    Returns:
+        columns layer ("" for the mean over all entries), clean, canary.
+
+    Raises:
+        ValueError: if the mask does not fit, or leaves no canary or no clean sample.
     """
     mask = canary_mask(canary, join(chunks))
     parts = mask.split([len(chunk) for chunk in chunks])

@@ -84,12 +84,18 @@ def compare(
             single one may stand alone.
         new: the chunk that arrives now, which rules see too, as the newest; none by default.
         canary: bool, one per sample of `data` in order: True where its label is random (`random_labels`).
-        loss_fn: mean loss of (logits, targets). fresh: makes a new model, for rules that need one (cold, reset).
+        loss_fn: mean loss of (logits, targets).
+        fresh: makes a new model, for rules that need one (cold, reset).
         generator: of the noise of rules that draw, and the seed of torch's stream while `fresh` draws; a new one
             with seed 0 by default. It is not advanced.
-        alpha: of the alignment's G. batch_size: of the evaluations.
-    Returns: a table with columns measure, layer ("" for the whole model), before, after, change = after - before.
-    Raises: ValueError if an argument does not fit, or the rule turns the copy into another kind of model.
+        alpha: of the alignment's G.
+        batch_size: of the evaluations.
+
+    Returns:
+        a table with columns measure, layer ("" for the whole model), before, after, change = after - before.
+
+    Raises:
+        ValueError: if an argument does not fit, or the rule turns the copy into another kind of model.
     """
     if not isinstance(model, nn.Module):
         fail("model", "must be a torch.nn.Module", type(model).__name__, "Pass the network itself.")

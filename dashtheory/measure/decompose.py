@@ -42,7 +42,8 @@ class Coefficients:
     """The coefficients of equation (1), or a direction in terms of them.
 
     Attributes:
-        gamma: (..., neurons, V), of the features. rho: (..., neurons, N), of each sample's noise.
+        gamma: (..., neurons, V), of the features.
+        rho: (..., neurons, N), of each sample's noise.
         c: (..., neurons), of the initialisation.
     """
 
@@ -51,7 +52,11 @@ class Coefficients:
     c: Tensor
 
     def scaled(self, factors: Tensor | float) -> Coefficients:
-        """Of weights whose neurons are scaled. Args: factors: a number, or one per neuron (..., neurons)."""
+        """Of weights whose neurons are scaled.
+
+        Args:
+            factors: a number, or one per neuron (..., neurons).
+        """
         each = torch.as_tensor(factors, dtype=self.c.dtype, device=self.c.device)
         return Coefficients(self.gamma * each.unsqueeze(-1), self.rho * each.unsqueeze(-1), self.c * each)
 
@@ -70,7 +75,8 @@ class Decomposition:
             one; infinite if B has more columns than rows. 1: orthogonal columns.
         init_outside: (..., neurons), |P w_0| / |w_0|: the part of the initialisation by which c is told.
         init_given: whether c was given, not found.
-        features: (..., V, D) and noise: (..., N, D), in float64.
+        features: (..., V, D), in float64.
+        noise: (..., N, D), in float64.
         precision: machine epsilon of the dtype of the weights.
     """
 
@@ -91,21 +97,37 @@ class Decomposition:
 
     @property
     def gamma(self) -> Tensor:
-        """Coefficients of the features, (..., neurons, V). Raises: ValueError if they are not identifiable."""
+        """Coefficients of the features, (..., neurons, V).
+
+        Raises:
+            ValueError: if they are not identifiable.
+        """
         return self.known().gamma
 
     @property
     def rho(self) -> Tensor:
-        """Coefficients of each sample's noise, (..., neurons, N). Raises: ValueError if not identifiable."""
+        """Coefficients of each sample's noise, (..., neurons, N).
+
+        Raises:
+            ValueError: if not identifiable.
+        """
         return self.known().rho
 
     @property
     def c(self) -> Tensor:
-        """Coefficient of the initialisation, (..., neurons). Raises: ValueError if not identifiable."""
+        """Coefficient of the initialisation, (..., neurons).
+
+        Raises:
+            ValueError: if not identifiable.
+        """
         return self.known().c
 
     def known(self) -> Coefficients:
-        """The coefficients. Raises: ValueError with the reason if they are not identifiable."""
+        """The coefficients.
+
+        Raises:
+            ValueError: with the reason if they are not identifiable.
+        """
         if self.coefficients is None:
             fail(
                 "weights",
@@ -126,9 +148,11 @@ class Decomposition:
     def recovery_error(self, truth: Coefficients) -> dict[str, float]:
         """Relative recovery errors |found - true| / |true| over all neurons, for gamma, rho and c.
 
-        Args: truth: coefficients that were tracked through the training.
         Range: 0 and up; of the order of `recovery_bound` at most. Infinite if the truth is zero and the finding is
         not. What would fool it: a norm over all neurons hides an error in one small neuron.
+
+        Args:
+            truth: coefficients that were tracked through the training.
         """
         found = self.known()
         pairs = {name: (getattr(found, name), getattr(truth, name).double()) for name in ("gamma", "rho", "c")}
@@ -154,9 +178,12 @@ class Span:
     """Features and noise, factorised once for any number of networks: `Span.of(features, noise).decompose(...)`.
 
     Attributes:
-        features: (..., V, D) and noise: (..., N, D), float64. lengths: (..., V + N), of the rows.
+        features: (..., V, D), float64.
+        noise: (..., N, D), float64.
+        lengths: (..., V + N), of the rows.
         basis: (..., D, min(D, V + N)), orthonormal columns, or zeros where the rank falls short.
-        triangle: (..., V + N, V + N), of the QR factorisation, where it has one. condition: (...).
+        triangle: (..., V + N, V + N), of the QR factorisation, where it has one.
+        condition: (...).
     """
 
     features: Tensor
@@ -168,7 +195,15 @@ class Span:
 
     @classmethod
     def of(cls, features: Tensor, noise: Tensor) -> Span:
-        """Factorise. Args and Raises: as `decompose`."""
+        """Factorise.
+
+        Args:
+            features: (..., V, D), linearly independent rows, orthonormal or not.
+            noise: (..., N, D), the noise of every sample trained on.
+
+        Raises:
+            ValueError: if shapes do not fit or a number is not finite.
+        """
         features, noise = _matrix("features", features), _matrix("noise", noise)
         if features.shape[-1] != noise.shape[-1]:
             got = f"{tuple(features.shape)} and {tuple(noise.shape)}"
@@ -307,17 +342,22 @@ def decompose(
     by `Span.of(features, noise).decompose(...)`, which factorises the data once.
 
     Args:
-        weights: (..., neurons, D), of a first layer; any float dtype. init: what the weights were before training
-            (for a network started anew: since then), same shape or one that broadcasts to it.
+        weights: (..., neurons, D), of a first layer; any float dtype.
+        init: what the weights were before training (for a network started anew: since then), same shape or one
+            that broadcasts to it.
         features: (..., V, D), linearly independent rows, orthonormal or not.
         noise: (..., N, D), the noise of every sample trained on.
         init_factor: c where it is known (1, or the product of the factors applied), a number or (..., neurons):
             then D >= V + N is enough, and the reconstruction error tests c too.
         tolerance: largest relative residual of a neuron inside the span; by default 1e-10 for float64 weights,
-            1e-4 for float32 and 0.05 for narrower ones, far above rounding and far below what S&P or a factor
-            per channel leave.
-    Returns: `Decomposition`; its coefficients are None, with a reason, if they are not identifiable.
-    Raises: ValueError if shapes do not fit or a number is not finite.
+            1e-4 for float32 and 0.05 for narrower ones, far above rounding and far below what S&P or a factor per
+            channel leave.
+
+    Returns:
+        `Decomposition`; its coefficients are None, with a reason, if they are not identifiable.
+
+    Raises:
+        ValueError: if shapes do not fit or a number is not finite.
     """
     span = Span.of(features, noise)
     return span.decompose(weights, init, init_factor=init_factor, tolerance=tolerance)

@@ -23,8 +23,8 @@ class SwapGap:
     """Accuracies on training samples with their own noise and with fresh noise.
 
     Attributes:
-        training: right predictions over training samples. swapped: the same with fresh noise, over samples and
-            draws.
+        training: right predictions over training samples.
+        swapped: the same with fresh noise, over samples and draws.
     """
 
     training: float
@@ -50,7 +50,9 @@ def memorization_gap(predicted: Tensor, swapped: Tensor, targets: Tensor) -> Swa
         predicted: predictions on the training samples, (n,), as class labels or signs, like the targets.
         swapped: predictions on them with fresh noise, (draws, n) or (n,); three draws are plenty.
         targets: (n,).
-    Raises: ValueError if the shapes do not fit, or predictions are not of the kind of the targets (logits, say).
+
+    Raises:
+        ValueError: if the shapes do not fit, or predictions are not of the kind of the targets (logits, say).
     """
     fits = predicted.shape == targets.shape and targets.ndim == 1 and swapped.shape[-1:] == targets.shape
     if not fits or not targets.numel() or not swapped.numel():
@@ -72,9 +74,13 @@ def random_labels(
     """Make canaries: give a share of the samples labels drawn uniformly from all classes, their own included.
 
     Args:
-        targets: int64 (n,); not modified. share: of the samples, in [0, 1]; round(share n) of them.
-        num_classes: C. generator: CPU stream of which samples and which labels.
-    Returns: new targets (n,), and a mask (n,), True for the canaries. Train on the new targets.
+        targets: int64 (n,); not modified.
+        share: of the samples, in [0, 1]; round(share n) of them.
+        num_classes: C.
+        generator: CPU stream of which samples and which labels.
+
+    Returns:
+        new targets (n,), and a mask (n,), True for the canaries. Train on the new targets.
     """
     share = real("share", share, low=0, high=1, fix="A few percent are enough.")
     num_classes = integer("num_classes", num_classes, minimum=2, fix="It counts classes.")
@@ -93,7 +99,8 @@ class CanaryGap:
     """How well given labels are fitted, on canaries and on the other samples.
 
     Attributes:
-        clean: scores on samples with their own label. canary: scores on samples with a random label.
+        clean: scores on samples with their own label.
+        canary: scores on samples with a random label.
         num_classes: C.
     """
 
@@ -139,8 +146,11 @@ def canary_gap(
         model: unchanged, modes, gradients and random streams too; logits (n, C).
         examples: training samples with the labels trained on, on the model's device.
         canary: bool (n,), as `random_labels` gives.
-        loss_fn: mean loss. batch_size: of the evaluation.
-    Raises: ValueError if the mask does not fit, or leaves no canary or no clean sample.
+        loss_fn: mean loss.
+        batch_size: of the evaluation.
+
+    Raises:
+        ValueError: if the mask does not fit, or leaves no canary or no clean sample.
     """
     canary = canary_mask(canary, examples)
     with evaluating(model), torch.no_grad():

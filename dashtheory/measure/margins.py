@@ -23,8 +23,13 @@ def noise_margin_share(labels: Tensor, noise_part: Tensor, output: Tensor) -> Te
     gates counts as nothing though it closed them; it need not go with test accuracy there. Easy samples with a
     large margin outweigh the others.
 
-    Args: labels: -1 or 1, (..., samples). noise_part: f_noise. output: f. Both of shape (..., samples).
-    Raises: ValueError if labels are not -1 and 1.
+    Args:
+        labels: -1 or 1, (..., samples).
+        noise_part: f_noise.
+        output: f. Both of shape (..., samples).
+
+    Raises:
+        ValueError: if labels are not -1 and 1.
     """
     signs = _signs("labels", labels)
     return (signs * noise_part.double()).mean(dim=-1) / (signs * output.double()).mean(dim=-1)
@@ -42,8 +47,11 @@ def feature_margins(network: Callable[[Tensor], Tensor], features: Tensor, signs
     Args:
         network: f, from inputs (n, D) to numbers (n,). If features have patches of their own, wrap the network so
             that row k enters the patch of feature k.
-        features: (V, D). signs: class of each feature as -1 or 1, (V,).
-    Raises: ValueError if signs are not -1 and 1, or the network returns another shape.
+        features: (V, D).
+        signs: class of each feature as -1 or 1, (V,).
+
+    Raises:
+        ValueError: if signs are not -1 and 1, or the network returns another shape.
     """
     sides = _signs("signs", signs)
     with torch.no_grad():
@@ -62,10 +70,14 @@ def feature_margins(network: Callable[[Tensor], Tensor], features: Tensor, signs
 def margins_by_frequency(margins: Tensor, frequencies: Tensor) -> pd.DataFrame:
     """Feature margins beside the frequencies of the features, most frequent first.
 
-    Returns: columns feature (its index), frequency, margin. What rules differ in are the rare features.
     What would fool it: with few features a trend is luck; `frequency_correlation` says how much of one there is.
 
-    Args: margins: (V,), as `feature_margins` gives. frequencies: share of samples that show the feature, (V,).
+    Args:
+        margins: (V,), as `feature_margins` gives.
+        frequencies: share of samples that show the feature, (V,).
+
+    Returns:
+        columns feature (its index), frequency, margin. What rules differ in are the rare features.
     """
     _same(margins, frequencies)
     table = pd.DataFrame(
@@ -84,7 +96,9 @@ def frequency_correlation(margins: Tensor, frequencies: Tensor) -> float:
     Range: [-1, 1]; NaN if one of them does not vary. 1: frequent features have larger margins throughout.
     What would fool it: it is blind to how many of them are learned at all.
 
-    Args: as `margins_by_frequency`.
+    Args:
+        margins: (V,), as `feature_margins` gives.
+        frequencies: share of samples that show the feature, (V,).
     """
     table = margins_by_frequency(margins, frequencies)
     ranks = table[["margin", "frequency"]].rank()

@@ -19,9 +19,15 @@ def retention(
 ) -> dict[str, float]:
     """Training accuracy on old chunks: what a rule has left of them.
 
-    Args: model: unchanged. old: examples of earlier chunks. inputs: for re-estimating statistics. suffix: of the
-        names.
-    Returns: old_accuracy, and old_accuracy_reestimated if the model has batch-norm statistics.
+    Args:
+        model: unchanged.
+        old: examples of earlier chunks.
+        inputs: for re-estimating statistics.
+        loss_fn: mean loss.
+        suffix: of the names.
+
+    Returns:
+        old_accuracy, and old_accuracy_reestimated if the model has batch-norm statistics.
     """
     found = {f"old_accuracy{suffix}": evaluate(model, old, loss_fn=loss_fn).accuracy}
     if has_statistics(model):
@@ -39,7 +45,11 @@ def gradient_norm(
 ) -> float:
     """Norm of the gradient of the mean loss over `examples`, in evaluation mode, over all parameters.
 
-    Args: model: a copy is used. examples: on its device. loss_fn: mean loss.
+    Args:
+        model: a copy is used.
+        examples: on its device.
+        loss_fn: mean loss.
+        batch_size: examples per pass.
     """
     again = copy.deepcopy(model)
     for parameter in again.parameters():
@@ -82,8 +92,14 @@ def cosine_histogram(
     A group without a gradient (behind units that never fire) has cosine 0. In evaluation mode, so that right after
     a rule running statistics are those of the weights before it.
 
-    Args: model: unchanged; evaluation mode. examples: on its device. when: "before" or "after".
-    Returns: cosine_WHEN_00 to _19, shares that sum to 1; each group counts by its entries.
+    Args:
+        model: unchanged; evaluation mode.
+        examples: on its device.
+        when: "before" or "after".
+        loss_fn: mean loss.
+
+    Returns:
+        cosine_WHEN_00 to _19, shares that sum to 1; each group counts by its entries.
     """
     report = dash_factors(model, [(examples.inputs, examples.targets)], loss_fn, alpha=1.0, lam=0.0)
     counts = torch.zeros(BINS, dtype=torch.float64)

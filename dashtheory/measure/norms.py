@@ -21,8 +21,11 @@ class Norms:
     """Lengths of the feature part and the noise part of each neuron's weights.
 
     Attributes:
-        feature: (..., neurons), >= 0. noise: (..., neurons), >= 0; units of the weights.
-    Raises: ValueError if the shapes differ or there is no neuron.
+        feature: (..., neurons), >= 0.
+        noise: (..., neurons), >= 0; units of the weights.
+
+    Raises:
+        ValueError: if the shapes differ or there is no neuron.
     """
 
     feature: Tensor
@@ -63,8 +66,12 @@ class Norms:
 def norms(decomposition: Decomposition, *, samples: slice | Tensor = slice(None)) -> Norms:
     """Lengths of feature part and noise part of each neuron, from its coefficients.
 
-    Args: decomposition: identifiable. samples: whose noise counts; all by default.
-    Raises: ValueError if the coefficients are not identifiable (`block_norms` needs none).
+    Args:
+        decomposition: identifiable.
+        samples: whose noise counts; all by default.
+
+    Raises:
+        ValueError: if the coefficients are not identifiable (`block_norms` needs none).
     """
     parts = decomposition.feature_part(), decomposition.noise_part(samples)
     return Norms(*(part.norm(dim=-1) for part in parts))
@@ -81,8 +88,13 @@ def block_norms(weights: Tensor, features: Tensor, *, init: Tensor | None = None
     too; where the noise is not orthogonal to the features, some of it counts as feature. If c differs from 1
     (after shrinking) give c w_0 as `init`.
 
-    Args: weights: (..., neurons, D). features: (..., V, D), linearly independent. init: subtracted; 0 if None.
-    Raises: ValueError if the features are linearly dependent or shapes do not fit.
+    Args:
+        weights: (..., neurons, D).
+        features: (..., V, D), linearly independent.
+        init: subtracted; 0 if None.
+
+    Raises:
+        ValueError: if the features are linearly dependent or shapes do not fit.
     """
     span = Span.of(features, features[..., :0, :])
     if span.triangle is None:
@@ -102,7 +114,10 @@ def persistence(now: Decomposition, first: Decomposition, *, samples: slice | Te
     chunk too, with less of each sample as there are more of them, so compare with cold at the same stage and not
     with 0.
 
-    Args: now, first: identifiable decompositions of the same neurons. samples: the same rows of the noise of both.
+    Args:
+        now: identifiable decompositions of the same neurons.
+        first: identifiable decompositions of the same neurons.
+        samples: the same rows of the noise of both.
     """
     return norms(now, samples=samples).noise_total / norms(first, samples=samples).noise_total
 

@@ -58,7 +58,13 @@ class Frame:
 
     @classmethod
     def of(cls, init: Tensor, features: Tensor, noise: Tensor) -> Frame:
-        """Args: init: (..., neurons, D). features: (..., V, D). noise: (..., N, D)."""
+        """Of a network's initialisation, and of the features and noise that it is trained on.
+
+        Args:
+            init: (..., neurons, D).
+            features: (..., V, D).
+            noise: (..., N, D).
+        """
         w0 = init.detach().double()
         rows = torch.cat([features.detach().double(), noise.detach().double()], dim=-2)
         return cls(rows @ rows.mT, w0 @ rows.mT, w0.square().sum(dim=-1), features.shape[-2])
@@ -92,10 +98,15 @@ class PatchRecursion:
     """A patch network with fixed second layer on its training data, in terms of coefficients.
 
     Attributes:
-        frame: inner products. shown: b_ik, 0 or 1, (..., N, V). labels: y_i, -1 or 1, (..., N).
+        frame: inner products.
+        shown: b_ik, 0 or 1, (..., N, V).
+        labels: y_i, -1 or 1, (..., N).
         signs: s_r, the second layer, -1 or 1, (..., neurons) or (neurons,).
-        power: q >= 1 of the activation. per_class: m, neurons per class.
-    Raises: ValueError if a number is out of range or labels and signs are not -1 and 1.
+        power: q >= 1 of the activation.
+        per_class: m, neurons per class.
+
+    Raises:
+        ValueError: if a number is out of range or labels and signs are not -1 and 1.
     """
 
     frame: Frame
@@ -156,10 +167,14 @@ class ReluRecursion:
     """A ReLU network on sums of features and noise, its biases and second layer given, in terms of coefficients.
 
     Attributes:
-        frame: inner products. shown: b_ik, 0 or 1, (..., N, V). labels: y_i, -1 or 1, (..., N).
-        bias: beta_r, (..., neurons). output: a_r, (..., neurons). Both change in training: make a new one per
-        step.
-    Raises: ValueError if labels are not -1 and 1.
+        frame: inner products.
+        shown: b_ik, 0 or 1, (..., N, V).
+        labels: y_i, -1 or 1, (..., N).
+        bias: beta_r, (..., neurons).
+        output: a_r, (..., neurons). Both change in training: make a new one per step.
+
+    Raises:
+        ValueError: if labels are not -1 and 1.
     """
 
     frame: Frame
@@ -207,11 +222,17 @@ def step_coefficients(
     """One step of gradient descent with heavy-ball momentum, equation (6).
 
     Args:
-        coefficients: before the step. velocity: u before it; None at first, and after a momentum reset.
+        coefficients: before the step.
+        velocity: u before it; None at first, and after a momentum reset.
         descent: of `PatchRecursion.descent` or `ReluRecursion.descent` at these coefficients.
-        lr: eta > 0. momentum: mu in [0, 1).
-    Returns: coefficients and velocity after the step; nothing is modified.
-    Raises: ValueError if a number is out of range.
+        lr: eta > 0.
+        momentum: mu in [0, 1).
+
+    Returns:
+        coefficients and velocity after the step; nothing is modified.
+
+    Raises:
+        ValueError: if a number is out of range.
     """
     lr = real("lr", lr, low=0, open_low=True, fix="It is the step size.")
     momentum = real("momentum", momentum, low=0, high=1, fix="It is the part of the velocity that is kept.")

@@ -66,7 +66,9 @@ def selectivity(before: Norms | Decomposition, after: Norms | Decomposition) -> 
     Source: derived here. What would fool it: it does not predict test accuracy: a rule can forget selectively and
     too little, and one with selectivity 1 can forget enough. NaN if both norms vanish.
 
-    Args: before, after: of the same network, right before and right after the rule.
+    Args:
+        before: of the same network, right before and right after the rule.
+        after: of the same network, right before and right after the rule.
     """
     old, new = as_norms(before), as_norms(after)
     if old.feature.shape != new.feature.shape:
@@ -82,7 +84,9 @@ def selectivity_bounds(before: Norms | Decomposition, *, lam: float = 0.0) -> tu
     every factor may be 0, the network that keeps one neuron reaches them (so they are no advice).
     What would fool it: a rule that adds something, or scales parts of a neuron (channels), is not bound by it.
 
-    Args: before: measured before the rule. lam: smallest factor, in [0, 1].
+    Args:
+        before: measured before the rule.
+        lam: smallest factor, in [0, 1].
     """
     lam = real("lam", lam, low=0, high=1, fix=_LAM)
     found = as_norms(before)
@@ -103,7 +107,9 @@ def share_shift_bound(before: Norms | Decomposition, *, lam: float) -> Tensor:
     sd_m(phi) (1 - lam^2) / (2 lam). Range: >= 0, no unit; not below the true extreme (`selectivity_bounds` has
     that), and of use below 1 only. What would fool it: as `selectivity_bounds`.
 
-    Args: before: measured before the rule. lam: smallest factor, in (0, 1].
+    Args:
+        before: measured before the rule.
+        lam: smallest factor, in (0, 1].
     """
     lam = real("lam", lam, low=0, high=1, open_low=True, fix=_LAM)
     found = as_norms(before)
@@ -119,8 +125,15 @@ def share_shift_bound(before: Norms | Decomposition, *, lam: float) -> Tensor:
 def _extreme(feature: Tensor, noise: Tensor, lam: float, *, keep_low: bool) -> Tensor:
     """Selectivity if the neurons on one side of each threshold keep their length, the others `lam` of it.
 
-    Args: feature, noise: squared lengths, (..., neurons), in order of the share.
-    Returns: (..., neurons), one per threshold: the k lowest (or all but the k lowest) are kept, the full set too.
+    Args:
+        feature: squared lengths, (..., neurons), in order of the share.
+        noise: squared lengths, (..., neurons), in order of the share.
+        lam: factor of the others, in [0, 1].
+        keep_low: whether the neurons with the lower share keep their length.
+
+    Returns:
+        Tensor: (..., neurons), one per threshold: the k lowest (or all but the k lowest) are kept, the full set
+        too.
     """
     ratios = []
     for squares in (feature, noise):

@@ -43,8 +43,12 @@ def share_correlation(cosines: Tensor, shares: Tensor) -> Tensor:
     Source: derived here. What would fool it: a high correlation is of no use if the
     shares hardly vary (report `share_spread` beside it) or if all cosines lie below lam.
 
-    Args: cosines: (..., neurons), as `group_cosines` or `neuron_cosine` gives. shares: same shape.
-    Raises: ValueError if the shapes differ.
+    Args:
+        cosines: (..., neurons), as `group_cosines` or `neuron_cosine` gives.
+        shares: same shape.
+
+    Raises:
+        ValueError: if the shapes differ.
     """
     if cosines.shape != shares.shape:
         got = f"{tuple(cosines.shape)} and {tuple(shares.shape)}"

@@ -32,7 +32,8 @@ from dashtheory.rules.groups import by_group
 def singular_values(matrix: Tensor) -> Tensor:
     """Singular values in float64, largest first, (..., min(rows, columns)).
 
-    Args: matrix: (..., rows, columns), finite.
+    Args:
+        matrix: (..., rows, columns), finite.
     """
     if matrix.ndim < 2:
         fail("matrix", "must have two axes or more", str(tuple(matrix.shape)), "Flatten kernels: (out, in h w).")
@@ -45,7 +46,8 @@ def singular_values(matrix: Tensor) -> Tensor:
 def effective_rank(values: Tensor) -> Tensor:
     """Exp of the entropy of the normalised singular values, (...). Range: 0 or [1, rank]; the module says more.
 
-    Args: values: singular values, (..., n), any order.
+    Args:
+        values: singular values, (..., n), any order.
     """
     shares = _of_largest(values)
     shares = shares / shares.sum(dim=-1, keepdim=True)
@@ -59,7 +61,11 @@ def stable_rank(values: Tensor) -> Tensor:
 
 
 def participation_ratio(values: Tensor) -> Tensor:
-    """(sum s^2)^2 / sum s^4, (...). Range: 0 or [1, rank]; the module says more. Args: as `effective_rank`."""
+    """(sum s^2)^2 / sum s^4, (...). Range: 0 or [1, rank]; the module says more.
+
+    Args:
+        values: singular values, (..., n), any order.
+    """
     squares = _of_largest(values).square()
     return (squares.sum(dim=-1).square() / squares.square().sum(dim=-1)).nan_to_num(0.0)
 
@@ -69,7 +75,9 @@ def srank(values: Tensor, *, delta: float = 0.01) -> Tensor:
 
     Range: 0, or 1 to rank; the module says more.
 
-    Args: values: as `effective_rank`. delta: in [0, 1); 0.01 in the paper.
+    Args:
+        values: as `effective_rank`.
+        delta: in [0, 1); 0.01 in the paper.
     """
     delta = real("delta", delta, low=0, high=1, fix="It is the share of the sum left out; the paper uses 0.01.")
     ordered = _of_largest(values).sort(dim=-1, descending=True).values
@@ -81,7 +89,8 @@ def srank(values: Tensor, *, delta: float = 0.01) -> Tensor:
 class Spectrum:
     """Singular values and what is called their rank.
 
-    Attributes: values: largest first, (n,).
+    Attributes:
+        values: largest first, (n,).
     """
 
     values: Tensor
@@ -102,7 +111,8 @@ def weight_spectra(model: nn.Module) -> dict[str, Spectrum]:
 
     A convolution counts as the matrix (out, in h w), a transposed one too, whatever its groups.
 
-    Args: model: unchanged.
+    Args:
+        model: unchanged.
     """
     found = {}
     for target in targets(model, "filter"):
@@ -122,9 +132,14 @@ def representation_spectrum(
     far from 0 counts as a direction unless `centered`; units that are dead on these inputs only.
 
     Args:
-        model: a copy is used. inputs: (n, ...), on its device. layer: name of a module, as in `named_modules()`.
-        centered: subtract each unit's mean over the inputs. batch_size: of the passes.
-    Raises: ValueError if there is no such layer, or it does not put out one tensor per pass.
+        model: a copy is used.
+        inputs: (n, ...), on its device.
+        layer: name of a module, as in `named_modules()`.
+        centered: subtract each unit's mean over the inputs.
+        batch_size: of the passes.
+
+    Raises:
+        ValueError: if there is no such layer, or it does not put out one tensor per pass.
     """
     outputs = activations(model, inputs, layer, batch_size=batch_size).double()
     if centered:
@@ -135,7 +150,14 @@ def representation_spectrum(
 def activations(model: nn.Module, inputs: Tensor, layer: str, *, batch_size: int = 1000) -> Tensor:
     """What a layer puts out in evaluation mode, (n, units), each output flattened.
 
-    Args and Raises: as `representation_spectrum`.
+    Args:
+        model: a copy is used.
+        inputs: (n, ...), on its device.
+        layer: name of a module, as in `named_modules()`.
+        batch_size: of the passes.
+
+    Raises:
+        ValueError: if there is no such layer, or it does not put out one tensor per pass.
     """
     replica = copy.deepcopy(model)
     modules = dict(replica.named_modules())

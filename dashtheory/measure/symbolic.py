@@ -32,8 +32,13 @@ class Symbols:
     """Symbols of one neuron on N samples and V features.
 
     Attributes:
-        feature: <w, v_k>. noise: <w, xi_i>. gamma, rho: coefficients. others: h_i, output of the other neurons.
-        labels: y_i. shown: b_ik, by sample and feature.
+        feature: <w, v_k>.
+        noise: <w, xi_i>.
+        gamma: coefficients.
+        rho: coefficients.
+        others: h_i, output of the other neurons.
+        labels: y_i.
+        shown: b_ik, by sample and feature.
     """
 
     feature: tuple[sp.Symbol, ...]
@@ -46,7 +51,12 @@ class Symbols:
 
     @classmethod
     def of(cls, num_features: int, num_samples: int) -> Symbols:
-        """Args: num_features: V >= 1. num_samples: N >= 1; a few, the formulas grow with V N."""
+        """Symbols of so many features and samples.
+
+        Args:
+            num_features: V >= 1.
+            num_samples: N >= 1; a few, the formulas grow with V N.
+        """
         features = integer("num_features", num_features, minimum=1, fix="It counts features.")
         samples = integer("num_samples", num_samples, minimum=1, fix="It counts samples.")
 
@@ -104,7 +114,9 @@ def loss(symbols: Symbols, neuron: tuple[sp.Expr, ...]) -> sp.Expr:
 def descent(symbols: Symbols, neuron: tuple[sp.Expr, ...]) -> Descent:
     """Equation (1): minus the derivatives of the loss by the neuron's inner products with features and noise.
 
-    Args: neuron: of `patch_neuron` or `relu_neuron`.
+    Args:
+        symbols: of the network.
+        neuron: of `patch_neuron` or `relu_neuron`.
     """
     total = loss(symbols, neuron)
     return Descent(
@@ -154,7 +166,8 @@ def selectivity_slope(num_neurons: int) -> tuple[sp.Expr, sp.Expr]:
     Step (c) of the proof in `dashtheory.measure.selectivity`: t_r is the squared factor of neuron r, f_r and n_r
     its lengths.
 
-    Args: num_neurons: >= 1.
+    Args:
+        num_neurons: >= 1.
     """
     count = integer("num_neurons", num_neurons, minimum=1, fix="It counts neurons.")
     t, f, n = (sp.symbols(f"{name}_1:{count + 1}", positive=True) for name in "tfn")
@@ -168,7 +181,8 @@ def squared_spread_factor() -> tuple[sp.Symbol, sp.Expr]:
 
     The largest value of (b - x)(x - a) / x^2 over the mean x of t, with a = lam^2 and b = 1.
 
-    Returns: lam, and the square of (1 - lam^2) / (2 lam).
+    Returns:
+        lam, and the square of (1 - lam^2) / (2 lam).
     """
     lam, x = sp.Symbol("lambda", positive=True), sp.Symbol("x", positive=True)
     squared = (1 - x) * (x - lam**2) / x**2

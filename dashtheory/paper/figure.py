@@ -22,7 +22,12 @@ def draw_results(
 ) -> Figure:
     """Four panels by stage.
 
-    Args: table: tidy, of one setting. published: figures of others, drawn as rings. title, setting, foot: words.
+    Args:
+        table: tidy, of one setting.
+        published: figures of others, drawn as rings.
+        title: words.
+        setting: words.
+        foot: words.
     """
     figure, axes = plt.subplots(1, 4, figsize=(15.2, 4.5))
     draw_stages(axes[0], table, "test_accuracy", scale=100, dodge=0)

@@ -22,7 +22,8 @@ _HEAD = (
 def render_precision(found: Mapping[tuple[str, str], Results]) -> str:
     """A table for every setting that was run in both precisions; empty if there is none.
 
-    Args: found: results by kind of device and name.
+    Args:
+        found: results by kind of device and name.
     """
     parts = []
     for (kind, name), exact in found.items():

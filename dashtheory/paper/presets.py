@@ -129,7 +129,8 @@ SUFFIXES: Mapping[str, Callable[[str, Values], Values]] = {
 def preset(name: str, **changed: Any) -> RunConfig:
     """The setting called `name`, with fields changed by name.
 
-    Raises: ValueError if there is no such preset, or a value is out of range.
+    Raises:
+        ValueError: if there is no such preset, or a value is out of range.
     """
     data, _, rest = name.partition("-")
     model, *suffixes = rest.split("-")

@@ -12,8 +12,12 @@ class Published:
     """One figure.
 
     Attributes:
-        preset: whose setting it is of. rule: of the run. metric: test_accuracy (a fraction) or steps.
-        stage: after which it was measured; 0: mean over all stages. value: the figure. source: of it.
+        preset: whose setting it is of.
+        rule: of the run.
+        metric: test_accuracy (a fraction) or steps.
+        stage: after which it was measured; 0: mean over all stages.
+        value: the figure.
+        source: of it.
     """
 
     preset: str

@@ -41,7 +41,12 @@ to be mixed with them.
 
 
 def build(results: Path, out: Path) -> None:
-    """Write OUT/RESULTS.md and OUT/figures/. Args: results: folder of tables, by kind of device."""
+    """Write OUT/RESULTS.md and OUT/figures/.
+
+    Args:
+        results: folder of tables, by kind of device.
+        out: folder to write to.
+    """
     found = read_all(results)
     writable_folder("--out", out)
     for (kind, name), one in found.items():
@@ -56,7 +61,8 @@ def build(results: Path, out: Path) -> None:
 def read_all(folder: Path) -> dict[tuple[str, str], Results]:
     """All results in a folder, by kind of device and name, GPU first.
 
-    Raises: ValueError if the folder is missing or a table damaged.
+    Raises:
+        ValueError: if the folder is missing or a table damaged.
     """
     if not folder.is_dir():
         fail("--results", "must be a folder of results", f"'{folder}'", "Run paper_repro/run.py first.")
@@ -68,7 +74,11 @@ def read_all(folder: Path) -> dict[tuple[str, str], Results]:
 
 
 def render(found: Mapping[tuple[str, str], Results]) -> str:
-    """The text of RESULTS.md. Args: found: results by kind of device and name."""
+    """The text of RESULTS.md.
+
+    Args:
+        found: results by kind of device and name.
+    """
     parts = [_HEAD, "\n## On a GPU\n\n", _gpu_tables(found)]
     for (kind, name), one in found.items():
         if kind == "cuda" and name not in preset_names():

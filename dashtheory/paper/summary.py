@@ -14,10 +14,13 @@ QUANTITIES = ("last_accuracy", "mean_accuracy", "last_steps", "mean_steps")
 def per_run(table: pd.DataFrame, num_stages: int) -> pd.DataFrame:
     """One row per run that went through all stages.
 
-    Args: table: tidy, with test_accuracy (a fraction) and steps. num_stages: of a whole run.
-    Returns: index (rule, seed), in order of appearance; columns `QUANTITIES`. last: after the last stage; mean:
-    over
-        stages. Accuracies are fractions. It may have no row.
+    Args:
+        table: tidy, with test_accuracy (a fraction) and steps.
+        num_stages: of a whole run.
+
+    Returns:
+        pd.DataFrame: index (rule, seed), in order of appearance; columns `QUANTITIES`. last: after the last stage;
+        mean: over stages. Accuracies are fractions. It may have no row.
     """
     if num_stages < 1:
         fail("num_stages", "must be >= 1", str(num_stages), "It counts stages.")
@@ -36,10 +39,14 @@ _NO_RUN = pd.MultiIndex.from_arrays([[], []], names=["rule", "seed"])
 def summarize_runs(table: pd.DataFrame, num_stages: int) -> pd.DataFrame:
     """One row per rule, of the runs that went through all stages.
 
-    Args: as `per_run`.
-    Returns: index rule (in order of appearance); columns n (whole runs) and, for each of `QUANTITIES`, its mean
-        over seeds and NAME_sd, the sample standard deviation (NaN for one seed). Rules without a whole run are
-        left out.
+    Args:
+        table: tidy, with test_accuracy (a fraction) and steps.
+        num_stages: of a whole run.
+
+    Returns:
+        index rule (in order of appearance); columns n (whole runs) and, for each of `QUANTITIES`, its mean over
+        seeds and NAME_sd, the sample standard deviation (NaN for one seed). Rules without a whole run are left
+        out.
     """
     groups = per_run(table, num_stages).groupby(level="rule", sort=False)
     found = groups.mean()

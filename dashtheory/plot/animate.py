@@ -64,9 +64,15 @@ def draw_counts(ax: Axes, trace: TracedStage, label: int, moment: int, *, gamma:
     """Draw how many active samples of a class show each of its features, beside the threshold.
 
     Args:
-        ax: where. trace: the stage. label: class, from 0. moment: from 0; see `num_moments`.
-        gamma: the threshold. top: end of the axis.
-    Returns: `ax`.
+        ax: where.
+        trace: the stage.
+        label: class, from 0.
+        moment: from 0; see `num_moments`.
+        gamma: the threshold.
+        top: end of the axis.
+
+    Returns:
+        `ax`.
     """
     at = min(moment, len(trace.steps))
     counts, known = trace.counts[at, label], trace.learned[at, label]
@@ -87,7 +93,14 @@ def draw_counts(ax: Axes, trace: TracedStage, label: int, moment: int, *, gamma:
 def draw_samples(ax: Axes, trace: TracedStage, label: int, moment: int) -> Axes:
     """Draw every sample of a class as a mark: active, explained or memorised; chunks lie side by side.
 
-    Args and Returns: as `draw_counts`.
+    Args:
+        ax: where.
+        trace: the stage.
+        label: class, from 0.
+        moment: from 0; see `num_moments`.
+
+    Returns:
+        `ax`.
     """
     ended = moment > len(trace.steps)
     active = trace.active[min(moment, len(trace.steps)), label] & (not ended)
@@ -129,7 +142,12 @@ def draw_moment(
 ) -> None:
     """Draw one moment of a stage on a figure or a part of one: counts left, samples right, a row per class.
 
-    Args: figure: cleared first. trace, moment, gamma: as `draw_counts`. top: default: fits the stage.
+    Args:
+        figure: cleared first.
+        trace: as `draw_counts`.
+        moment: as `draw_counts`.
+        gamma: as `draw_counts`.
+        top: default: fits the stage.
     """
     figure.clear()
     top = top or _top([trace], gamma)
@@ -162,8 +180,14 @@ def animate_stages(
 ) -> FuncAnimation:
     """Animate stages one after the other, a frame per moment; the figure is closed for other drawing.
 
-    Args: traces: at least one. gamma: the threshold. size: in inches. milliseconds: of a frame.
-    Returns: the animation; `gif_html` turns it into text for a notebook.
+    Args:
+        traces: at least one.
+        gamma: the threshold.
+        size: in inches.
+        milliseconds: of a frame.
+
+    Returns:
+        the animation; `gif_html` turns it into text for a notebook.
     """
     figure = plt.figure(figsize=size)
     frames = [(trace, moment) for trace in traces for moment in range(num_moments(trace))]
@@ -184,9 +208,14 @@ def gif_html(animation: FuncAnimation, alternative: str, *, dpi: int = 96, loops
 
     It stops by itself, on its last frame, after `loops` rounds.
 
-    Args: animation: of `animate_stages`. alternative: what it shows, in words. dpi: pixels per inch.
+    Args:
+        animation: of `animate_stages`.
+        alternative: what it shows, in words.
+        dpi: pixels per inch.
         loops: rounds, at least one.
-    Returns: HTML.
+
+    Returns:
+        HTML.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "animation.gif")

@@ -19,11 +19,17 @@ def draw_differences(
     Seeds of equal difference stand on top of each other, so that none hides another.
 
     Args:
-        ax: where. differences: from `dashtheory.record.paired_differences`. rules: rows from top to bottom; one
-            that has no difference (the reference) gets a label alone. scale: factor on the values (100: per cent).
+        ax: where.
+        differences: from `dashtheory.record.paired_differences`.
+        rules: rows from top to bottom; one that has no difference (the reference) gets a label alone.
+        scale: factor on the values (100: per cent).
         names: write the rules' names at the rows.
-    Returns: `ax`.
-    Raises: ValueError if a rule has differences at several points.
+
+    Returns:
+        `ax`.
+
+    Raises:
+        ValueError: if a rule has differences at several points.
     """
     import seaborn as sns
 
@@ -65,8 +71,13 @@ def draw_amounts(ax: Axes, amounts: pd.Series, rules: Sequence[str], *, names: b
     """Draw a bar per rule: mean over seeds of an amount, with ± 1 sample standard deviation.
 
     Args:
-        ax: where. amounts: a value per seed, the rule as index. rules, names: as `draw_differences`.
-    Returns: `ax`.
+        ax: where.
+        amounts: a value per seed, the rule as index.
+        rules: as `draw_differences`.
+        names: as `draw_differences`.
+
+    Returns:
+        `ax`.
     """
     import seaborn as sns
 

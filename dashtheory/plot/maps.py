@@ -17,7 +17,8 @@ from dashtheory.record import one_per
 def pivot_map(table: pd.DataFrame, metric: str, x: str, y: str, *, scale: float = 1.0) -> pd.DataFrame:
     """Mean over seeds of `metric` as a grid: rows are values of `y`, columns values of `x`, both rising.
 
-    Raises: ValueError if a seed has several values in a cell, of two rules, say: only seeds are averaged over.
+    Raises:
+        ValueError: if a seed has several values in a cell, of two rules, say: only seeds are averaged over.
     """
     rows = table[table["metric"] == metric]
     one_per(rows, [x, y, "seed"], f"{metric} per {x}, {y} and seed")
@@ -41,12 +42,18 @@ def draw_map(
     A cell is one unit wide and high; the first is centred at (0.5, 0.5).
 
     Args:
-        ax: where. grid: values; its index and columns become the y and x ticks, every[1]-th and every[0]-th of
-            them.
-        label: of the colour bar. low, high: ends of the colours. log: logarithmic colours.
+        ax: where.
+        grid: values; its index and columns become the y and x ticks, every[1]-th and every[0]-th of them.
+        label: of the colour bar.
+        low: ends of the colours.
+        high: ends of the colours.
+        log: logarithmic colours.
+        every: label each every[0]-th value of the x axis and each every[1]-th of the y axis.
         colors: name of a colour map; "cividis" for amounts, "PuOr" for differences around zero.
         notes: words in the cells, of the shape of `grid`; their colour is readable on the cell's.
-    Returns: `ax`.
+
+    Returns:
+        `ax`.
     """
     import seaborn as sns
 

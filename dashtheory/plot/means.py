@@ -27,13 +27,22 @@ def draw_means(
     """Draw the mean over seeds against `x`, with bars of ± 1 sample standard deviation, a look per value of `by`.
 
     Args:
-        ax: where. rows: a row per seed, with columns value, `x` and `by`. looks: by values of `by`; others are
-            left out. scale: factor on the values (100: per cent). line: join the means by a line.
-        dodge: room that the looks take side by side, where equal means would hide each other, in the smallest
-            gap between neighbours on the x axis (on its scale, which is set before).
+        x: column along the axis.
+        by: column of the rules.
+        ax: where.
+        rows: a row per seed, with columns value, `x` and `by`.
+        looks: by values of `by`; others are left out.
+        scale: factor on the values (100: per cent).
+        line: join the means by a line.
+        dodge: room that the looks take side by side, where equal means would hide each other, in the smallest gap
+            between neighbours on the x axis (on its scale, which is set before).
         evenly: values of `x` at equal distances 0, 1, 2, ..., ticks at all of them, instead of to scale.
-    Returns: `ax`.
-    Raises: ValueError if the y axis is not linear yet: seaborn would average logarithms. Set its scale after.
+
+    Returns:
+        `ax`.
+
+    Raises:
+        ValueError: if the y axis is not linear yet: seaborn would average logarithms. Set its scale after.
     """
     import seaborn as sns
 

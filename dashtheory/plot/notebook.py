@@ -22,8 +22,11 @@ def show(figure: Figure, alt: str) -> None:
     readers have it. The same figure gives the same bytes. Needs IPython (the extra `notebook`).
 
     Args:
-        figure: made by matplotlib. alt: what the picture shows, in one sentence or two.
-    Raises: ValueError if `alt` is empty.
+        figure: made by matplotlib.
+        alt: what the picture shows, in one sentence or two.
+
+    Raises:
+        ValueError: if `alt` is empty.
     """
     if not isinstance(alt, str) or not alt.strip():
         fail("alt", "must say what the picture shows", repr(alt), "Write the sentence that a reader would miss.")

@@ -24,13 +24,20 @@ def draw_stages(
     """Draw the mean over seeds of `metric` by stage, with a band, for every rule in the table.
 
     Args:
-        ax: where to draw. table: tidy table. metric: its name there.
-        band: kind of band, named in the figure by `describe_band`. scale: factor on the values (100: per cent).
+        ax: where to draw.
+        table: tidy table.
+        metric: its name there.
+        band: kind of band, named in the figure by `describe_band`.
+        scale: factor on the values (100: per cent).
         line: join the means by a line; without it they are points, for a figure whose lines are predictions.
         dodge: shift of each rule against the next, in stages, where equal curves would hide each other; bands
             become bars then.
-    Returns: `ax`.
-    Raises: ValueError as `summarize`, or if a rule has the metric at several points.
+
+    Returns:
+        `ax`.
+
+    Raises:
+        ValueError: as `summarize`, or if a rule has the metric at several points.
     """
     summary = _by_stage(table, metric, band)  # seaborn's lineplot would average logarithms on a logarithmic axis
     every = max(1, summary["stage"].nunique() // 8)
@@ -62,7 +69,17 @@ def draw_prediction(ax: Axes, table: pd.DataFrame, metric: str, *, scale: float 
 
     Where the predictions of the first and the last rule coincide, their dashes alternate, so that both show.
 
-    Args, Returns and Raises: as `draw_stages`.
+    Args:
+        ax: where to draw.
+        table: tidy table.
+        metric: its name there.
+        scale: factor on the values (100: per cent).
+
+    Returns:
+        `ax`.
+
+    Raises:
+        ValueError: as `summarize`, or if a rule has the metric at several points.
     """
     summary = _by_stage(table, metric, "range")
     rules = sort_rules(summary["rule"].tolist())

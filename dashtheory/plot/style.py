@@ -138,7 +138,8 @@ def style() -> Iterator[None]:
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
     """Write `figure` to `stem`.png (160 dpi) and .svg, atomically; the same figure gives the same bytes.
 
-    Returns: the two paths.
+    Returns:
+        the two paths.
     """
     paths = []
     for suffix, facts in ((".png", {"Software": None}), (".svg", {"Date": None})):

@@ -41,7 +41,9 @@ class Checkpoint:
 
     Attributes:
         stage: the last finished stage, from 1.
-        model, optimizer: state dicts. rule: tensors that the rule keeps from stage to stage, by name.
+        model: state dicts.
+        optimizer: state dicts.
+        rule: tensors that the rule keeps from stage to stage, by name.
         finished: the metrics of stages 1 to `stage`, in order.
     """
 
@@ -54,7 +56,8 @@ class Checkpoint:
     def restore(self, learner: Learner) -> None:
         """Put weights and optimizer state into a learner of the same model and optimizer.
 
-        Raises: ValueError if they do not fit.
+        Raises:
+            ValueError: if they do not fit.
         """
         try:
             learner.model.load_state_dict(self.model)
@@ -87,8 +90,15 @@ class Checkpoints:
     ) -> None:
         """Write a stage atomically, and drop all but the newest two.
 
-        Args: stage: from 1, as many as `finished` has entries. learner: at its end. rule: the rule's own tensors.
-        Raises: ValueError if the numbers do not fit; OSError if the folder cannot be written.
+        Args:
+            stage: from 1, as many as `finished` has entries.
+            learner: at its end.
+            finished: the metrics of stages 1 to `stage`, in order.
+            rule: the rule's own tensors.
+
+        Raises:
+            ValueError: if the numbers do not fit.
+            OSError: if the folder cannot be written.
         """
         integer("stage", stage, minimum=1, fix="Stages count from 1.")
         if len(finished) != stage:
@@ -119,8 +129,9 @@ class Checkpoints:
     def load(self, stage: int) -> Checkpoint:
         """Read a stage.
 
-        Raises: `DamagedFile`, naming the file, if it is missing, truncated or damaged; `OtherRun` if it is of
-            another run or stage (both in `dashtheory.errors`).
+        Raises:
+            DamagedFile: naming the file, if it is missing, truncated or damaged.
+            OtherRun: if it is of another run or stage (both in `dashtheory.errors`).
         """
         path = self.path(stage)
         try:
@@ -142,7 +153,8 @@ class Checkpoints:
     def latest(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest whole checkpoint, or None, and what is wrong with newer ones.
 
-        Raises: `dashtheory.errors.OtherRun` if a checkpoint is of another run.
+        Raises:
+            dashtheory.errors.OtherRun: if a checkpoint is of another run.
         """
         problems: list[str] = []
         for stage in reversed(self.stages()):

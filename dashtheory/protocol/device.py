@@ -16,7 +16,8 @@ AUTO = "auto"
 def find_device(name: str) -> str:
     """The device called `name`: "auto" is CUDA where there is one, else the CPU.
 
-    Raises: ValueError if there is no such device here.
+    Raises:
+        ValueError: if there is no such device here.
     """
     kind, colon, index = name.partition(":")
     choice("device", kind, (AUTO, "cpu", "cuda"))
@@ -43,7 +44,8 @@ def exact_or_fast(precision: str) -> Iterator[None]:
 
     Which convolution is fastest is found out by trying, so that the last bits may differ from call to call.
 
-    Args: precision: of `PRECISIONS`.
+    Args:
+        precision: of `PRECISIONS`.
     """
     choice("precision", precision, PRECISIONS)
     coarse = precision != "float32"
@@ -83,8 +85,10 @@ def memory_ran_out(error: BaseException) -> bool:
 def fitting_batch(try_step: Callable[[int], object], batch_size: int, *, least: int = 1) -> int:
     """The largest batch, among halves of halves of `batch_size`, with which a step fits into memory; 0 if none.
 
-    Args: try_step: takes a step on so many examples, and fails as torch does if memory runs out. batch_size: that
-        was too large. least: the smallest that is tried (batch normalisation may need two).
+    Args:
+        try_step: takes a step on so many examples, and fails as torch does if memory runs out.
+        batch_size: that was too large.
+        least: the smallest that is tried (batch normalisation may need two).
     """
     size = batch_size // 2
     while size >= max(least, 1):

@@ -40,9 +40,12 @@ class Work:
     """What an engine trains in a stage.
 
     Attributes:
-        learner: trained in place. examples: of the stage, on the model's device. batch_size: examples per step; a
-            smaller last batch is kept. loss_fn: mean loss of (logits, targets). penalty: added to the loss of
-            every step, or None. augmentation: of the inputs of every batch, or None.
+        learner: trained in place.
+        examples: of the stage, on the model's device.
+        batch_size: examples per step; a smaller last batch is kept.
+        loss_fn: mean loss of (logits, targets).
+        penalty: added to the loss of every step, or None.
+        augmentation: of the inputs of every batch, or None.
     """
 
     learner: Learner
@@ -63,8 +66,9 @@ class Epoch:
     """What differs from epoch to epoch.
 
     Attributes:
-        order: int64 (n,), on the CPU: a permutation of the examples. draws: of the augmentation, (n, ...), in the
-            order of visits, or None. rates: step size of each step and group of parameters; None leaves them be.
+        order: int64 (n,), on the CPU: a permutation of the examples.
+        draws: of the augmentation, (n, ...), in the order of visits, or None.
+        rates: step size of each step and group of parameters; None leaves them be.
     """
 
     order: Tensor
@@ -87,7 +91,8 @@ MakeEngine = Callable[[Work], Engine]
 class PlainEngine:
     """One batch after another, in the plainest way; scores are summed on the device and read once an epoch.
 
-    Args: work: of the stage.
+    Args:
+        work: of the stage.
     """
 
     def __init__(self, work: Work) -> None:
@@ -120,7 +125,8 @@ def set_rates(optimizer: torch.optim.Optimizer, rates: Sequence[float] | None) -
 def take_step(work: Work, batch: Examples) -> tuple[Tensor, Tensor]:
     """One step of the optimizer; loss and logits of the weights before it.
 
-    Raises: ValueError if the optimizer does not call the closure of its step.
+    Raises:
+        ValueError: if the optimizer does not call the closure of its step.
     """
     first: list[tuple[Tensor, Tensor]] = []
     learner = work.learner

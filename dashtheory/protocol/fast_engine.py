@@ -33,8 +33,9 @@ class FastEngine:
     """Trains the epochs of a stage from buffers on the device.
 
     Args:
-        work: of the stage. record: makes a step that does the same from a step, such as a replayed CUDA graph, or
-            None, which takes every step as it is.
+        work: of the stage.
+        record: makes a step that does the same from a step, such as a replayed CUDA graph, or None, which takes
+            every step as it is.
     """
 
     def __init__(self, work: Work, record: Callable[[Step, torch.optim.Optimizer], Step] | None = None) -> None:
@@ -96,7 +97,9 @@ class FastEngine:
 def make_fast_engine(work: Work, *, capture: bool = True) -> Engine:
     """The fast engine for the device of `work`: recorded on CUDA, and step by step elsewhere.
 
-    Args: work: of the stage. capture: whether to record on CUDA.
+    Args:
+        work: of the stage.
+        capture: whether to record on CUDA.
     """
     device = work.examples.inputs.device
     if device.type != "cuda" or not capture:
@@ -107,7 +110,9 @@ def make_fast_engine(work: Work, *, capture: bool = True) -> Engine:
 class OnStream:
     """An engine whose work is queued on a stream of its own, as recording wants it.
 
-    Args: engine: whose epochs are run. device: a CUDA device.
+    Args:
+        engine: whose epochs are run.
+        device: a CUDA device.
     """
 
     def __init__(self, engine: Engine, device: torch.device) -> None:
@@ -138,8 +143,11 @@ class CudaGraphs:
     def __call__(self, step: Step, optimizer: torch.optim.Optimizer) -> Step:
         """Record `step`, which is not taken thereby.
 
-        Returns: what replays it.
-        Raises: ValueError if the optimizer counts its steps on the host (Adam, unless fused or capturable).
+        Returns:
+            what replays it.
+
+        Raises:
+            ValueError: if the optimizer counts its steps on the host (Adam, unless fused or capturable).
         """
         for group in optimizer.param_groups:
             if "capturable" in group and not (group["capturable"] or group.get("fused")):

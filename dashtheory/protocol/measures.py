@@ -50,9 +50,15 @@ def measure_at_start(
 ) -> dict[str, float]:
     """Measures after the rule, before the stage's first step.
 
-    Args: measures: what is measured. model: unchanged by it. chunks: of the stage, the newest last. loss_fn: mean
-        loss. noisy: which labels are wrong, chunk by chunk.
-    Returns: numbers by name.
+    Args:
+        measures: what is measured.
+        model: unchanged by it.
+        chunks: of the stage, the newest last.
+        loss_fn: mean loss.
+        noisy: which labels are wrong, chunk by chunk.
+
+    Returns:
+        numbers by name.
     """
     old, new = chunks[:-1], chunks[-1]
     found = measure_after_epoch(measures, model, chunks, 0, loss_fn)
@@ -78,7 +84,12 @@ def measure_after_epoch(
 ) -> dict[str, float]:
     """Measures that are followed over the first epochs of a stage; {} once they are not.
 
-    Args: as `measure_at_start`. epoch: epochs done, from 1; 0: right after the rule.
+    Args:
+        measures: what is measured.
+        model: unchanged by it.
+        chunks: of the stage, the newest last.
+        epoch: epochs done, from 1; 0: right after the rule.
+        loss_fn: mean loss.
     """
     found: dict[str, float] = {}
     old = chunks[:-1]
@@ -97,7 +108,16 @@ def measure_at_end(
     loss_fn: LossFunction = cross_entropy,
     noisy: Masks = (),
 ) -> dict[str, float]:
-    """Measures after the stage's last step. Args: as `measure_at_start`. test: held-out examples."""
+    """Measures after the stage's last step.
+
+    Args:
+        measures: what is measured.
+        model: unchanged by it.
+        chunks: of the stage, the newest last.
+        test: held-out examples.
+        loss_fn: mean loss.
+        noisy: which labels are wrong, chunk by chunk.
+    """
     found = {"weight_norm": weight_norm(model)} if measures.weights else {}
     if measures.reestimate and has_statistics(model):
         again = reestimated(model, join(chunks).inputs)

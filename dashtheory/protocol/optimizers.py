@@ -64,9 +64,14 @@ class SAM(torch.optim.Optimizer):
     The state is SGD's momentum alone, so a checkpoint between two steps is complete.
 
     Args:
-        parameters: to optimise. learning_rate, momentum, weight_decay: of SGD. rho: radius |e|; the paper of DASH
-            uses 0.1.
-    Raises: ValueError if a value is out of range.
+        parameters: to optimise.
+        learning_rate: of SGD.
+        momentum: of SGD.
+        weight_decay: of SGD.
+        rho: radius |e|; the paper of DASH uses 0.1.
+
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     def __init__(
@@ -96,9 +101,13 @@ class SAM(torch.optim.Optimizer):
         Args:
             closure: evaluates the batch at the weights of the moment, calls backward and returns the loss. It need
                 not zero the gradients: they are zeroed before each call.
-        Returns: what the first call returned, the loss at w.
-        Raises: ValueError without a closure, or if no parameter has a gradient after a call. If the second call
-            fails, the weights are put back to w first.
+
+        Returns:
+            what the first call returned, the loss at w.
+
+        Raises:
+            ValueError: without a closure, or if no parameter has a gradient after a call. If the second call
+                fails, the weights are put back to w first.
         """
         if closure is None:
             fail(
@@ -172,12 +181,17 @@ def make_optimizer(
     nothing. The averages of adam and adamw are PyTorch's: betas (0.9, 0.999), epsilon 1e-8.
 
     Args:
-        name: sgd, adam, adamw or sam. parameters: to optimise.
-        learning_rate: > 0. momentum: of sgd and sam, in [0, 1] (no dampening, not Nesterov's).
-        weight_decay: on all parameters, >= 0. rho: radius of sam, >= 0.
+        name: sgd, adam, adamw or sam.
+        parameters: to optimise.
+        learning_rate: > 0.
+        momentum: of sgd and sam, in [0, 1] (no dampening, not Nesterov's).
+        weight_decay: on all parameters, >= 0.
+        rho: radius of sam, >= 0.
         fused: whether PyTorch updates all parameters in one kernel (not sam, which is written here); the last bits
             differ.
-    Raises: ValueError if a value is out of range or there is no such optimizer.
+
+    Raises:
+        ValueError: if a value is out of range or there is no such optimizer.
     """
     _check(learning_rate, momentum, weight_decay, rho)
     if choice("name", name, OPTIMIZERS) == "sam":

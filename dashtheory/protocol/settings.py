@@ -20,7 +20,8 @@ HELD_OUT = 5
 class TrainConfig:
     """How a stage is trained, and when it ends.
 
-    Raises: ValueError if a value is out of range.
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     batch_size: int = field(default=128, metadata={"help": "examples per step; a smaller last batch is kept"})
@@ -55,9 +56,12 @@ class Schedule:
         factor = decay ** (milestones that have passed), times t / steps of the warm-up in the t-th step of it
 
     Attributes:
-        milestones: epochs (counted from 1) after which the step size falls. decay: the factor of each fall.
+        milestones: epochs (counted from 1) after which the step size falls.
+        decay: the factor of each fall.
         warmup_epochs: epochs over which it first rises linearly, step by step.
-    Raises: ValueError if a value is out of range or the milestones do not rise.
+
+    Raises:
+        ValueError: if a value is out of range or the milestones do not rise.
     """
 
     milestones: tuple[int, ...] = field(default=(), metadata={"help": "epochs after which the step size falls"})
@@ -75,7 +79,9 @@ class Schedule:
     def factors(self, epoch: int, num_steps: int) -> list[float]:
         """Factors of the steps of an epoch.
 
-        Args: epoch: from 1. num_steps: steps of every epoch of the stage.
+        Args:
+            epoch: from 1.
+            num_steps: steps of every epoch of the stage.
         """
         fallen = self.decay ** sum(epoch > milestone for milestone in self.milestones)
         if epoch > self.warmup_epochs:
@@ -98,9 +104,11 @@ class Measures:
             stage and after each of so many epochs (-1: not at all).
         canaries: share of the wrong labels, where it is known which they are, that are predicted as they stand.
         histograms: cosines of weights with descent are counted after every so many stages; 0: never.
-        seconds: wall time of the rule and of the training of each stage, the only measure that differs from run
-            to run: off by default, so that tables can be compared to the byte.
-    Raises: ValueError if a number is out of range.
+        seconds: wall time of the rule and of the training of each stage, the only measure that differs from run to
+            run: off by default, so that tables can be compared to the byte.
+
+    Raises:
+        ValueError: if a number is out of range.
     """
 
     reestimate: bool = field(

@@ -38,8 +38,9 @@ class Task:
         make_optimizer: builds the optimizer of a model's parameters.
         loss_fn: mean loss of (logits, targets).
         device: where the model and the examples live.
-        make_engine: how epochs are trained (`dashtheory.protocol.engine`). schedule: of the step size within a
-            stage, or None. augmentation: of training inputs, or None; rules see the inputs as they are.
+        make_engine: how epochs are trained (`dashtheory.protocol.engine`).
+        schedule: of the step size within a stage, or None.
+        augmentation: of training inputs, or None; rules see the inputs as they are.
     """
 
     make_model: Callable[[torch.Generator], nn.Module]
@@ -62,7 +63,9 @@ class StageResult:
     """What a stage ended with.
 
     Attributes:
-        stage: 1, 2, ..., J. training: status, steps, epochs, last epoch's means. test: scores on the test set.
+        stage: 1, 2, ..., J.
+        training: status, steps, epochs, last epoch's means.
+        test: scores on the test set.
         shrink: report of the rule that came before the stage, if it gives one.
         learner: the learner at the end of the stage; the next stage goes on with it, so do not change it.
         state: what the rule remembers through the run (`Rule.start`).
@@ -107,11 +110,19 @@ def train_stage(
     """Train a learner in one stage: order of examples, layers that draw and augmentation get their streams here.
 
     Args:
-        learner: trained in place. examples: all data of the stage, on `task.device`. task: what is trained.
-        config: batch size and criterion. stream: makes the CPU streams "order", "layers" (dropout and the like)
-            and "augmentation" by name. on_epoch, penalty: as in `train`.
-    Returns: `Training`.
-    Raises: ValueError as `train`.
+        learner: trained in place.
+        examples: all data of the stage, on `task.device`.
+        task: what is trained.
+        config: batch size and criterion.
+        stream: makes the CPU streams "order", "layers" (dropout and the like) and "augmentation" by name.
+        on_epoch: as in `train`.
+        penalty: as in `train`.
+
+    Returns:
+        `Training`.
+
+    Raises:
+        ValueError: as `train`.
     """
     with global_stream(stream("layers"), task.device):
         return train(
@@ -146,16 +157,22 @@ def run_stages(
     Args:
         stream: chunks and test set.
         rule: applied before every stage from the second on; its penalty, if any, holds in every stage.
-        task: model, optimizer, loss. config: batch size and criterion of every stage.
+        task: model, optimizer, loss.
+        config: batch size and criterion of every stage.
         seed: root seed of the streams "init", "order", "layers" (dropout and the like), "augmentation" and
             "perturbation", each with the stage as its index.
         on_epoch: told the stage, the epochs done and their last scores; must not touch the run.
         measures: what to measure beside the scores; taken on copies, so that the run stays the same to the bit.
         noisy: per chunk a bool tensor, which of its labels are wrong, for the measures that ask for it.
         resume: goes on after the stage of this checkpoint of the same run, as if it had never stopped.
-    Yields: one `StageResult` per chunk (that `resume` has not seen).
-    Raises: `dashtheory.errors.Diverged` if a training loss, the test loss after a stage, or what DASH looks at is
-        NaN or infinite; ValueError if a checkpoint does not fit.
+
+    Yields:
+        one `StageResult` per chunk (that `resume` has not seen).
+
+    Raises:
+        dashtheory.errors.Diverged: if a training loss, the test loss after a stage, or what DASH looks at is NaN
+            or infinite.
+        ValueError: if a checkpoint does not fit.
     """
     stream = stream.to(task.device)
     chunks, test = stream.chunks, stream.test
@@ -211,8 +228,12 @@ def run_stages(
 def context_of_stage(chunks: tuple[Examples, ...], task: Task, seed: int, stage: int, state: RuleState) -> Context:
     """What a rule may use before a stage of a run.
 
-    Args: chunks: of the stage, the newest last. task, seed: of the run. stage: that begins. state: of
-        `Rule.start`.
+    Args:
+        chunks: of the stage, the newest last.
+        task: of the run.
+        seed: of the run.
+        stage: that begins.
+        state: of `Rule.start`.
     """
     return Context(
         chunks=lambda: ((chunk.inputs, chunk.targets) for chunk in chunks),
@@ -274,15 +295,26 @@ def run_resumable(
     On a CPU the numbers are the same to the bit, however often the run was killed.
 
     Args:
-        stream, rule, task, config, seed, measures, noisy, on_epoch: as in `run_stages`.
+        stream: as in `run_stages`.
+        rule: as in `run_stages`.
+        task: as in `run_stages`.
+        config: as in `run_stages`.
+        seed: as in `run_stages`.
+        measures: as in `run_stages`.
+        noisy: as in `run_stages`.
+        on_epoch: as in `run_stages`.
         checkpoints: where stages are kept; None keeps nothing. One process at a time may use its folder.
-        on_problem: told of each damaged checkpoint that had to be passed over. on_stage: told each stage that this
-            call has finished (and kept), and its metrics.
+        on_problem: told of each damaged checkpoint that had to be passed over.
+        on_stage: told each stage that this call has finished (and kept), and its metrics.
         num_stages: stop after so many stages of the stream, from 1; a later call goes on. None: all.
         finished: an empty list, filled as stages end, for a caller that may stop the run by an exception.
-    Returns: the metrics of the finished stages, in order, `num_stages` of them if so many were not there before.
-    Raises: ValueError as `run_stages`, or if a checkpoint is of another run; OSError if one cannot be written (the
-        stages before are intact).
+
+    Returns:
+        the metrics of the finished stages, in order, `num_stages` of them if so many were not there before.
+
+    Raises:
+        ValueError: as `run_stages`, or if a checkpoint is of another run.
+        OSError: if one cannot be written (the stages before are intact).
     """
     resume, problems = (None, []) if checkpoints is None else checkpoints.latest()
     if on_problem is not None:

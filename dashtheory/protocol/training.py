@@ -28,7 +28,8 @@ class Training:
 
     Attributes:
         status: "converged"; "epoch_cap" if the cap came first; "all_epochs" if their number was the criterion.
-        steps: optimizer steps. epochs: passes over the examples.
+        steps: optimizer steps.
+        epochs: passes over the examples.
         last_epoch: means over the last epoch, each batch scored before its step.
     """
 
@@ -58,18 +59,27 @@ def train(
     model is left in training mode.
 
     Args:
-        learner: trained in place. examples: all data of the stage, on the model's device.
-        config: batch size and criterion. generator: CPU stream of the order of examples, one permutation an epoch.
+        learner: trained in place.
+        examples: all data of the stage, on the model's device.
+        config: batch size and criterion.
+        generator: CPU stream of the order of examples, one permutation an epoch.
         loss_fn: mean loss of (logits (..., classes), targets (...)).
         on_epoch: told the number of epochs done and their last scores; must not touch the learner.
         penalty: added to the loss of every step, such as `Rule.penalty` gives. Scores are of the loss alone.
-        make_engine: how epochs are trained. schedule: of the step size, from the optimizer's own at the start of
-            its first stage; None leaves it alone. augmentation: of the inputs; draws: its CPU stream.
-    Returns: `Training`.
-    Raises: `dashtheory.errors.Diverged` if the loss becomes NaN or infinite; ValueError if an augmentation has no
-        stream, or if the optimizer does not keep torch's contract:
-        `step(closure)` calls the closure, which does the forward and backward pass, at least once. An optimizer
-        that calls it again at other weights (SAM) meets the penalty there too; scores are of the first call.
+        make_engine: how epochs are trained.
+        schedule: of the step size, from the optimizer's own at the start of its first stage; None leaves it alone.
+        augmentation: of the inputs.
+        draws: its CPU stream.
+
+    Returns:
+        `Training`.
+
+    Raises:
+        dashtheory.errors.Diverged: if the loss becomes NaN or infinite.
+        ValueError: if an augmentation has no stream, or if the optimizer does not keep torch's contract:
+            `step(closure)` calls the closure, which does the forward and backward pass, at least once. An
+            optimizer that calls it again at other weights (SAM) meets the penalty there too; scores are of the
+            first call.
     """
     if augmentation is not None and draws is None:
         fail("draws", "must be a generator with an augmentation", "None", "Give its stream.")

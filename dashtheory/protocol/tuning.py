@@ -23,7 +23,8 @@ def hold_out(stream: Stream) -> tuple[Examples, Examples]:
 
     The chunks are taken to be in random order.
 
-    Raises: ValueError if a chunk has fewer than two examples.
+    Raises:
+        ValueError: if a chunk has fewer than two examples.
     """
     train_parts, held_parts = [], []
     for chunk in stream.chunks:
@@ -50,10 +51,18 @@ def tune(
     examples (the streams "tuning init" and "tuning order" of the seed), which are not those of the run.
 
     Args:
-        stream: chunks in random order. make_task: model and optimizer for a candidate. config: of a stage.
-        candidates: values to choose from. seed: root seed. on_candidate: told each candidate and its accuracy.
-    Returns: the best; of equals the first. A candidate whose loss is not finite counts as never right.
-    Raises: ValueError if there is no candidate, or training fails for all of them.
+        stream: chunks in random order.
+        make_task: model and optimizer for a candidate.
+        config: of a stage.
+        candidates: values to choose from.
+        seed: root seed.
+        on_candidate: told each candidate and its accuracy.
+
+    Returns:
+        the best; of equals the first. A candidate whose loss is not finite counts as never right.
+
+    Raises:
+        ValueError: if there is no candidate, or training fails for all of them.
     """
     if not candidates:
         fail("candidates", "must hold at least one value", "none", "List some.")

@@ -47,7 +47,8 @@ def write_text(path: Path, text: str) -> None:
 def writable_folder(argument: str, folder: Path) -> Path:
     """Make `folder` if needed and prove that files can be written there, before any long work.
 
-    Raises: ValueError that names `argument` if it cannot be made or written.
+    Raises:
+        ValueError: that names `argument` if it cannot be made or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,8 @@ def only_one(lock: Path, argument: str) -> Iterator[None]:
 
     If the process is killed the file may stay, but holds nobody back.
 
-    Raises: ValueError that names `argument` if another process holds it.
+    Raises:
+        ValueError: that names `argument` if another process holds it.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(lock, blocking=False)

@@ -23,9 +23,12 @@ _NO_NUMBERS = ("plot", "command", "parallel")  # rooms that no number depends on
 def code_of(module: str) -> str:
     """Fingerprint of what `module` needs of this package, itself included; it is taken once in a process.
 
-    Args: module: its full name. One outside the package (a script's, a test's) counts by its own file alone where
-        that can be found, and by what it imports of the package.
-    Returns: 32 hexadecimal digits.
+    Args:
+        module: its full name. One outside the package (a script's, a test's) counts by its own file alone where
+            that can be found, and by what it imports of the package.
+
+    Returns:
+        32 hexadecimal digits.
     """
     digest = hashlib.sha256()
     for name in sorted(_needed(module)):

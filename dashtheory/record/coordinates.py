@@ -20,7 +20,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 def check_name(name: Hashable, source: str) -> str:
     """Return the name of a coordinate; `source` names the table in errors.
 
-    Raises: ValueError if it is no word of small letters, digits and _, or one of `SUMMARIES`.
+    Raises:
+        ValueError: if it is no word of small letters, digits and _, or one of `SUMMARIES`.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name in SUMMARIES:
         rule = "must call its further columns, the coordinates, by words such as lam or init_scale"
@@ -33,7 +34,8 @@ def read_coordinate(values: pd.Series, source: str) -> pd.Series:
 
     A text that reads as a number is that number. A column of nothing but empty cells is one of NaN.
 
-    Raises: ValueError if a cell is neither number nor word, or some are numbers and some words.
+    Raises:
+        ValueError: if a cell is neither number nor word, or some are numbers and some words.
     """
     cells = [_cell(value, values.name, source) for value in values]
     words = [cell for cell in cells if isinstance(cell, str)]

@@ -27,14 +27,20 @@ def paired_differences(
     itself: with many rules some intervals miss by chance.
 
     Args:
-        table: tidy table of one experiment. metric: its name there. reference: rule that is subtracted.
+        table: tidy table of one experiment.
+        metric: its name there.
+        reference: rule that is subtracted.
         confidence: of the interval, in (0, 1).
-    Returns: the coordinates of the metric (a column each; none if its rows have none), rule, mean, low, high, n,
+
+    Returns:
+        the coordinates of the metric (a column each; none if its rows have none), rule, mean, low, high, n,
         positive (seeds in which the difference is above 0) and differences (tuple, in the order of the seeds),
         sorted by coordinates and rule; with one seed low and high are NaN, and without any spread they are the
         mean. The reference has no row.
-    Raises: ValueError if the metric or the reference is not in the table, or not at every point, a rule lacks a
-        seed or the last stage, or the table holds more than one experiment.
+
+    Raises:
+        ValueError: if the metric or the reference is not in the table, or not at every point, a rule lacks a seed
+            or the last stage, or the table holds more than one experiment.
     """
     real("confidence", confidence, low=0, high=1, open_low=True, fix="0.95, say.")
     if confidence == 1:
@@ -61,11 +67,10 @@ def _at_point(rows: pd.DataFrame, metric: str, reference: str, where: str) -> pd
     """Values of one metric at one point, a row per seed, a column per rule."""
     last = rows[rows["stage"] == rows["stage"].max()]
     one_per(last, ["rule", "seed"], f"{metric} per rule and seed{where}")
-    wide: pd.DataFrame = last.pivot(index="seed", columns="rule", values="value").reindex(
-        columns=sorted(set(rows["rule"]))
-    )
-    if reference not in wide:
-        known = f"must be one of {', '.join(wide)}{where}"
+    rules = sorted(set(rows["rule"]))
+    wide: pd.DataFrame = last.pivot(index="seed", columns="rule", values="value").reindex(columns=rules)
+    if reference not in rules:
+        known = f"must be one of {', '.join(rules)}{where}"
         fail("reference", known, repr(reference), "Choose a rule of the table.")
     if wide.isna().any(axis=None):
         fail("table", f"must have {metric} for every rule and seed{where}", "gaps", "Run what is missing.")

@@ -66,7 +66,11 @@ def plain(value: object) -> object:
 
 
 def plain_config(config: object) -> dict[str, object]:
-    """A configuration as JSON holds it. Args: config: a dataclass."""
+    """A configuration as JSON holds it.
+
+    Args:
+        config: a dataclass.
+    """
     found = plain(config)
     assert isinstance(found, dict)
     return found
@@ -84,7 +88,9 @@ def provenance(
     """Collect all that is saved beside a table.
 
     Args:
-        experiment: its name. config: its configuration, a dataclass. seeds: root seeds.
+        experiment: its name.
+        config: its configuration, a dataclass.
+        seeds: root seeds.
         wall_seconds: time of the whole call, in seconds (runs kept from a stopped call not included).
         data: facts about the data, such as a hash.
         device: what computed: "cpu", or the name of the accelerator.

@@ -48,7 +48,12 @@ _WORDS = {
 
 
 def identity_of(job: Job, data: Mapping[str, object]) -> dict[str, str]:
-    """What a run is known by: a hash for each part. Args: job: the run. data: facts about its data."""
+    """What a run is known by: a hash for each part.
+
+    Args:
+        job: the run.
+        data: facts about its data.
+    """
     function = f"{job.function.__module__}.{job.function.__qualname__}"
     arguments = {name: plain(value) for name, value in job.arguments.items() if name not in _NOT_SETTING}
     return {
@@ -85,7 +90,8 @@ class Results:
     """Finished runs of an experiment.
 
     Attributes:
-        name: of the experiment. config: its configuration, as JSON holds it.
+        name: of the experiment.
+        config: its configuration, as JSON holds it.
         tables: by name of the run, its tidy table.
         runs: by name, what is known of each run: stages (the last one in its table), complete, seconds of wall
             time (over all calls that ended by themselves), identity, and of the last call machine, versions, end.
@@ -118,7 +124,10 @@ class Results:
     def misfit(self, name: str, identity: Mapping[str, str], trusted: Sequence[str] = ()) -> str:
         """In words, why a run that is there cannot stand for one with this identity; empty if it can.
 
-        Args: name: of the run. identity: of `identity_of`. trusted: parts that need not fit.
+        Args:
+            name: of the run.
+            identity: of `identity_of`.
+            trusted: parts that need not fit.
         """
         known = self.runs[name]["identity"]
         parts = [part for part in _WORDS if known.get(part, "") != identity[part] and part not in trusted]
@@ -147,8 +156,11 @@ class Results:
     ) -> Results:
         """With the finished stages of a run in place of what was known of it; one without any changes nothing.
 
-        Args: name: of the run. table: its rows; its `attrs` may say `COMPLETE` and `DEVICE`. identity: of
-            `identity_of`. seconds: wall time of the call.
+        Args:
+            name: of the run.
+            table: its rows; its `attrs` may say `COMPLETE` and `DEVICE`.
+            identity: of `identity_of`.
+            seconds: wall time of the call.
         """
         if table.empty:
             return self
@@ -166,9 +178,14 @@ class Results:
         return dataclasses.replace(self, tables={**self.tables, name: table}, runs={**self.runs, name: facts})
 
     def save(self, path: Path, facts: Mapping[str, object] | None = None) -> None:
-        """Write PATH.csv and PATH.json, each atomically. Args: path: of either. facts: more for PATH.json.
+        """Write PATH.csv and PATH.json, each atomically.
 
-        Raises: OSError if a file cannot be written.
+        Args:
+            path: of either.
+            facts: more for PATH.json.
+
+        Raises:
+            OSError: if a file cannot be written.
         """
         table = self.table
         if table is None:
@@ -182,7 +199,7 @@ class Results:
 
 def _rows_of(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[list[int]]]:
     """Which rows of the table of all are those of each run: ranges [first, after the last]."""
-    marked = [table.assign(**{_OWNER: name}) for name, table in tables.items()]
+    marked = [table.assign(metric=name) for name, table in tables.items()]  # metrics do not move rows
     owners = _owners(marked)
     found: dict[str, list[list[int]]] = {name: [] for name in tables}
     start = 0
@@ -193,19 +210,20 @@ def _rows_of(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[list[int]]]:
     return found
 
 
-_OWNER = "__run"
-
-
 def _owners(tables: Sequence[pd.DataFrame]) -> list[str]:
     """The owner of every row of the table of all, in its order."""
-    return [str(owner) for owner in concatenate(tables)[_OWNER]]
+    return [str(owner) for owner in concatenate(tables)["metric"]]
 
 
 def load_results(path: Path, name: str = "") -> Results:
     """Read the results that were saved at `path` (.csv, and .json beside it).
 
-    Args: path: of either file. name: that they must have, if any.
-    Raises: ValueError in one line if a file is missing, damaged or of another kind or name.
+    Args:
+        path: of either file.
+        name: that they must have, if any.
+
+    Raises:
+        ValueError: in one line if a file is missing, damaged or of another kind or name.
     """
     table, facts = load_table(path)
     found, runs, config, data = (facts.get(part) for part in ("experiment", "runs", "config", "data"))

@@ -27,7 +27,9 @@ def save_table(table: pd.DataFrame, path: Path | str, facts: Mapping[str, object
     `load_table`. Numbers are written so that they read back to the same bits; a row without a coordinate has an
     empty cell.
 
-    Raises: ValueError if the table is not tidy; OSError if a file cannot be written.
+    Raises:
+        ValueError: if the table is not tidy.
+        OSError: if a file cannot be written.
     """
     path = Path(path)
     checked = check_table(table, "table")
@@ -48,7 +50,8 @@ def load_table(path: Path | str) -> tuple[pd.DataFrame, dict[str, object]]:
     A process that was killed when the table was in its place, and its facts not yet, loses neither: they are found
     under the name that they were written with.
 
-    Raises: ValueError in one line if a file is missing, truncated, foreign, or not the pair that was saved.
+    Raises:
+        ValueError: in one line if a file is missing, truncated, foreign, or not the pair that was saved.
     """
     path = Path(path)
     facts = _load_facts(path.with_suffix(".json"))

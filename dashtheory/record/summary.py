@@ -18,11 +18,16 @@ def summarize(table: pd.DataFrame, metric: str, band: Band = "sd") -> pd.DataFra
     """Mean and band of one metric over seeds, for each rule and stage, and at each point if there are several.
 
     Args:
-        table: tidy table. metric: name of a metric in it.
+        table: tidy table.
+        metric: name of a metric in it.
         band: "sd" (mean ± sample standard deviation, n - 1 in its denominator; 0 for one seed) or "range".
-    Returns: the coordinates of the metric (a column each; none if its rows have none), rule, stage, mean, low,
-        high, n; sorted by coordinates, rule and stage. Nothing but seeds is averaged over.
-    Raises: ValueError if the metric or the band is unknown, a value is NaN, or the table mixes experiments.
+
+    Returns:
+        the coordinates of the metric (a column each; none if its rows have none), rule, stage, mean, low, high, n;
+        sorted by coordinates, rule and stage. Nothing but seeds is averaged over.
+
+    Raises:
+        ValueError: if the metric or the band is unknown, a value is NaN, or the table mixes experiments.
     """
     choice("band", band, BANDS)
     rows = table[table["metric"] == metric]

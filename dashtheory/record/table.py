@@ -36,7 +36,8 @@ PREDICTED = "predicted_"
 def make_table(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     """Build a checked table from rows that have the keys of `COLUMNS`, and coordinates.
 
-    Raises: ValueError if a column is missing, or a value does not fit its column.
+    Raises:
+        ValueError: if a column is missing, or a value does not fit its column.
     """
     return check_table(pd.DataFrame(list(rows)), "rows")
 
@@ -53,7 +54,8 @@ def stage_rows(
 ) -> list[dict[str, object]]:
     """Rows of the tidy table for the metrics of one stage, in their order, at one point.
 
-    Raises: ValueError if a coordinate has the name of a column of `COLUMNS`.
+    Raises:
+        ValueError: if a coordinate has the name of a column of `COLUMNS`.
     """
     run = {"level": level, "experiment": experiment, "rule": rule, "seed": seed, "stage": stage}
     point = dict(coordinates or {})
@@ -73,8 +75,9 @@ def check_table(table: pd.DataFrame, source: str) -> pd.DataFrame:
 
     A column in which no row has a coordinate is left out.
 
-    Raises: ValueError if a column is missing, duplicated or no coordinate by its name, a value does not fit, there
-        is no row, or two rows claim the same metric of one (experiment, rule, seed, stage) at the same point.
+    Raises:
+        ValueError: if a column is missing, duplicated or no coordinate by its name, a value does not fit, there is
+            no row, or two rows claim the same metric of one (experiment, rule, seed, stage) at the same point.
     """
     names = list(table.columns)
     if not set(COLUMNS) <= set(names) or len(set(names)) < len(names):
@@ -108,7 +111,8 @@ def concatenate(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     A table without a coordinate that others have gets empty cells there. Rows go by experiment, coordinates (none
     first), rule, seed and stage; within that, metrics keep their order.
 
-    Raises: ValueError if a coordinate is a number in one table and a word in another.
+    Raises:
+        ValueError: if a coordinate is a number in one table and a word in another.
     """
     stacked = pd.concat([one.astype(dict.fromkeys(_further(one), "object")) for one in tables], ignore_index=True)
     points = {name: read_coordinate(stacked[name], "tables") for name in _further(stacked)}
@@ -120,7 +124,8 @@ def concatenate(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
 def one_per(rows: pd.DataFrame, keys: Sequence[str], what: str) -> None:
     """Refuse rows of a table or summary if two of them share `keys`: a mean over them would mix points.
 
-    Raises: ValueError in one line that names the columns in which they differ.
+    Raises:
+        ValueError: in one line that names the columns in which they differ.
     """
     twice = rows[rows.duplicated(list(keys), keep=False)]
     if twice.empty:

@@ -41,7 +41,8 @@ class Directions:
     """Groups of one tensor, each divided by its largest entry, and their lengths after that.
 
     Attributes:
-        rows: (groups, entries per group), float32 or wider. lengths: (groups,), 0 or >= 1.
+        rows: (groups, entries per group), float32 or wider.
+        lengths: (groups,), 0 or >= 1.
     """
 
     rows: Tensor
@@ -103,10 +104,23 @@ def smoothed_descent(
 ) -> tuple[Mapping[str, Tensor], int]:
     """G of equation (1) for every parameter that rules shrink, taken on a copy of the model.
 
-    Args: as `dash_`.
-    Returns: {name of the parameter: G, its shape, float32 or wider}, and the number of batches.
-    Raises: ValueError as `dash_`. Random draws of the model (dropout in training mode) start from the current
-        state of the global stream, which is put back.
+    Args:
+        model: changed in place, and only its convolution and linear parameters: buffers, train/eval mode, `.grad`
+            and the random streams stay as they are.
+        batches: (input, target) pairs, one per chunk seen so far, oldest first, each the whole chunk, without
+            augmentation. They are consumed once, before any weight moves.
+        loss_fn: `loss_fn(model(input), target)`, the mean loss, a scalar. Only what it takes from the output of
+            the copy counts: a penalty on the weights of `model` itself adds nothing to G.
+        alpha: weight of each newer chunk in G, in (0, 1]; 1 keeps the newest chunk alone.
+        training: take the gradient in training mode (batch statistics, dropout) instead of evaluation mode.
+
+    Returns:
+        tuple[Mapping[str, Tensor], int]: {name of the parameter: G, its shape, float32 or wider}, and the number
+        of batches.
+
+    Raises:
+        ValueError: as `dash_`. Random draws of the model (dropout in training mode) start from the current state
+            of the global stream, which is put back.
     """
     (descent,), num_batches = smoothed_descents(model, batches, loss_fn, alphas=[alpha], training=training)
     return descent, num_batches
@@ -183,8 +197,13 @@ def group_cosines(weight: Tensor, descent: Tensor, kind: Kind, groups: int = 1) 
     does not depend on the scale of either tensor. A group that is zero in either has cosine 0.
 
     Args:
-        weight, descent: tensors of one shape. kind: how entries group. groups: of a transposed convolution.
-    Returns: (groups,) tensor in [-1, 1].
+        weight: tensors of one shape.
+        descent: tensors of one shape.
+        kind: how entries group.
+        groups: of a transposed convolution.
+
+    Returns:
+        (groups,) tensor in [-1, 1].
     """
     left, right = (Directions.among(values, _wide(weight.dtype), kind, groups) for values in (weight, descent))
     return left.cosines(right)

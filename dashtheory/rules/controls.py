@@ -58,7 +58,8 @@ class Perturb(InPlace):
     """The noise of S&P alone: w <- w + N(0, perturb^2) on convolution and linear parameters.
 
     Attributes:
-        perturb: standard deviation, >= 0; 0.01 as in the authors' S&P. optimizer: as `InPlace`.
+        perturb: standard deviation, >= 0; 0.01 as in the authors' S&P.
+        optimizer: as `InPlace`.
     """
 
     perturb: float = 0.01
@@ -102,7 +103,8 @@ class Uniform(_FromDash):
     """Every shrinkable entry times one factor, DASH's mean factor of that moment; cosines stay as they are.
 
     Attributes:
-        alpha, lam: of the DASH whose mean is taken; 0.3 and 0.3 as published.
+        alpha: of the DASH whose mean is taken; 0.3 and 0.3 as published.
+        lam: of the DASH whose mean is taken; 0.3 and 0.3 as published.
         per_layer: each parameter by its own mean factor, instead of the mean over all entries.
         optimizer: as `InPlace`.
     """
@@ -129,7 +131,9 @@ class Permuted(_FromDash):
     As much shrinking as DASH in every layer, spread as widely, with no regard to direction.
 
     Attributes:
-        alpha, lam: of the DASH whose factors are taken; 0.3 and 0.3 as published. optimizer: as `InPlace`.
+        alpha: of the DASH whose factors are taken; 0.3 and 0.3 as published.
+        lam: of the DASH whose factors are taken; 0.3 and 0.3 as published.
+        optimizer: as `InPlace`.
     """
 
     name: ClassVar[str] = "permuted"
@@ -151,12 +155,14 @@ class Threshold(InPlace):
     A one-page summary in circulation describes DASH like this. It is the other way round: DASH keeps what is
     aligned with descent and shrinks the rest. Offered so that the difference can be seen. G is that of DASH.
 
-    Attributes:
-        threshold: cosine above which a group shrinks, in [-1, 1]. factor: what it keeps, in [0, 1].
-            Nothing is published for either; 0.3 and 0.3 are DASH's lam in both places.
-        alpha: weight of each newer chunk in G, in (0, 1]. optimizer: as `InPlace`.
-
     In its report `lam` is the threshold: `share_clamped` is the share of entries left alone.
+
+    Attributes:
+        threshold: cosine above which a group shrinks, in [-1, 1].
+        factor: what it keeps, in [0, 1]. Nothing is published for either; 0.3 and 0.3 are DASH's lam in both
+            places.
+        alpha: weight of each newer chunk in G, in (0, 1].
+        optimizer: as `InPlace`.
     """
 
     alpha: float = 0.3

@@ -53,8 +53,8 @@ def dash_(
     reads as chance until they are re-estimated by a forward pass over the data in training mode.
 
     Args:
-        model: changed in place, and only its convolution and linear parameters: buffers, train/eval mode,
-            `.grad` and the random streams stay as they are.
+        model: changed in place, and only its convolution and linear parameters: buffers, train/eval mode, `.grad`
+            and the random streams stay as they are.
         batches: (input, target) pairs, one per chunk seen so far, oldest first, each the whole chunk, without
             augmentation. They are consumed once, before any weight moves.
         loss_fn: `loss_fn(model(input), target)`, the mean loss, a scalar. Only what it takes from the output of
@@ -63,11 +63,15 @@ def dash_(
         lam: smallest factor, in [0, 1]; 1 leaves the model unchanged.
         training: take the gradient in training mode (batch statistics, dropout) instead of evaluation mode.
         granularity: how the entries of weights share factors: "authors", or as `dashtheory.rules.groups` says.
-    Returns: a `ShrinkReport` with cosines, factors and the share clamped, per parameter.
-    Raises: ValueError, before any weight is touched, if an argument is out of range, there is no batch, no layer
-        to shrink, a weight, loss or gradient is not finite (`dashtheory.errors.Diverged`), or no gradient
-        reaches the copy. A group whose weights or G are all zero has cosine 0, so factor `lam`; so has a layer
-        that the loss does not use.
+
+    Returns:
+        a `ShrinkReport` with cosines, factors and the share clamped, per parameter.
+
+    Raises:
+        ValueError: before any weight is touched, if an argument is out of range, there is no batch, no layer to
+            shrink, a weight, loss or gradient is not finite (`dashtheory.errors.Diverged`), or no gradient reaches
+            the copy. A group whose weights or G are all zero has cosine 0, so factor `lam`; so has a layer that
+            the loss does not use.
     """
     report = dash_factors(
         model, batches, loss_fn, alpha=alpha, lam=lam, training=training, granularity=granularity
@@ -106,7 +110,9 @@ def apply_factors_(model: nn.Module, report: ShrinkReport) -> None:
     Args:
         model: the model that the report is about, or another one of its architecture.
         report: of `dash_factors`, say.
-    Raises: ValueError, before any weight is touched, if the report is about other parameters.
+
+    Raises:
+        ValueError: before any weight is touched, if the report is about other parameters.
     """
     shrinkable = targets(model, report.granularity)
     ours = {target.name: target.group_shape for target in shrinkable}

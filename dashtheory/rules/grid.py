@@ -25,9 +25,11 @@ class ShrinkGrid:
     """DASH's factors for every pair of an alpha and a lam, at the weights of one moment.
 
     Attributes:
-        alphas, lams: the grid, in the order given; `len` counts pairs, iteration is over (alpha, lam).
+        alphas: the grid, in the order given; `len` counts pairs, iteration is over (alpha, lam).
+        lams: the grid, in the order given; `len` counts pairs, iteration is over (alpha, lam).
         alignments: for each alpha, the cosines of every parameter.
-        untouched: names of the parameters left alone. num_batches: batches in the gradient pass.
+        untouched: names of the parameters left alone.
+        num_batches: batches in the gradient pass.
         granularity: how the entries of weights were grouped.
     """
 
@@ -47,7 +49,8 @@ class ShrinkGrid:
     def report(self, alpha: float, lam: float) -> ShrinkReport:
         """What `dash_` would report with this pair.
 
-        Raises: ValueError if the grid has no such pair.
+        Raises:
+            ValueError: if the grid has no such pair.
         """
         for argument, value, known in (("alpha", alpha, self.alphas), ("lam", lam, self.lams)):
             if value not in known:
@@ -65,8 +68,12 @@ class ShrinkGrid:
 
         Args:
             model: the one that the grid was made of, or a copy, with the weights of that moment: the factors are
-                not computed again. alpha, lam: a pair of the grid.
-        Raises: ValueError, before any weight is touched, if there is no such pair or the model has other groups.
+                not computed again.
+            alpha: a pair of the grid.
+            lam: a pair of the grid.
+
+        Raises:
+            ValueError: before any weight is touched, if there is no such pair or the model has other groups.
         """
         report = self.report(alpha, lam)
         apply_factors_(model, report)
@@ -89,10 +96,20 @@ def shrink_grid(
     passes do (on a CPU; kernels of a GPU that add in no fixed order can differ between any two passes).
 
     Args:
-        model, batches, loss_fn, training, granularity: as `dash_`.
-        alphas: each in (0, 1], once. lams: each in [0, 1], once.
-    Returns: `ShrinkGrid`. Memory: a G per alpha during the pass, cosines per alpha after it.
-    Raises: ValueError as `dash_`, and if a list is empty or names a number twice.
+        model: as `dash_`.
+        batches: as `dash_`.
+        loss_fn: as `dash_`.
+        training: as `dash_`.
+        granularity: as `dash_`.
+        alphas: each in (0, 1], once.
+        lams: each in [0, 1], once.
+
+    Returns:
+        `ShrinkGrid`.
+        Memory: a G per alpha during the pass, cosines per alpha after it.
+
+    Raises:
+        ValueError: as `dash_`, and if a list is empty or names a number twice.
     """
     alphas = _once("alphas", [checked_alpha(alpha) for alpha in alphas])
     lams = _once("lams", [checked_lam(lam) for lam in lams])

@@ -50,7 +50,9 @@ class Target:
     """A parameter that rules shrink.
 
     Attributes:
-        name: its full name in the model. parameter: the tensor. kind: how its entries group.
+        name: its full name in the model.
+        parameter: the tensor.
+        kind: how its entries group.
         groups: of the convolution that it belongs to (`torch.nn.Conv2d.groups`); else 1.
     """
 
@@ -80,9 +82,12 @@ def targets(model: nn.Module, granularity: str = "authors") -> list[Target]:
     """The parameters that rules shrink, in the order of `model.named_modules()`.
 
     Args:
-        model: any module. granularity: how entries group, a name of `GRANULARITIES`.
-    Raises: ValueError if there is no such parameter or granularity, or if a layer's weight is computed by a
-        parametrization (such as weight_norm), where scaling the stored tensors would not scale the weight.
+        model: any module.
+        granularity: how entries group, a name of `GRANULARITIES`.
+
+    Raises:
+        ValueError: if there is no such parameter or granularity, or if a layer's weight is computed by a
+            parametrization (such as weight_norm), where scaling the stored tensors would not scale the weight.
     """
     choice("granularity", granularity, GRANULARITIES)
     found: dict[int, Target] = {}
@@ -121,7 +126,8 @@ def by_group(values: Tensor, kind: Kind, groups: int = 1) -> Tensor:
     """View or copy `values` as (groups, entries per group), in logical order whatever the memory format.
 
     Args:
-        values: a parameter, or a tensor of its shape. kind: how entries group.
+        values: a parameter, or a tensor of its shape.
+        kind: how entries group.
         groups: of the convolution; matters for the filters of transposed ones alone.
     """
     shape = values.shape

@@ -35,7 +35,8 @@ class L2Init(Rule):
     layers: 1e-2 can keep small networks from ever reaching the criterion.
 
     Attributes:
-        l2: strength, >= 0; the authors' default is 1e-2. form: "authors" or "textbook".
+        l2: strength, >= 0; the authors' default is 1e-2.
+        form: "authors" or "textbook".
     """
 
     l2: float = ablation(1e-2)

@@ -21,7 +21,8 @@ from dashtheory.user_code import find, user_files, where_raised
 def own_rule_class(name: str) -> type[Rule]:
     """The class that "python:PLACE:Name" names.
 
-    Raises: ValueError in one line if it cannot be found, imported or used.
+    Raises:
+        ValueError: in one line if it cannot be found, imported or used.
     """
     found: Any = find("rule", name, "rule (a subclass of dashtheory.rules.Rule)", _is_rule).value
     parameters = vars(found).get("__dataclass_params__")
@@ -44,7 +45,8 @@ def own_rule_class(name: str) -> type[Rule]:
 def make_own_rule(kind: type[Rule], name: str, options: Mapping[str, Any]) -> Rule:
     """Make a rule of your own, whose options are known to be there.
 
-    Raises: ValueError in one line, with the line of your file, if it does not take their values.
+    Raises:
+        ValueError: in one line, with the line of your file, if it does not take their values.
     """
     try:
         return kind(**options)

@@ -49,7 +49,8 @@ class Reset(InPlace):
     def classifier(self, model: nn.Module) -> str:
         """Full name of the module that is initialised anew.
 
-        Raises: ValueError if the model has no such module, or no linear layer.
+        Raises:
+            ValueError: if the model has no such module, or no linear layer.
         """
         modules = dict(model.named_modules())
         if self.layer:

@@ -49,7 +49,9 @@ def shrink_and_perturb_(
         generator: source of the noise, drawn in model order on the generator's device, so that a CPU generator
             gives the same noise on every device. Required without `fresh`, refused with it.
         fresh: a model of the same architecture; not modified.
-    Raises: ValueError, before any weight is touched, if an argument is out of range or `fresh` does not match.
+
+    Raises:
+        ValueError: before any weight is touched, if an argument is out of range or `fresh` does not match.
     """
     shrink = real("shrink", shrink, low=0, high=1, fix="It is the factor kept, not the amount removed.")
     perturb = real("perturb", perturb, low=0, fix="It is the scale of the noise.")
@@ -110,7 +112,8 @@ class ShrinkPerturb(InPlace):
     """S&P: w <- shrink w + N(0, perturb^2) on convolution and linear parameters (arXiv:2410.23495, authors' code).
 
     Attributes:
-        shrink: factor kept, in [0, 1]; published 0.3. perturb: standard deviation of the noise, >= 0; 0.01.
+        shrink: factor kept, in [0, 1]; published 0.3.
+        perturb: standard deviation of the noise, >= 0; 0.01.
         optimizer: as `InPlace`.
     """
 
@@ -136,7 +139,9 @@ class ShrinkFresh(InPlace):
     those of it. The paper sweeps both numbers and fixes no default: these are this package's, and not tuned.
 
     Attributes:
-        shrink: factor kept, in [0, 1]. perturb: factor of the fresh weights, >= 0. optimizer: as `InPlace`.
+        shrink: factor kept, in [0, 1].
+        perturb: factor of the fresh weights, >= 0.
+        optimizer: as `InPlace`.
     """
 
     shrink: float = ablation(0.4)

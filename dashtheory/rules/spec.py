@@ -29,7 +29,8 @@ TUNED = "tuned"
 class Registry(Mapping[str, type[Any]]):
     """Classes by name, each imported when it is asked for.
 
-    Args: places: "module:Class" by name.
+    Args:
+        places: "module:Class" by name.
     """
 
     def __init__(self, places: Mapping[str, str]) -> None:
@@ -88,7 +89,8 @@ class RuleSpec(SpecText):
     def make(self) -> Any:
         """Make the rule: one of `dashtheory.rules`, or of the level whose registry this is.
 
-        Raises: ValueError in one line if it has no such option, a value does not fit, or your own does not load.
+        Raises:
+            ValueError: in one line if it has no such option, a value does not fit, or your own does not load.
         """
         return _made(rule_class(self.name, self.registry), self.name, self.options)
 
@@ -110,10 +112,15 @@ def parse_spec(
     """Read a rule as written on a command line; nothing heavy is imported, and the rule is not made yet.
 
     Args:
-        spec: as written. registry: the rules of a level. argument: what errors call the text.
-        training: options that are the training's, not the rule's. own: whether rules of your own are taken.
-    Raises: ValueError in one line if there is no such rule, an option is not name=value, a training option does
-        not fit, or two are to be tuned.
+        spec: as written.
+        registry: the rules of a level.
+        argument: what errors call the text.
+        training: options that are the training's, not the rule's.
+        own: whether rules of your own are taken.
+
+    Raises:
+        ValueError: in one line if there is no such rule, an option is not name=value, a training option does not
+            fit, or two are to be tuned.
     """
     read = read_text(spec, registry, argument=argument, own=own)
     options = dict(read.options)
@@ -137,7 +144,8 @@ def parse_spec(
 def parse_rule(spec: str) -> Rule:
     """The rule of a text without training options: "dash", "dash:lam=0.05:alpha=0.3", "python:mine.py:Mine".
 
-    Raises: ValueError as `parse_spec` and `RuleSpec.make`, or if the text has training options.
+    Raises:
+        ValueError: as `parse_spec` and `RuleSpec.make`, or if the text has training options.
     """
     parsed = parse_spec(spec, argument="rule")
     if parsed.training or parsed.tuned:
@@ -148,7 +156,8 @@ def parse_rule(spec: str) -> Rule:
 def make_rule(name: str, **options: Any) -> Rule:
     """Make the rule called `name`, or your own ("python:mine.py:Mine"), with the given options.
 
-    Raises: ValueError in one line if there is no such rule, it has no such option, or a value does not fit.
+    Raises:
+        ValueError: in one line if there is no such rule, it has no such option, or a value does not fit.
     """
     made: Rule = _made(rule_class(name), name, options)
     return made
@@ -157,7 +166,8 @@ def make_rule(name: str, **options: Any) -> Rule:
 def rule_class(name: str, registry: Mapping[str, type[Any]] = RULES) -> type[Any]:
     """The class of the rule called `name`: of the registry, or your own.
 
-    Raises: ValueError in one line if there is no such rule, or your own does not load.
+    Raises:
+        ValueError: in one line if there is no such rule, or your own does not load.
     """
     if is_own(name):
         from dashtheory.rules.own import own_rule_class
@@ -170,9 +180,12 @@ def rule_options(name: str, *, ablations: bool = False) -> tuple[str, ...]:
     """Names of the options of the rule called `name`.
 
     Args:
-        name: the rule. ablations: list all options; otherwise only those that an experiment sets for all rules
-            that have them (alpha, lam, shrink, perturb), so that one number cannot mean two things.
-    Raises: ValueError if there is no such rule.
+        name: the rule.
+        ablations: list all options; otherwise only those that an experiment sets for all rules that have them
+            (alpha, lam, shrink, perturb), so that one number cannot mean two things.
+
+    Raises:
+        ValueError: if there is no such rule.
     """
     return _options(rule_class(name), ablations=ablations)
 

@@ -61,7 +61,9 @@ class IndependentWorld:
         gamma: samples that must show a feature to learn it, > 0.
         tau: learned features that give a sample a zero gradient, >= 1.
         num_stages: J >= 1.
-    Raises: ValueError if an argument is out of range.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
 
     probabilities: NDArray[np.float64]
@@ -106,9 +108,11 @@ class Comparison:
 
     Attributes:
         stage: from 1.
-        left, right: numbers, or sets of (class, feature) from 0.
+        left: numbers, or sets of (class, feature) from 0.
+        right: numbers, or sets of (class, feature) from 0.
         relation: "=", "<=" (for sets: is contained in) or ">".
-        left_is, right_is: what they are, in words.
+        left_is: what they are, in words.
+        right_is: what they are, in words.
         rounding: relative tolerance of "<=" between floats; 0 where both sides are whole.
     """
 
@@ -140,7 +144,8 @@ class Verdict:
     """What a claim says of one case.
 
     Attributes:
-        claim: the claim's name. statement: its words.
+        claim: the claim's name.
+        statement: its words.
         universe: the case, a `Universe` or an `IndependentWorld`.
         applies: whether the assumptions are met, at one stage at least.
         failure: the first comparison that is false; None if all hold, or the claim does not apply.
@@ -184,7 +189,9 @@ class Claim:
         status: "theorem" or "refuted".
         about: the type of its cases, `Universe` or `IndependentWorld`.
         compare: the comparisons of one case, in order of stages, at the stages where the assumptions are met.
-    Raises: ValueError if the status is unknown.
+
+    Raises:
+        ValueError: if the status is unknown.
     """
 
     name: str
@@ -201,7 +208,8 @@ class Claim:
     def check(self, universe: Case) -> Verdict:
         """Compare the two sides, stage by stage, up to the first failure.
 
-        Raises: ValueError if `universe` is not of the type that the claim is about.
+        Raises:
+            ValueError: if `universe` is not of the type that the claim is about.
         """
         if not isinstance(universe, self.about):
             rule = f"of {self.name} must be of type {self.about.__name__}"
@@ -219,7 +227,8 @@ class Claim:
     def require(self, universe: Case) -> None:
         """Accept a universe where the claim holds or does not apply.
 
-        Raises: ValueError with the explanation if the claim fails.
+        Raises:
+            ValueError: with the explanation if the claim fails.
         """
         verdict = self.check(universe)
         if not verdict.holds:
@@ -233,8 +242,12 @@ class Claim:
         Args:
             universes: where to look; if not given, `small_universes(limits)`, so that the first is a smallest.
             limits: of that list; only without `universes`.
-        Returns: its `Verdict`, or None if the claim fails in none of them.
-        Raises: ValueError if both are given, or neither for a claim about independent worlds.
+
+        Returns:
+            its `Verdict`, or None if the claim fails in none of them.
+
+        Raises:
+            ValueError: if both are given, or neither for a claim about independent worlds.
         """
         if universes is None:
             if self.about is not Universe:
@@ -340,8 +353,11 @@ def first_strict_stage(universe: Universe) -> int | None:
     j* = ceil(gamma / g_k), with k the first index > m_1 whose F_k < F_(m_1). (Then g_k >= 1, because some unsure
     sample shows v_k.)
 
-    Args: universe: its number of stages does not matter.
-    Returns: j*, or None if there is no such k: no feature that warm lacks would make a sample sure.
+    Args:
+        universe: its number of stages does not matter.
+
+    Returns:
+        int | None: j*, or None if there is no such k: no feature that warm lacks would make a sample sure.
     """
     found = greedy(universe)
     learned = sum(gain >= universe.gamma for gain in found.gains)

@@ -51,11 +51,17 @@ def learning_chances(
     """Chance that gamma active samples of one new chunk show a feature: the bound (3).
 
     Args:
-        learned: bool (..., C, K), what the warm learner knows. probabilities: (C, K).
+        learned: bool (..., C, K), what the warm learner knows.
+        probabilities: (C, K).
         per_class_chunk_size: samples of each class in a chunk: N / C.
-        gamma, tau: as in `dashtheory.discrete.simulate`.
-    Returns: float64 (..., C, K), 0 for learned features.
-    Raises: ValueError if an argument is out of range.
+        gamma: as in `dashtheory.discrete.simulate`.
+        tau: as in `dashtheory.discrete.simulate`.
+
+    Returns:
+        float64 (..., C, K), 0 for learned features.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     size = integer("per_class_chunk_size", per_class_chunk_size, minimum=1, fix="It counts samples per class.")
     share = fewer_than_tau(learned, probabilities, tau)[..., None] * check_probabilities(probabilities)
@@ -72,8 +78,17 @@ def chance_to_learn(
 ) -> float:
     """Chance that a warm stage learns something, exactly: 1 minus equation (4), without cancellation.
 
-    Args and Raises: as `learning_chances`, with `learned` of shape (C, K). Time grows as the root of the
-        chunk size.
+    Time grows as the root of chunk_size.
+
+    Args:
+        learned: bool (C, K), what the warm learner knows.
+        probabilities: (C, K).
+        per_class_chunk_size: samples of each class in a chunk: N / C.
+        gamma: as in `dashtheory.discrete.simulate`.
+        tau: as in `dashtheory.discrete.simulate`.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     learned = np.asarray(learned)
     if learned.ndim != 2:
@@ -100,7 +115,15 @@ def quiet_probability(
 ) -> float:
     """Chance that a warm stage learns nothing, equation (4): 1 - `chance_to_learn`. The wait is geometric.
 
-    Args and Raises: as `chance_to_learn`.
+    Args:
+        learned: bool (..., C, K), what the warm learner knows.
+        probabilities: (C, K).
+        per_class_chunk_size: samples of each class in a chunk: N / C.
+        gamma: as in `dashtheory.discrete.simulate`.
+        tau: as in `dashtheory.discrete.simulate`.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     return 1.0 - chance_to_learn(learned, probabilities, per_class_chunk_size, gamma=gamma, tau=tau)
 
@@ -143,14 +166,20 @@ def warm_law(
     pi = 0. Neglected: how learned sets vary together, and a feature that is learned because its chunk is unusual.
     Its error against the exact chain is measured in tests/test_theory_finite.py and in figures/warm_creep.
 
+    Time: J K steps on arrays of all worlds.
+
     Args:
         distribution: probabilities (..., C, K) of independent features, leading axes for many worlds at once.
         per_class_chunk_size: samples of each class in a chunk, N / C, a number or (...).
-        gamma: a number or (...). tau: >= 1.
+        gamma: a number or (...).
+        tau: >= 1.
         num_stages: J.
-    Returns: `WarmLaw`.
-    Raises: ValueError if an argument is out of range.
-    Time: J K steps on arrays of all worlds.
+
+    Returns:
+        `WarmLaw`.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     try:
         p = np.asarray(distribution, dtype=np.float64)
@@ -245,16 +274,24 @@ def warm_chain(
 ) -> NDArray[np.bool_]:
     """Draw warm learners from their exact law, by counts and without samples.
 
+    Time: R C K binomial draws per stage, and K hypergeometric ones per learned feature, whatever the chunk size.
+    Ties within a class go to the smallest feature.
+
     Args:
         distribution: probabilities (C, K) of independent features.
         per_class_chunk_size: samples of each class in a chunk, N / C, below 10^9.
-        num_stages: J. gamma, tau: as in `dashtheory.discrete.simulate`.
-        num_chains: R, independent learners. generator: source of all draws.
+        num_stages: J.
+        gamma: as in `dashtheory.discrete.simulate`.
+        tau: as in `dashtheory.discrete.simulate`.
+        num_chains: R, independent learners.
+        generator: source of all draws.
         stages: stages to record, from 1, rising; default: all.
-    Returns: bool (R, S, C, K), learned features after the recorded stages.
-    Raises: ValueError if an argument is out of range.
-    Time: R C K binomial draws per stage, and K hypergeometric ones per learned feature, whatever the chunk size.
-    Ties within a class go to the smallest feature.
+
+    Returns:
+        bool (R, S, C, K), learned features after the recorded stages.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     p = check_probabilities(distribution, "distribution")
     size = integer("per_class_chunk_size", per_class_chunk_size, minimum=1, fix="It counts samples per class.")

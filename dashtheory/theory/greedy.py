@@ -43,9 +43,16 @@ class GreedyOrder:
 def greedy_order(distribution: Mixture, tau: int) -> GreedyOrder:
     """The order in which every rule learns the features of a world, and what each step gains.
 
-    Args: distribution: C classes, G components, K features. tau: >= 1.
-    Returns: `GreedyOrder`. Ties go to the smallest index. Time: O(C G K (K + tau)).
-    Raises: ValueError if an argument is out of range.
+    Args:
+        distribution: C classes, G components, K features.
+        tau: >= 1.
+
+    Returns:
+        `GreedyOrder`. Ties go to the smallest index.
+        Time: O(C G K (K + tau)).
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     if not isinstance(distribution, Mixture):
         fail(
@@ -80,8 +87,12 @@ def prefix_tails(sorted_p: Floats, tau: int) -> Floats:
     """F_k = P(fewer than `tau` of the first k features are shown), for every k.
 
     Args:
-        sorted_p: float64 (C, K), probabilities in the order in which features are learned. tau: >= 1.
-    Returns: float64 (C, K + 1), never rising along k, F_0 = 1. All terms are non-negative: no cancellation.
+        sorted_p: float64 (C, K), probabilities in the order in which features are learned.
+        tau: >= 1.
+
+    Returns:
+        float64 (C, K + 1), never rising along k, F_0 = 1.
+        All terms are non-negative: no cancellation.
     """
     tau = integer("tau", tau, minimum=1, fix="Give the number of learned features a sample needs.")
     num_classes, num_features = sorted_p.shape

@@ -82,6 +82,9 @@ def population(
 ) -> Population:
     """Run the discrete framework in the limit of large chunks, with no sampling of data.
 
+    Where a count equals gamma up to rounding, either side may win. Time: O(C G K (K + tau) + J C K); a
+    FeatureTable takes O(R K) per stage.
+
     Args:
         distribution: probabilities (C, K) of independent features, a `Mixture`, or a `FeatureTable`.
         per_class_chunk_size: samples of each class in a chunk, N / C, > 0, a number or (C,), as large as you like;
@@ -92,10 +95,12 @@ def population(
         rule: "cold", "warm", "ideal" or a `Forgetting`.
         generator: what a `Forgetting` with phi_feature strictly between 0 and 1 draws its forgotten features from
             (on a FeatureTable; the closed forms of independent features average over them and draw nothing).
-    Returns: `Population`.
-    Raises: ValueError if an argument is out of range, or a `Forgetting` has no closed form in this world.
-    Where a count equals gamma up to rounding, either side may win. Time: O(C G K (K + tau) + J C K); a
-    FeatureTable takes O(R K) per stage.
+
+    Returns:
+        `Population`.
+
+    Raises:
+        ValueError: if an argument is out of range, or a `Forgetting` has no closed form in this world.
     """
     num_stages = integer("num_stages", num_stages, minimum=1, fix="It counts stages.")
     gamma = real("gamma", gamma, low=0, open_low=True, infinite=True, fix="It is a count.")
@@ -172,7 +177,11 @@ def _closed_form(
 def _active_with_forgetting(p: Floats, num_learned: NDArray[np.int64], tau: int, phi: Forgetting) -> Floats:
     """Expected active samples at the start of each stage, in chunks, of independent features: equation (3).
 
-    Args: p: (K,), in the order in which features are learned. num_learned: (J,), never falling; of one class.
+    Args:
+        p: (K,), in the order in which features are learned.
+        num_learned: (J,), never falling; of one class.
+        tau: >= 1.
+        phi: chances of forgetting.
     """
     stages = np.arange(1, len(num_learned) + 1)
     kept = p * (1 - phi.phi_feature)

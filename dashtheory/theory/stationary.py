@@ -41,7 +41,9 @@ class Universe:
         num_stages: J >= 1.
         gamma: samples that must show a feature to learn it, an integer >= 1. (A fraction acts as its ceiling.)
         tau: learned features that give a sample a zero gradient, >= 1.
-    Raises: ValueError if an argument is out of range, or all samples of J chunks do not fit into int64.
+
+    Raises:
+        ValueError: if an argument is out of range, or all samples of J chunks do not fit into int64.
     """
 
     combinations: NDArray[np.bool_]
@@ -156,10 +158,17 @@ class UniverseOrder:
 def run(universe: Universe, rule: str) -> StationaryRun:
     """Train on chunks 1..j, for j = 1..J, with one rule between the stages.
 
-    Args: universe: the chunks. rule: "cold", "warm" or "ideal".
-    Returns: `StationaryRun`; the last few are kept, so that asking again costs nothing.
-    Raises: ValueError if the rule is unknown.
     Deterministic and exact. Time: about R K steps per learned feature and stage.
+
+    Args:
+        universe: the chunks.
+        rule: "cold", "warm" or "ideal".
+
+    Returns:
+        `StationaryRun`; the last few are kept, so that asking again costs nothing.
+
+    Raises:
+        ValueError: if the rule is unknown.
     """
     return _run(universe, choice("rule", rule, DISCRETE_RULES))
 
@@ -188,8 +197,11 @@ def _run(universe: Universe, rule: str) -> StationaryRun:
 def greedy(universe: Universe) -> UniverseOrder:
     """The order in which features are learned when any gain is enough.
 
-    Args: universe: the chunks; its gamma and number of stages do not matter.
-    Returns: `UniverseOrder`.
+    Args:
+        universe: the chunks; its gamma and number of stages do not matter.
+
+    Returns:
+        `UniverseOrder`.
     """
     num_features, tau = universe.combinations.shape[2], universe.tau
     known = [0] * len(universe.rows)
@@ -213,9 +225,14 @@ class Limits:
     """The largest of each number in `small_universes`, all >= 1.
 
     Attributes:
-        max_classes: C. max_features: K. max_samples: per chunk, all classes together. max_stages: J.
+        max_classes: C.
+        max_features: K.
+        max_samples: per chunk, all classes together.
+        max_stages: J.
         max_tau: tau; K + 1 is never exceeded, because a larger tau acts alike.
-    Raises: ValueError if one is not a positive integer.
+
+    Raises:
+        ValueError: if one is not a positive integer.
     """
 
     max_classes: int = 1
@@ -241,8 +258,11 @@ def small_universes(limits: Limits | None = None) -> Iterator[Universe]:
     A chunk is listed once for each multiset of rows (samples that show no feature are rows too). gamma runs from 1
     to J times the samples of the largest class plus 1, where nothing is learned; a larger gamma acts alike.
 
-    Args: limits: `Limits`, with their defaults if not given.
-    Returns: an iterator of `Universe`, made one at a time.
+    Args:
+        limits: `Limits`, with their defaults if not given.
+
+    Returns:
+        an iterator of `Universe`, made one at a time.
     """
     limits = limits or Limits()
     cases = [

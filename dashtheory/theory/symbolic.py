@@ -52,8 +52,12 @@ _MARK = sp.Symbol("z")  # the argument of the generating function
 def probability_symbols(num_features: int, label: str = "") -> tuple[sp.Symbol, ...]:
     """Positive symbols p_1, ..., p_k, or p_{label,1}, ..., p_{label,k} for one of several classes.
 
-    Args: num_features: 0 to 12. label: name of the class.
-    Raises: ValueError if `num_features` is out of range.
+    Args:
+        num_features: 0 to 12.
+        label: name of the class.
+
+    Raises:
+        ValueError: if `num_features` is out of range.
     """
     count = _features("num_features", num_features, minimum=0)
     return tuple(_probability(f"{{{label},{i}}}" if label else str(i)) for i in range(1, count + 1))
@@ -62,8 +66,12 @@ def probability_symbols(num_features: int, label: str = "") -> tuple[sp.Symbol, 
 def tail(num_learned: int, tau: int) -> sp.Expr:
     """F_k of equation (2), an expanded polynomial in p_1, ..., p_k; 1 if k < tau.
 
-    Args: num_learned: k, 0 to 12 (seconds at 12). tau: >= 1.
-    Raises: ValueError if an argument is out of range.
+    Args:
+        num_learned: k, 0 to 12 (seconds at 12).
+        tau: >= 1.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     return _tail(probability_symbols(_features("num_learned", num_learned, minimum=0)), _tau(tau))
 
@@ -73,8 +81,12 @@ def accuracy(num_learned: int, tau: int) -> sp.Expr:
 
     A sample that is not unsure is right, an unsure one with chance 1/C: (1 - F) + F / C.
 
-    Args: num_learned: k, 0 to 12. tau: >= 1.
-    Raises: ValueError if an argument is out of range.
+    Args:
+        num_learned: k, 0 to 12.
+        tau: >= 1.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     return 1 - (1 - 1 / CLASSES) * tail(num_learned, tau)
 
@@ -82,9 +94,15 @@ def accuracy(num_learned: int, tau: int) -> sp.Expr:
 def accuracy_of_classes(num_learned: Sequence[int], tau: int) -> sp.Expr:
     """Expected test accuracy of classes that differ: the mean over c of 1 - (1 - 1/C) F_c.
 
-    Args: num_learned: learned features of each class, 0 to 12 each; C is their number. tau: >= 1.
-    Returns: a polynomial in `probability_symbols(k, "1")`, ..., `probability_symbols(k, "C")`.
-    Raises: ValueError if an argument is out of range, or there is no class.
+    Args:
+        num_learned: learned features of each class, 0 to 12 each; C is their number.
+        tau: >= 1.
+
+    Returns:
+        a polynomial in `probability_symbols(k, "1")`, ..., `probability_symbols(k, "C")`.
+
+    Raises:
+        ValueError: if an argument is out of range, or there is no class.
     """
     counts = [_features("num_learned", count, minimum=0) for count in num_learned]
     if not counts:
@@ -99,8 +117,12 @@ def accuracy_of_classes(num_learned: Sequence[int], tau: int) -> sp.Expr:
 def gain(rank: int, tau: int) -> sp.Expr:
     """g_k = p_k F_(k-1) of equation (3): the share of samples that are unsure and show feature k.
 
-    Args: rank: k, 1 to 12, the place of the feature in the order of learning. tau: >= 1.
-    Raises: ValueError if an argument is out of range.
+    Args:
+        rank: k, 1 to 12, the place of the feature in the order of learning.
+        tau: >= 1.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     last = probability_symbols(_features("rank", rank, minimum=1))[-1]
     return last * tail(rank - 1, tau)
@@ -111,8 +133,12 @@ def threshold(rank: int, tau: int) -> sp.Expr:
 
     It is g_k that decides, and not the gains of the features before, because g_k never rises with k.
 
-    Args: rank: k, 1 to 12. tau: >= 1.
-    Raises: ValueError if an argument is out of range.
+    Args:
+        rank: k, 1 to 12.
+        tau: >= 1.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     return CHUNK * STAGE * gain(rank, tau)
 
@@ -120,8 +146,12 @@ def threshold(rank: int, tau: int) -> sp.Expr:
 def stage_of_feature(rank: int, tau: int) -> sp.Expr:
     """j_k = ceiling(gamma / (n g_k)) of equation (4): the stage from which cold has learned k features.
 
-    Args: rank: k, 1 to 12. tau: >= 1.
-    Raises: ValueError if an argument is out of range.
+    Args:
+        rank: k, 1 to 12.
+        tau: >= 1.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     return sp.ceiling(_chunks_before(CHUNK * STAGE, gain(rank, tau)))
 
@@ -129,8 +159,12 @@ def stage_of_feature(rank: int, tau: int) -> sp.Expr:
 def chunks_until_next(rank: int, tau: int) -> sp.Expr:
     """max(j_k - j, 0): chunks that cold at stage j, with k - 1 features learned, still needs for feature k.
 
-    Args: rank: k, 1 to 12, the next feature. tau: >= 1.
-    Raises: ValueError if an argument is out of range.
+    Args:
+        rank: k, 1 to 12, the next feature.
+        tau: >= 1.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     return sp.Max(stage_of_feature(rank, tau) - STAGE, 0)
 
@@ -141,8 +175,12 @@ def stage_of_advantage(num_warm: int, tau: int) -> sp.Expr:
     It is j_k with k = max(m + 1, tau): fewer than tau learned features leave F = 1, so the first feature that
     lowers the F of cold below that of warm is number m + 1 or, if later, number tau.
 
-    Args: num_warm: m, 0 to 11. tau: 1 to 12.
-    Raises: ValueError if an argument is out of range.
+    Args:
+        num_warm: m, 0 to 11.
+        tau: 1 to 12.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     next_rank = _features("num_warm", num_warm, minimum=0, maximum=MAX_FEATURES - 1) + 1
     return stage_of_feature(max(next_rank, _features("tau", tau, minimum=1)), tau)
@@ -154,8 +192,11 @@ def tail_equal(tau: int) -> sp.Expr:
     The coefficient of z^s in (1 - p + p z)^k, by its s-th derivative at z = 0. At p = 1 and k < tau, where the
     terms hold 0 / 0, use `tail`.
 
-    Args: tau: 1 to 12.
-    Raises: ValueError if `tau` is out of range.
+    Args:
+        tau: 1 to 12.
+
+    Raises:
+        ValueError: if `tau` is out of range.
     """
     return _tail_equal(_features("tau", tau, minimum=1))
 
@@ -163,9 +204,14 @@ def tail_equal(tau: int) -> sp.Expr:
 def next_stage_equal(tau: int) -> sp.Expr:
     """Chunks until cold learns one feature more than k, all of probability p: ceiling(gamma / (n p F)).
 
-    Args: tau: 1 to 12.
-    Returns: an expression in k, p, n and gamma, with F = `tail_equal(tau)` of the k learned features.
-    Raises: ValueError if `tau` is out of range.
+    Args:
+        tau: 1 to 12.
+
+    Returns:
+        an expression in k, p, n and gamma, with F = `tail_equal(tau)` of the k learned features.
+
+    Raises:
+        ValueError: if `tau` is out of range.
     """
     return sp.ceiling(_chunks_before(CHUNK * STAGE, EQUAL_P * tail_equal(tau)))
 
@@ -176,8 +222,11 @@ def tail_poisson(tau: int) -> sp.Expr:
     sympy takes the limit of the whole sum (p = lambda / k); the result is exp(-lambda) times the first tau terms
     of the series of exp(lambda).
 
-    Args: tau: 1 to 12.
-    Raises: ValueError if `tau` is out of range.
+    Args:
+        tau: 1 to 12.
+
+    Raises:
+        ValueError: if `tau` is out of range.
     """
     return _tail_poisson(_features("tau", tau, minimum=1))
 
@@ -189,7 +238,8 @@ def effective_samples() -> sp.Expr:
     stage j, j - (1 - phi) M have a non-zero gradient if unsure. Their noise is memorised by the end of the stage,
     which then holds (1 - phi) M + j - (1 - phi) M = j whatever M was; so M = j - 1, and n (1 + phi (j - 1)) count.
 
-    Returns: an expression in n, phi and j. phi = 1 is cold (n j), phi = 0 is warm (n).
+    Returns:
+        an expression in n, phi and j. phi = 1 is cold (n j), phi = 0 is warm (n).
     """
     held = sp.Symbol("M", nonnegative=True)
     kept = (1 - FORGOTTEN) * held
@@ -205,8 +255,12 @@ def stage_with_forgetting(rank: int, tau: int) -> sp.Expr:
     max(1, ceiling(1 + (gamma / (n g_k) - 1) / phi)): the least j >= 1 at which `effective_samples` times g_k
     reaches gamma.
 
-    Args: rank: k, 1 to 12. tau: >= 1.
-    Raises: ValueError if an argument is out of range.
+    Args:
+        rank: k, 1 to 12.
+        tau: >= 1.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     return sp.Max(1, sp.ceiling(_chunks_before(effective_samples(), gain(rank, tau))))
 
@@ -217,7 +271,8 @@ class Identity:
 
     Attributes:
         name: what the identity is about.
-        left, right: the two sides, each computed from its own generating function.
+        left: the two sides, each computed from its own generating function.
+        right: the two sides, each computed from its own generating function.
     """
 
     name: str
@@ -234,8 +289,12 @@ def recursion_identity(num_known: int, tau: int) -> Identity:
 
     A sample stops being unsure by feature v if it shows v and exactly tau - 1 features of A.
 
-    Args: num_known: features in A, 0 to 11. tau: >= 1.
-    Raises: ValueError if an argument is out of range.
+    Args:
+        num_known: features in A, 0 to 11.
+        tau: >= 1.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     known, tau = _known(num_known), _tau(tau)
     new = _probability("v")
@@ -250,8 +309,12 @@ def exchange_identity(num_known: int, tau: int) -> Identity:
     at least as much from u as the set with the two exchanged gains from m. So every subset of the m most probable
     features is completed to all of them.
 
-    Args: num_known: features in A, 0 to 11. tau: >= 1.
-    Raises: ValueError if an argument is out of range.
+    Args:
+        num_known: features in A, 0 to 11.
+        tau: >= 1.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     known, tau = _known(num_known), _tau(tau)
     first, last = _probability("u"), _probability("m")
@@ -264,8 +327,12 @@ def loss_identity(num_known: int, tau: int) -> Identity:
 
     The right side is >= 0, so a feature leaves at least a share 1 - p_v of the unsure samples unsure.
 
-    Args: num_known: features in A, 0 to 11. tau: >= 1.
-    Raises: ValueError if an argument is out of range.
+    Args:
+        num_known: features in A, 0 to 11.
+        tau: >= 1.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     known, tau = _known(num_known), _tau(tau)
     new = _probability("v")
@@ -276,8 +343,12 @@ def loss_identity(num_known: int, tau: int) -> Identity:
 def identities(num_known: int, tau: int) -> tuple[Identity, ...]:
     """The identities that the proofs use: recursion, exchange and loss, for a set A of `num_known` features.
 
-    Args: num_known: 0 to 11. tau: >= 1.
-    Raises: ValueError if an argument is out of range.
+    Args:
+        num_known: 0 to 11.
+        tau: >= 1.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     return tuple(make(num_known, tau) for make in (recursion_identity, exchange_identity, loss_identity))
 
@@ -285,9 +356,15 @@ def identities(num_known: int, tau: int) -> tuple[Identity, ...]:
 def latex_table(num_learned: int = 3, tau: int = 2) -> dict[str, str]:
     """Every formula of this module for k = `num_learned`, as LaTeX equations without dollar signs.
 
-    Args: num_learned: k, 1 to 12; 3 fits on a line. tau: 1 to 12.
-    Returns: name of the formula -> "left = right".
-    Raises: ValueError if an argument is out of range.
+    Args:
+        num_learned: k, 1 to 12; 3 fits on a line.
+        tau: 1 to 12.
+
+    Returns:
+        name of the formula -> "left = right".
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     k, tau = _features("num_learned", num_learned, minimum=1), _features("tau", tau, minimum=1)
     rows = {
@@ -320,12 +397,16 @@ def numeric(expression: sp.Expr, *arguments: Argument) -> Callable[..., Floats]:
 
     Args:
         expression: in any symbols of this module.
-        arguments: what the function takes, in order: a symbol, or a tuple of symbols for an array whose last axis
+        *arguments: what the function takes, in order: a symbol, or a tuple of symbols for an array whose last axis
             runs over them.
-    Returns: a function of as many arrays, broadcast against each other (without that last axis), to float64. A
-        stage is a whole number, or infinity where the feature is never learned. The function raises ValueError if
-        the number of arrays or the length of a last axis does not fit.
-    Raises: ValueError if a symbol of the expression is missing from `arguments`, or one is named twice.
+
+    Returns:
+        a function of as many arrays, broadcast against each other (without that last axis), to float64. A stage is
+        a whole number, or infinity where the feature is never learned. The function raises ValueError if the
+        number of arrays or the length of a last axis does not fit.
+
+    Raises:
+        ValueError: if a symbol of the expression is missing from `arguments`, or one is named twice.
     """
     expression = sp.sympify(expression)
     groups = [argument if isinstance(argument, tuple) else (argument,) for argument in arguments]

@@ -21,7 +21,9 @@ class FeatureTable:
     Attributes:
         combinations: bool (C, R, K); row r of class c shows these features.
         frequencies: float64 (C, R), >= 0, each class adding up to 1 (within 1e-9).
-    Raises: ValueError if shapes or frequencies do not fit.
+
+    Raises:
+        ValueError: if shapes or frequencies do not fit.
     """
 
     combinations: NDArray[np.bool_]
@@ -43,8 +45,11 @@ class FeatureTable:
     def independent(cls, probabilities: ArrayLike) -> FeatureTable:
         """All 2^K combinations of independent features, for small K.
 
-        Args: probabilities: (C, K), K <= 16.
-        Raises: ValueError if K is larger, or a probability is outside [0, 1].
+        Args:
+            probabilities: (C, K), K <= 16.
+
+        Raises:
+            ValueError: if K is larger, or a probability is outside [0, 1].
         """
         p = check_probabilities(probabilities)
         num_features = p.shape[1]
@@ -62,9 +67,13 @@ class FeatureTable:
 
         A share estimated from the rows is off by about 1 / sqrt(num_rows).
 
-        Args: distribution: probabilities (C, K) or a `Mixture` (training samples). num_rows: R. generator: source
-            of draws.
-        Raises: ValueError if an argument is out of range.
+        Args:
+            distribution: probabilities (C, K) or a `Mixture` (training samples).
+            num_rows: R.
+            generator: source of draws.
+
+        Raises:
+            ValueError: if an argument is out of range.
         """
         mixture = distribution if isinstance(distribution, Mixture) else Mixture.independent(distribution)
         num_rows = integer("num_rows", num_rows, minimum=1, fix="It counts combinations.")

@@ -21,9 +21,12 @@ class StackReport:
     """What a shrinking rule did to one replica of every seed.
 
     Attributes:
-        cosines, scales: by parameter, (S,) + one number per group: (S, rows) for rows, (S,) for a bias,
-            (S, rows, channels) for channels. mean_scale, share_clamped: float64 (S,), over entries, as
-            `dashtheory.rules.ShrinkReport`.
+        cosines: by parameter, (S,) + one number per group: (S, rows) for rows, (S,) for a bias, (S, rows,
+            channels) for channels.
+        scales: by parameter, (S,) + one number per group: (S, rows) for rows, (S,) for a bias, (S, rows, channels)
+            for channels.
+        mean_scale: float64 (S,), over entries, as `dashtheory.rules.ShrinkReport`.
+        share_clamped: float64 (S,), over entries, as `dashtheory.rules.ShrinkReport`.
     """
 
     cosines: Params
@@ -37,8 +40,15 @@ def descents(
 ) -> list[Params]:
     """DASH's G for each rule's replica: minus the gradient, chunk j weighing alpha (1 - alpha)^(J - j).
 
-    Args: rules: R of them. params: (S, R, ...). samples: of all chunks so far, (S, n, ...), oldest first.
-    Returns: R sets of tensors (S, ...).
+    Args:
+        rules: R of them.
+        params: (S, R, ...).
+        stack: the kind of network.
+        samples: of all chunks so far, (S, n, ...), oldest first.
+        chunk_size: samples per chunk.
+
+    Returns:
+        R sets of tensors (S, ...).
     """
     if not rules:
         return []
@@ -59,7 +69,12 @@ def guided_factors(
 ) -> tuple[Params, StackReport]:
     """Factors that broadcast to the parameters of one replica, and the report.
 
-    Args: weights, descent: (S, ...). generators: one per seed, for `Permuted` alone.
+    Args:
+        rule: a rule that shrinks by alignment.
+        weights: (S, ...).
+        descent: (S, ...).
+        stack: the kind of network.
+        generators: one per seed, for `Permuted` alone.
     """
     groups = _Groups.of(rule, stack)
     cosines = {name: groups.cosines(name, weights[name], descent[name]) for name in weights}
@@ -91,7 +106,8 @@ class _Groups:
     """Which entries of a parameter (S, ...) share a cosine: rows, or the whole tensor, or channels of rows.
 
     Attributes:
-        tensor: whole tensors instead of rows. channels: int64 (axes,) channel of each axis of the first layer.
+        tensor: whole tensors instead of rows.
+        channels: int64 (axes,) channel of each axis of the first layer.
     """
 
     tensor: bool = False

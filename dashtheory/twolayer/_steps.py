@@ -47,7 +47,8 @@ class Steps(ABC):
     """A stack in training.
 
     Attributes:
-        t: tensors (S, R, ...) of the replicas in training. samples: of the seeds in training.
+        t: tensors (S, R, ...) of the replicas in training.
+        samples: of the seeds in training.
         numbers: c, e, s, g of `Affine`, as rates.
     """
 

@@ -16,7 +16,9 @@ def activation(z: Tensor, exponent: float, *, smoothed: bool) -> Tensor:
     """act(z), by torch operations that autograd knows; same shape.
 
     Args:
-        z: any shape. exponent: q >= 1. smoothed: linear above 1.
+        z: any shape.
+        exponent: q >= 1.
+        smoothed: linear above 1.
     """
     rectified = torch.relu(z)
     if exponent == 1:

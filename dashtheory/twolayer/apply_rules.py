@@ -36,9 +36,11 @@ class StackContext:
     """What the rules of a stack may use before a stage.
 
     Attributes:
-        stack: the kind of network. samples: of all chunks so far, the new one included, (S, n, ...),
-            chunks of equal size in order.
-        chunk_size: samples per chunk. seeds: root seeds, S of them. stage: the stage that begins.
+        stack: the kind of network.
+        samples: of all chunks so far, the new one included, (S, n, ...), chunks of equal size in order.
+        chunk_size: samples per chunk.
+        seeds: root seeds, S of them.
+        stage: the stage that begins.
     """
 
     stack: Stack
@@ -67,9 +69,16 @@ def apply_rules(
 ) -> tuple[StackState, dict[int, StackReport]]:
     """Apply to every replica its rule.
 
-    Args: rules: one per replica. stack_state: unchanged. context: what rules may use.
-    Returns: the state after it, and the reports of the rules that shrink by alignment, by replica.
-    Raises: ValueError if a rule does not fit the network.
+    Args:
+        rules: one per replica.
+        stack_state: unchanged.
+        context: what rules may use.
+
+    Returns:
+        the state after it, and the reports of the rules that shrink by alignment, by replica.
+
+    Raises:
+        ValueError: if a rule does not fit the network.
     """
     after = stack_state.copy()
     guided = {replica_index: rule for replica_index, rule in enumerate(rules) if isinstance(rule, Guided)}

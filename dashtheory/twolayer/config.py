@@ -25,7 +25,8 @@ STACK_OPTIMIZERS = ("gd", "adam")
 class PatchConfig:
     """The patch network with a fixed second layer (`PatchNetwork`).
 
-    Raises: ValueError if a value is out of range.
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     neurons: int = field(default=10, metadata={"help": "m, neurons per class"})
@@ -45,7 +46,8 @@ class PatchConfig:
 class MLPConfig:
     """The ReLU network with both layers trained (`TwoLayerMLP`); biases start at 0.
 
-    Raises: ValueError if a value is out of range.
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     hidden: int = field(default=40, metadata={"help": "H, neurons"})
@@ -66,7 +68,8 @@ class TwoLayerConfig:
     `velocity`: the reference starts every stage with momentum (or Adam's averages) at zero; the authors of DASH
     keep it, except that cold and warm_rm start anew.
 
-    Raises: ValueError if a value is out of range, or chunks or test samples are not shared equally by the classes.
+    Raises:
+        ValueError: if a value is out of range, or chunks or test samples are not shared equally by the classes.
     """
 
     data: SignalNoise = field(default_factory=SignalNoise)

@@ -27,7 +27,8 @@ class SignalNoise:
 
     Without `probabilities`, p_k = p_max (p_min / p_max)^{k / (K - 1)}, k = 0..K-1, in every class.
 
-    Raises: ValueError if a value is out of range, or there is not one probability per feature.
+    Raises:
+        ValueError: if a value is out of range, or there is not one probability per feature.
     """
 
     num_classes: int = field(default=2, metadata={"help": "C, classes"})
@@ -80,7 +81,8 @@ class PatchData:
 
     Attributes:
         features: bool (..., n, C K), the features shown; only those of the own class can be.
-        noise: float (..., n, d). labels: int64 (..., n), classes 0..C-1.
+        noise: float (..., n, d).
+        labels: int64 (..., n), classes 0..C-1.
     """
 
     features: Tensor
@@ -113,10 +115,15 @@ def sample_signal_noise(config: SignalNoise, num_samples: int, generator: np.ran
     """Draw samples, equally many of every class: sample i is of class i mod C.
 
     Args:
-        config: the distribution. num_samples: n, all classes together, a multiple of C.
+        config: the distribution.
+        num_samples: n, all classes together, a multiple of C.
         generator: source of n K uniform draws (sample by sample), then of n d normal ones.
-    Returns: `PatchData` with float64 noise on the CPU; `to` rounds it, so that all kinds of numbers share data.
-    Raises: ValueError if n is no positive multiple of C.
+
+    Returns:
+        `PatchData` with float64 noise on the CPU; `to` rounds it, so that all kinds of numbers share data.
+
+    Raises:
+        ValueError: if n is no positive multiple of C.
     """
     numpy_generator("generator", generator)
     integer("num_samples", num_samples, minimum=1, fix="It counts samples.")

@@ -17,9 +17,12 @@ class PatchNetwork(nn.Module):
     are those of the linear layer `hidden`, so that DASH has one cosine per neuron.
 
     Args:
-        num_features: C K, feature axes of all classes. noise_dim: d. num_classes: C.
+        num_features: C K, feature axes of all classes.
+        noise_dim: d.
+        num_classes: C.
         neurons: m, per class; row j m + r of the weights is neuron r of class j.
-        exponent: q >= 1 of the activation. smoothed: see `dashtheory.twolayer.activation`.
+        exponent: q >= 1 of the activation.
+        smoothed: see `dashtheory.twolayer.activation`.
     """
 
     def __init__(
@@ -57,7 +60,9 @@ class TwoLayerMLP(nn.Module):
     with more classes every class has an output.
 
     Args:
-        dimension: length of x. hidden: H, neurons. num_classes: C.
+        dimension: length of x.
+        hidden: H, neurons.
+        num_classes: C.
     """
 
     def __init__(self, *, dimension: int, hidden: int = 40, num_classes: int = 2) -> None:

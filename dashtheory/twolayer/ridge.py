@@ -27,8 +27,9 @@ class RidgeCeiling:
     """What the ridge classifier reached on each seed.
 
     Attributes:
-        test_accuracy: float64 (S,), with the penalty chosen on held-out samples. penalty: (S,), the one chosen,
-            as a multiple of |xi|^2. held_out_accuracy: (S, P), of every penalty, on the held-out samples.
+        test_accuracy: float64 (S,), with the penalty chosen on held-out samples.
+        penalty: (S,), the one chosen, as a multiple of |xi|^2.
+        held_out_accuracy: (S, P), of every penalty, on the held-out samples.
     """
 
     test_accuracy: FloatArray
@@ -53,9 +54,14 @@ def ridge_ceiling(
     which is more: there it is a yardstick, no ceiling.
 
     Args:
-        config: only data, chunks and test set matter. seeds: root seeds. penalties: grid, each > 0.
-        num_chunks: chunks to train on; default all J. num_held_out: samples that choose, a multiple of C.
-    Raises: ValueError if an argument is out of range.
+        config: only data, chunks and test set matter.
+        seeds: root seeds.
+        penalties: grid, each > 0.
+        num_chunks: chunks to train on; default all J.
+        num_held_out: samples that choose, a multiple of C.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     chunks = config.num_stages if num_chunks is None else num_chunks
     integer("num_chunks", chunks, minimum=1, fix="It counts chunks.")

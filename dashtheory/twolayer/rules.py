@@ -53,7 +53,8 @@ class Oracle:
     bounds what any rule can do that scales whole neurons; biases and second layer are kept.
 
     Attributes:
-        top: factor of the half of the neurons with the larger share, in [0, 1]. rest: of the others.
+        top: factor of the half of the neurons with the larger share, in [0, 1].
+        rest: of the others.
     """
 
     top: float = 1.0
@@ -76,7 +77,10 @@ class DashChannels:
     `rho` is NaN afterwards.
 
     Attributes:
-        alpha, lam: as in DASH. num_channels: of the input. signal_channels: how many of them show features.
+        alpha: as in DASH.
+        lam: as in DASH.
+        num_channels: of the input.
+        signal_channels: how many of them show features.
     """
 
     alpha: float = 0.3
@@ -108,7 +112,8 @@ STACK_RULES: dict[str, type[Any]] = {
 def make_stack_rule(name: str, **options: Any) -> TwoLayerRule:
     """Build the rule called `name` with the given options.
 
-    Raises: ValueError if there is no such rule here or it has no such option.
+    Raises:
+        ValueError: if there is no such rule here or it has no such option.
     """
     kind = STACK_RULES[choice("rule", name, STACK_RULES)]
     known = [option.name for option in fields(kind)]
@@ -123,7 +128,8 @@ def make_stack_rule(name: str, **options: Any) -> TwoLayerRule:
 def parse_stack_rule(spec: str) -> TwoLayerRule:
     """Read a rule as written on a command line: "dash", "dash:lam=0.05:alpha=0.3", "soft:lam=0.25".
 
-    Raises: ValueError if there is no such rule or option, or a value does not fit.
+    Raises:
+        ValueError: if there is no such rule or option, or a value does not fit.
     """
     made: TwoLayerRule = parse_spec(spec, STACK_RULES, argument="rule", training=(), own=False).make()
     return made

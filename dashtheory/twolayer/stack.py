@@ -42,7 +42,8 @@ class Samples:
     """What a stack is fed, per seed.
 
     Attributes:
-        x: inputs of the linear map, (S, n, I). features: (S, n, C K) in the same kind of number.
+        x: inputs of the linear map, (S, n, I).
+        features: (S, n, C K) in the same kind of number.
         labels: int64 (S, n).
     """
 
@@ -100,7 +101,10 @@ class Stack(ABC):
     def gradient(self, params: Mapping[str, Tensor], samples: Samples, weights: Tensor) -> Params:
         """Gradient of sum_i weights_i loss_i, shapes of `params`.
 
-        Args: weights: broadcasts to (S, R, n).
+        Args:
+            params: (S, R, ...).
+            samples: (S, n, ...).
+            weights: broadcasts to (S, R, n).
         """
         linear, head = self.split(params)
         outputs, back = self.head(times(linear, samples.x.mT), head, samples)
@@ -224,8 +228,10 @@ class Loss:
     """Cross-entropy of outputs (S, R, L, n), sample by sample.
 
     Attributes:
-        outputs: (S, R, L, n). labels: int64 (S, n).
-        values: (S, R, n), nats. slope: (S, R, L, n), derivative of each sample's loss by its outputs.
+        outputs: (S, R, L, n).
+        labels: int64 (S, n).
+        values: (S, R, n), nats.
+        slope: (S, R, L, n), derivative of each sample's loss by its outputs.
     """
 
     outputs: Tensor
@@ -245,7 +251,9 @@ class Loss:
 def loss_of(outputs: Tensor, labels: Tensor) -> Loss:
     """Logistic loss for one output or two, softmax cross-entropy for more.
 
-    Args: outputs: (S, R, L, n); one output is the logit of class 1 against 0. labels: int64 (S, n).
+    Args:
+        outputs: (S, R, L, n); one output is the logit of class 1 against 0.
+        labels: int64 (S, n).
     """
     if outputs.shape[2] > 2:
         logs = functional.log_softmax(outputs, dim=2)

@@ -46,8 +46,12 @@ class Replica:
     """One column of a stack: a rule, and numbers of training in place of the config's (None: the config's).
 
     Attributes:
-        rule: a name with options ("dash:lam=0.05") or a rule. name: shown in tables; by default the rule's.
-        learning_rate, momentum, weight_decay, threshold: as in `TwoLayerConfig`.
+        rule: a name with options ("dash:lam=0.05") or a rule.
+        name: shown in tables; by default the rule's.
+        learning_rate: as in `TwoLayerConfig`.
+        momentum: as in `TwoLayerConfig`.
+        weight_decay: as in `TwoLayerConfig`.
+        threshold: as in `TwoLayerConfig`.
     """
 
     rule: str | TwoLayerRule
@@ -58,7 +62,11 @@ class Replica:
     threshold: float | None = None
 
     def parsed(self) -> TwoLayerRule:
-        """The rule. Raises: ValueError if there is no such rule or option."""
+        """The rule.
+
+        Raises:
+            ValueError: if there is no such rule or option.
+        """
         return parse_stack_rule(self.rule) if isinstance(self.rule, str) else self.rule
 
     @property
@@ -80,10 +88,14 @@ class StageState:
     """What `on_stage` may read; tensors are copies, so that measuring cannot change the run.
 
     Attributes:
-        config, seeds (S of them), replicas (R of them): of the run. network: its kind, to compute outputs with.
+        config: of the run.
+        seeds: of the run, S of them.
+        replicas: of the run, R of them.
+        network: its kind, to compute outputs with.
         stack_state: weights, initialisation, what is left of it, coefficients `rho`, all (S, R, ...).
         data: samples of chunks 1..stage in order, (S, n, ...); before and after the rule, the last chunk has just
-            arrived, and the weights were not trained on it yet. test: (S, n, ...).
+            arrived, and the weights were not trained on it yet.
+        test: (S, n, ...).
         reports: cosines and factors of the rules that shrink by alignment, by replica; empty before the rule.
     """
 
@@ -102,7 +114,9 @@ class TwoLayerRun:
     """What a run found.
 
     Attributes:
-        config, seeds, replicas: as given.
+        config: as given.
+        seeds: as given.
+        replicas: as given.
         metrics: float64 (S, R, J) by name: test_accuracy, test_loss, train_accuracy, train_loss (last epoch, each
             batch scored before its step), steps, epochs, converged (1, or 0 at the epoch cap); feature_norm and
             noise_norm, the norms of what was learned (`StackState.learned`) on feature and noise axes, at the end
@@ -120,7 +134,8 @@ class TwoLayerRun:
     def of(self, metric: str, rule: str) -> NDArray[np.float64]:
         """One metric of the first replica with this label, (S, J).
 
-        Raises: ValueError if there is no such label.
+        Raises:
+            ValueError: if there is no such label.
         """
         labels = [replica.label for replica in self.replicas]
         if rule not in labels:
@@ -160,14 +175,21 @@ def run(
 ) -> TwoLayerRun:
     """Run the protocol for every rule and seed.
 
-    Args:
-        config: data, network, training. rules: names with options, rules, or `Replica`s with numbers of their own.
-        seeds: root seeds >= 0. on_stage: told of weights and data, see `Observer`; cannot change the run.
-        report: told of progress, as `report(share_done, text)`.
-    Returns: `TwoLayerRun`.
-    Raises: ValueError if a rule, number or seed does not fit, two replicas are the same, or a loss becomes NaN.
     Deterministic given the seeds on a CPU with one thread; a replica's results depend on its company by rounding
     alone (see `dashtheory.twolayer.train`).
+
+    Args:
+        config: data, network, training.
+        rules: names with options, rules, or `Replica`s with numbers of their own.
+        seeds: root seeds >= 0.
+        on_stage: told of weights and data, see `Observer`; cannot change the run.
+        report: told of progress, as `report(share_done, text)`.
+
+    Returns:
+        `TwoLayerRun`.
+
+    Raises:
+        ValueError: if a rule, number or seed does not fit, two replicas are the same, or a loss becomes NaN.
     """
     runner = _Runner(config, _replicas(config, rules), _seeds(seeds), on_stage)
     stack_state = runner.begin()

@@ -24,11 +24,14 @@ class StackState:
     """A stack between stages; every tensor is (S, R, ...).
 
     Attributes:
-        params: weights. initial: those at the initialisation that each replica began with last.
-        origin: what became of it, equation (1). drift: the same part of the velocity.
+        params: weights.
+        initial: those at the initialisation that each replica began with last.
+        origin: what became of it, equation (1).
+        drift: the same part of the velocity.
         moments: state of the optimizer.
         rho: (S, R, rows, N) coefficients of equation (1), for all samples so far; NaN where a rule has left the
-            span of the samples, None once steps were on weights. rho_velocity: the same of the velocity.
+            span of the samples, None once steps were on weights.
+        rho_velocity: the same of the velocity.
     """
 
     params: Params

@@ -45,7 +45,8 @@ class OptimizerState:
 
     Attributes:
         tensors: one set shaped as the parameters for heavy ball (velocity), two for Adam (averages of gradients
-            and of their squares). steps: float64 (S, R), steps taken so far.
+            and of their squares).
+        steps: float64 (S, R), steps taken so far.
     """
 
     tensors: tuple[Params, ...]
@@ -81,8 +82,13 @@ class StackTraining:
     """What a stage took and left; tensors (S, R) unless said.
 
     Attributes:
-        params, moments: at the end. converged: bool. epochs, steps: int64.
-        loss, accuracy: float64, means over the last epoch, each batch scored before its step.
+        params: at the end.
+        moments: at the end.
+        converged: bool.
+        epochs: int64.
+        steps: int64.
+        loss: float64, means over the last epoch, each batch scored before its step.
+        accuracy: float64, means over the last epoch, each batch scored before its step.
         affine: what became of the start.
         coefficients: -eta A and U of equation (2), each (S, R, rows, n); None if steps were on weights.
     """
@@ -114,14 +120,24 @@ def train_stack(
     """Train every replica until the mean loss over an epoch is at most its threshold, or to the epoch cap.
 
     Args:
-        stack: the kind of network. params: (S, R, ...), unchanged. moments: state of the optimizer, unchanged.
-        samples: (S, n, ...). hyperparameters: one number per replica. optimizer: "gd" or "adam".
+        stack: the kind of network.
+        params: (S, R, ...), unchanged.
+        moments: state of the optimizer, unchanged.
+        samples: (S, n, ...).
+        hyperparameters: one number per replica.
+        optimizer: "gd" or "adam".
         batch_size: samples per step; 0, or more than there are: all. A smaller last batch is kept.
-        max_epochs: cap. generators: CPU streams, one per seed, for the order of samples, a permutation an epoch;
-            needed for mini-batches alone. method: of `METHODS`; Adam can only step on weights.
-    Returns: `StackTraining`.
-    Raises: `dashtheory.errors.Diverged` if the loss of a replica becomes NaN or infinite; ValueError if adam is to
-        step on coefficients.
+        max_epochs: cap.
+        generators: CPU streams, one per seed, for the order of samples, a permutation an epoch; needed for
+            mini-batches alone.
+        method: of `METHODS`; Adam can only step on weights.
+
+    Returns:
+        `StackTraining`.
+
+    Raises:
+        dashtheory.errors.Diverged: if the loss of a replica becomes NaN or infinite.
+        ValueError: if adam is to step on coefficients.
     """
     kind = _kind(choice("method", method, METHODS), optimizer, samples)
     num_seeds, num_samples = samples.labels.shape
@@ -158,7 +174,8 @@ class _Loop:
     """Epochs of one stack, with its replicas put aside as they end.
 
     Attributes:
-        live: bool (S', R') of the packed stack: still in training. where: place of each in the whole stack.
+        live: bool (S', R') of the packed stack: still in training.
+        where: place of each in the whole stack.
         done: what is known of every replica that has ended, (S, R, ...).
     """
 

@@ -59,7 +59,8 @@ def simulate_with_sets(
         released: bool (J, C, n), the memorised samples that are forgotten before each stage; default: none.
         forgotten: bool (J, C, K), the learned features that are forgotten before each stage; default: none.
 
-    Returns: an `OracleRun` of J = n / per_class_chunk_size stages.
+    Returns:
+        an `OracleRun` of J = n / per_class_chunk_size stages.
     """
     num_classes, num_features, num_samples = features.shape
     shown = features_by_sample(features)
@@ -142,7 +143,8 @@ def most_frequent(
         active: active samples.
         gamma: the count that is needed.
 
-    Returns: the list of all features that share the largest count, or [] if that count is below `gamma`.
+    Returns:
+        the list of all features that share the largest count, or [] if that count is below `gamma`.
     """
     counts = Counter(feature for sample in active for feature in present[sample] if feature not in known)
     largest = max(counts.values(), default=0)
@@ -215,7 +217,8 @@ def draw_class_naively(
             component takes all that are left.
         words: source of the draws.
 
-    Returns: bool (K, n).
+    Returns:
+        bool (K, n).
     """
     table = np.zeros((len(features[0]), num_samples), dtype=np.bool_)
     for first in range(0, num_samples, 64):

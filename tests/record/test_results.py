@@ -20,7 +20,15 @@ IDENTITY = {"setting": "s", "data": "d", "code": "c", "own": "", "versions": "v"
 
 
 def table_of(rule: str, seed: int, stages: int = 3, *, of: int = 3, device: str = "cpu") -> pd.DataFrame:
-    """Numbers that are different everywhere. Args: of: stages of the whole run."""
+    """Numbers that are different everywhere.
+
+    Args:
+        rule: of all rows.
+        seed: of all rows.
+        stages: how many.
+        device: that computed.
+        of: stages of the whole run.
+    """
     made = make_table(
         row
         for stage in range(1, stages + 1)

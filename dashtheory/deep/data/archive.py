@@ -31,9 +31,12 @@ def read_members(
     The kind is read off the content, not the name: zip, or tar that is plain or compressed by gzip or xz.
 
     Args:
-        path: the archive. max_bytes: bound on all that is unpacked, headers included.
+        path: the archive.
+        max_bytes: bound on all that is unpacked, headers included.
         max_member: bound on one file; `max_bytes` if not given.
-    Raises: ValueError that names the archive and the member for all that is refused.
+
+    Raises:
+        ValueError: that names the archive and the member for all that is refused.
     """
     most = max_bytes if max_member is None else min(max_member, max_bytes)
     seen: set[PurePosixPath] = set()

@@ -24,7 +24,9 @@ class PictureAugmentation:
         flip: whether left and right are swapped with chance 1/2.
         rotation: largest angle in degrees; uniform between - and +, about the centre, each pixel of the result
             taking the nearest one of the picture.
-    Raises: ValueError if a value is out of range.
+
+    Raises:
+        ValueError: if a value is out of range.
     """
 
     pad: int = field(default=4, metadata={"help": "pixels of the border that crops are taken from"})
@@ -48,8 +50,12 @@ class PictureAugmentation:
     def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
         """The pictures, changed.
 
-        Args: inputs: (n, channels, height, width). draws: (n, 4), as `draw` makes them, on the same device.
-        Returns: the same shape and type.
+        Args:
+            inputs: (n, channels, height, width).
+            draws: (n, 4), as `draw` makes them, on the same device.
+
+        Returns:
+            the same shape and type.
         """
         number, channels, height, width = inputs.shape
         rows, columns = self._rotated(draws[:, 3], height, width)

@@ -43,10 +43,13 @@ def cached(
     outdated one is built anew. It is replaced as a whole, so that several processes may build it at once.
 
     Args:
-        build: makes the data, slowly. source: what is read, and how: names the file (JSON).
+        build: makes the data, slowly.
+        source: what is read, and how: names the file (JSON).
         state: what changes when the source changes, such as size and time of change (JSON).
         cache: the folder, see `cache_folder`.
-    Raises: ValueError if the folder cannot be written, or has no room.
+
+    Raises:
+        ValueError: if the folder cannot be written, or has no room.
     """
     folder = cache_folder(cache)
     key = json.dumps([FORMAT, source, state], sort_keys=True)

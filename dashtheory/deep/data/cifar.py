@@ -27,8 +27,13 @@ class CifarFormat:
     and blue planes, row by row.
 
     Attributes:
-        file: the archive. name: of the data set. names: member with one class name per line.
-        train, test: members with the records, in order. num_train, num_test: pictures in them.
+        file: the archive.
+        name: of the data set.
+        names: member with one class name per line.
+        train: members with the records, in order.
+        test: members with the records, in order.
+        num_train: pictures in them.
+        num_test: pictures in them.
         label_bytes: per record.
     """
 
@@ -71,10 +76,14 @@ CIFAR100 = CifarFormat(
 def cifar10(root: Path | str, *, download: bool = False) -> ImageData:
     """CIFAR-10: 50,000 + 10,000 colour pictures, 32 x 32, of 10 classes, from `cifar-10-binary.tar.gz`.
 
-    Args:
-        root: folder with the archive. download: whether to get it if it is not there (162 MB).
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
-    Raises: ValueError if the archive is missing, another file, or not laid out as its source says.
+
+    Args:
+        root: folder with the archive.
+        download: whether to get it if it is not there (162 MB).
+
+    Raises:
+        ValueError: if the archive is missing, another file, or not laid out as its source says.
     """
     return read_cifar(CIFAR10, root, download=download)
 

@@ -14,7 +14,12 @@ def draw_any(name: str, num_there: int, shape: tuple[int, int], generator: np.ra
 
     Args:
         name: argument to name if there are too few.
-    Returns: int64 array of `shape`. The first rows do not depend on the number of rows.
+        num_there: examples to draw from.
+        shape: (num_parts, size).
+        generator: of the draws.
+
+    Returns:
+        int64 array of `shape`. The first rows do not depend on the number of rows.
     """
     needed = shape[0] * shape[1]
     if needed > num_there:
@@ -33,9 +38,14 @@ def draw_balanced(
     the order among equals is drawn once.
 
     Args:
-        name: argument to name if there are too few. labels: of the examples, below `num_classes`.
-    Returns: int64 array of `shape`, sorted by class within a row. The first rows do not depend on the number
-        of rows.
+        name: argument to name if there are too few.
+        labels: of the examples, below `num_classes`.
+        num_classes: C.
+        shape: (num_parts, size).
+        generator: of the draws.
+
+    Returns:
+        int64 array of `shape`, sorted by class within a row. The first rows do not depend on the number of rows.
     """
     queues = [generator.permutation(np.flatnonzero(labels == label)) for label in range(num_classes)]
     turns = generator.permutation(num_classes)

@@ -59,10 +59,14 @@ TEST = FashionPart(
 def fashion_mnist(root: Path | str, *, download: bool = False) -> ImageData:
     """Fashion-MNIST: 60,000 + 10,000 grey pictures, 28 x 28, of 10 kinds of clothing.
 
-    Args:
-        root: folder with the four `.gz` files. download: whether to get what is not there (30 MB).
     Source: H. Xiao, K. Rasul, R. Vollgraf, arXiv:1708.07747.
-    Raises: ValueError if a file is missing, another file, or not laid out as its source says.
+
+    Args:
+        root: folder with the four `.gz` files.
+        download: whether to get what is not there (30 MB).
+
+    Raises:
+        ValueError: if a file is missing, another file, or not laid out as its source says.
     """
     return read_fashion(TRAIN, TEST, root, download=download)
 
@@ -89,7 +93,8 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], 
     The file is: two zero bytes, the type code 8, the number of axes, each axis as a big-endian 4-byte integer,
     then the values, the last axis fastest. Not a byte more than the shape needs is unpacked, save one.
 
-    Raises: ValueError if the file is damaged, or holds another type, shape or length.
+    Raises:
+        ValueError: if the file is damaged, or holds another type, shape or length.
     """
     header = struct.pack(f">HBB{len(shape)}I", 0, _UNSIGNED_BYTE, len(shape), *shape)
     size = int(np.prod(shape))

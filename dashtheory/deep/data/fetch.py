@@ -25,7 +25,9 @@ class OfficialFile:
     """A file as its source publishes it.
 
     Attributes:
-        name: of the file. url: its official address. md5: its published checksum.
+        name: of the file.
+        url: its official address.
+        md5: its published checksum.
     """
 
     name: str
@@ -48,9 +50,12 @@ def obtain(file: OfficialFile, root: Path | str, *, download: bool = False) -> O
     name only when it is whole and its checksum is right.
 
     Args:
-        file: what to find. root: the folder; made if something is downloaded.
+        file: what to find.
+        root: the folder; made if something is downloaded.
         download: whether to download it if it is not there; with progress on stderr if that is a terminal.
-    Raises: ValueError if it is neither there nor downloaded, or is another file than the official one.
+
+    Raises:
+        ValueError: if it is neither there nor downloaded, or is another file than the official one.
     """
     root = Path(root).expanduser()
     path = root / file.name
@@ -73,7 +78,8 @@ def obtain(file: OfficialFile, root: Path | str, *, download: bool = False) -> O
 def hashes(path: Path) -> tuple[str, str]:
     """(md5, sha256) of a file, in hexadecimal.
 
-    Raises: ValueError if it cannot be read.
+    Raises:
+        ValueError: if it cannot be read.
     """
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     try:

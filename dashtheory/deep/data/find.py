@@ -30,11 +30,13 @@ def find_data(name: str, *, download: bool = False, cache: Path | str | None = N
 
     Args:
         name: "digits"; "folder:PATH" (see `image_folder`); "cifar10:ROOT", "cifar100:ROOT", "svhn:ROOT",
-            "fashion_mnist:ROOT" or "tiny_imagenet:ROOT" with the folder of the official files; or "cifar10"
-            alone: what the environment variable DASHTHEORY_CIFAR10 points to (see `cifar10_available`).
+            "fashion_mnist:ROOT" or "tiny_imagenet:ROOT" with the folder of the official files; or "cifar10" alone:
+            what the environment variable DASHTHEORY_CIFAR10 points to (see `cifar10_available`).
         download: whether to download official files that are missing.
         cache: folder for decoded pictures; see `cache_folder`.
-    Raises: ValueError if there is no such data set, or as its source.
+
+    Raises:
+        ValueError: if there is no such data set, or as its source.
     """
     kind, colon, place = name.partition(":")
     choice("name", kind, ("digits", "folder", *_OFFICIAL, "tiny_imagenet"))

@@ -52,12 +52,14 @@ def image_folder(
         path: a folder, or a .tar, .tar.gz, .tar.xz or .zip of one.
         size: height and width to stretch every picture to (see `decode_picture`); without it they must all have
             the same size.
-        test_share: share of each class to hold out if there are no `train` and `test`, 0.2 if not given. The
-            split is always the same: its draws come from the stream "image folder split" of the seed 0.
+        test_share: share of each class to hold out if there are no `train` and `test`, 0.2 if not given. The split
+            is always the same: its draws come from the stream "image folder split" of the seed 0.
         name: of the data set; the name of the file or folder if not given.
         cache: folder of the cache file; see `cache_folder`.
         max_bytes: bound on all that is unpacked, and on all pixels; 8 GiB.
-    Raises: ValueError if something is missing, damaged, out of place, or larger than allowed.
+
+    Raises:
+        ValueError: if something is missing, damaged, out of place, or larger than allowed.
     """
     path = Path(path).expanduser().resolve()
     if size is not None:

@@ -26,7 +26,9 @@ def digits() -> ImageData:
     stream "digits split" of the seed 0.
 
     Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (the test part).
-    Raises: ValueError if scikit-learn is not installed.
+
+    Raises:
+        ValueError: if scikit-learn is not installed.
     """
     try:
         found = import_module("sklearn.datasets").load_digits()

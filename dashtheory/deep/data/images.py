@@ -18,7 +18,9 @@ class ImageSet:
     Attributes:
         images: uint8 tensor (n, channels, height, width), grey levels 0 to 255.
         labels: int64 tensor (n,), each the rank of a class, 0, 1, 2, ...
-    Raises: ValueError for other types or shapes, for lengths that differ, for no picture, for a negative label.
+
+    Raises:
+        ValueError: for other types or shapes, for lengths that differ, for no picture, for a negative label.
     """
 
     images: Tensor
@@ -50,11 +52,15 @@ class ImageData:
     """A data set of pictures: what to train on, what to test on, and where both come from.
 
     Attributes:
-        train, test: pictures of the same channels, height and width.
-        classes: name of each class, by its label. name: of the data set, for tables and figures.
+        train: pictures of the same channels, height and width.
+        test: pictures of the same channels, height and width.
+        classes: name of each class, by its label.
+        name: of the data set, for tables and figures.
         facts: what to keep with results: "source", "train" and "test" (numbers of pictures), "shape" of one
             picture, "sha256" of what was read. Numbers, strings, lists and dicts only (JSON).
-    Raises: ValueError if the shapes differ, a class has no name of its own, or a label has no class.
+
+    Raises:
+        ValueError: if the shapes differ, a class has no name of its own, or a label has no class.
     """
 
     train: ImageSet
@@ -82,8 +88,12 @@ def image_data(
     """An `ImageData` with the facts that every source records.
 
     Args:
-        train, test, classes, name: as in `ImageData`.
-        source: where the data come from. sha256: of what was read, a hash or a dict of file name -> hash.
+        train: as in `ImageData`.
+        test: as in `ImageData`.
+        classes: as in `ImageData`.
+        name: as in `ImageData`.
+        source: where the data come from.
+        sha256: of what was read, a hash or a dict of file name -> hash.
     """
     facts = {
         "source": source,

@@ -27,12 +27,17 @@ def decode_picture(name: str, content: bytes, size: int | None = None) -> Pixels
     Transparency is dropped, palettes become colours, the orientation in a photograph's notes is not applied.
 
     Args:
-        name: of the file, for messages. content: its bytes.
+        name: of the file, for messages.
+        content: its bytes.
         size: height and width to stretch the picture to, by Pillow's bilinear filter, which averages over all
             pixels when it shrinks; None keeps the picture as it is.
-    Returns: uint8 array (height, width) if the file is grey, else (height, width, 3).
-    Raises: ValueError that names the file if it is damaged, neither PNG nor JPEG, has more than 2^26 pixels, or
-        more than 8 bits per channel.
+
+    Returns:
+        uint8 array (height, width) if the file is grey, else (height, width, 3).
+
+    Raises:
+        ValueError: that names the file if it is damaged, neither PNG nor JPEG, has more than 2^26 pixels, or more
+            than 8 bits per channel.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:

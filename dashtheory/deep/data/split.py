@@ -18,8 +18,12 @@ def stratified_split(
     up). Both parts keep the order of `images`.
 
     Args:
-        images: what to split. test_share: in (0, 1). generator: of the choice.
-    Raises: ValueError if a part of some class would be empty.
+        images: what to split.
+        test_share: in (0, 1).
+        generator: of the choice.
+
+    Raises:
+        ValueError: if a part of some class would be empty.
     """
     real("test_share", test_share, low=0.0, high=1.0, open_low=True, fix="Give the share to hold out.")
     numpy_generator("generator", generator)

@@ -25,9 +25,12 @@ class ImageStream:
     Attributes:
         stream: inputs float32 (n, channels, height, width), normalised, or uint8 grey levels; targets int64 (n,).
         noisy: per chunk a bool tensor (n,): which of its labels were replaced by a wrong one.
-        mean, std: of each channel over all pixels of all chunks, in grey levels 0 to 255, after resizing;
-            std divides by the number of pixels. Inputs are (grey level - mean) / std.
-        classes: name of each class. facts: of the data, and how the stream was made (JSON).
+        mean: of each channel over all pixels of all chunks, in grey levels 0 to 255, after resizing; std divides
+            by the number of pixels. Inputs are (grey level - mean) / std.
+        std: of each channel over all pixels of all chunks, in grey levels 0 to 255, after resizing; std divides by
+            the number of pixels. Inputs are (grey level - mean) / std.
+        classes: name of each class.
+        facts: of the data, and how the stream was made (JSON).
     """
 
     stream: Stream
@@ -56,20 +59,26 @@ def make_stream(
     normalisation is over all chunks). The test pictures do not depend on the training pictures.
 
     Args:
-        data: the pictures. num_chunks: J. chunk_size: pictures per chunk.
+        data: the pictures.
+        num_chunks: J.
+        chunk_size: pictures per chunk.
         num_test: number of test pictures, drawn at random; None takes all, in order.
         size: height and width to shrink to: each new pixel is the mean of those it covers (a block, if `size`
             divides the old size; else the blocks overlap by a pixel). None keeps the size.
-        balanced: whether each chunk, and a test set with `num_test`, has every class equally often, or, where
-            that does not divide, some of the classes once more. The chunks take turns, so that the classes
-            differ by one picture at most in all of them together, too.
-        label_noise: share of each chunk, rounded to the nearest number of pictures (half goes up), whose label
-            is replaced by one of the OTHER classes, each equally likely. Test labels are never replaced.
+        balanced: whether each chunk, and a test set with `num_test`, has every class equally often, or, where that
+            does not divide, some of the classes once more. The chunks take turns, so that the classes differ by
+            one picture at most in all of them together, too.
+        label_noise: share of each chunk, rounded to the nearest number of pictures (half goes up), whose label is
+            replaced by one of the OTHER classes, each equally likely. Test labels are never replaced.
         raw: whether inputs stay grey levels, to be normalised later by the mean and std returned: uint8, in a
             quarter of the memory, or float32 if they are shrunk.
         generator: of all draws; one call takes four numbers from it.
-    Returns: the stream, which labels are wrong, and the normalisation.
-    Raises: ValueError if there are too few pictures, or a channel of the chunks is constant.
+
+    Returns:
+        the stream, which labels are wrong, and the normalisation.
+
+    Raises:
+        ValueError: if there are too few pictures, or a channel of the chunks is constant.
     """
     _check(data, num_chunks, chunk_size, num_test, size, label_noise)
     numpy_generator("generator", generator)

@@ -39,11 +39,14 @@ TEST = SvhnPart(
 def svhn(root: Path | str, *, download: bool = False) -> ImageData:
     """SVHN, cropped: 73,257 + 26,032 colour pictures, 32 x 32, of the digits 0 to 9.
 
+    Source: Y. Netzer et al., Reading Digits in Natural Images with Unsupervised Feature Learning, 2011.
+
     Args:
         root: folder with `train_32x32.mat` and `test_32x32.mat`.
         download: whether to get what is not there (174 MB and 61 MB).
-    Source: Y. Netzer et al., Reading Digits in Natural Images with Unsupervised Feature Learning, 2011.
-    Raises: ValueError if a file is missing, another file, or not laid out as its source says.
+
+    Raises:
+        ValueError: if a file is missing, another file, or not laid out as its source says.
     """
     return read_svhn(TRAIN, TEST, root, download=download)
 

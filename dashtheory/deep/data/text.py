@@ -24,7 +24,8 @@ class Corpus:
     """A text as numbers.
 
     Attributes:
-        codes: int64 tensor (length,), each an index into `symbols`. symbols: its characters, sorted.
+        codes: int64 tensor (length,), each an index into `symbols`.
+        symbols: its characters, sorted.
         sha256: of the text in UTF-8.
     """
 
@@ -36,7 +37,8 @@ class Corpus:
 def encode(text: str) -> Corpus:
     """Number the characters of `text` by their rank among its sorted distinct characters.
 
-    Raises: ValueError if the text is empty.
+    Raises:
+        ValueError: if the text is empty.
     """
     if not text:
         fail("text", "must not be empty", "''", "Give the text to learn.")
@@ -70,11 +72,18 @@ def text_stream(
     character is both trained on and tested.
 
     Args:
-        corpus: the text. context: characters per window. num_chunks: J.
-        chunk_size, num_test: windows per chunk and of the test set; multiples of 4.
+        corpus: the text.
+        context: characters per window.
+        num_chunks: J.
+        chunk_size: windows per chunk and of the test set; multiples of 4.
+        num_test: windows per chunk and of the test set; multiples of 4.
         generator: of the shuffle.
-    Returns: a `Stream` whose inputs and targets are int64 (windows, context).
-    Raises: ValueError if the text is too short for what is asked.
+
+    Returns:
+        a `Stream` whose inputs and targets are int64 (windows, context).
+
+    Raises:
+        ValueError: if the text is too short for what is asked.
     """
     for name, value in (("context", context), ("num_chunks", num_chunks)):
         integer(name, value, minimum=1, fix="It counts things.")

@@ -38,9 +38,13 @@ class TinyFormat:
     All else, such as the pictures in `test`, which have no published labels, is passed over.
 
     Attributes:
-        file: the archive. name: of the data set. top: the folder around all of it.
-        num_classes: lines of `wnids.txt`. per_class: training pictures of each class.
-        num_test: validation pictures. size: height and width of every picture.
+        file: the archive.
+        name: of the data set.
+        top: the folder around all of it.
+        num_classes: lines of `wnids.txt`.
+        per_class: training pictures of each class.
+        num_test: validation pictures.
+        size: height and width of every picture.
         max_bytes: bound on all that is unpacked.
     """
 
@@ -75,11 +79,15 @@ def tiny_imagenet(root: Path | str, *, download: bool = False, cache: Path | str
     `words.txt`, or by its wnid where another class has that name or there is none. The pictures, 1.35 GB of grey
     levels, are decoded once and kept in a cache file (see `cached`); the archive's checksum is verified each time.
 
-    Args:
-        root: folder with the archive. download: whether to get it if it is not there (248 MB).
-        cache: folder of the cache file; see `cache_folder`.
     Source: Stanford's course CS231n; the pictures are ImageNet's, O. Russakovsky et al., arXiv:1409.0575.
-    Raises: ValueError if the archive is missing, another file, or not laid out as `TinyFormat` says.
+
+    Args:
+        root: folder with the archive.
+        download: whether to get it if it is not there (248 MB).
+        cache: folder of the cache file; see `cache_folder`.
+
+    Raises:
+        ValueError: if the archive is missing, another file, or not laid out as `TinyFormat` says.
     """
     return read_tiny(TINY_IMAGENET, root, download=download, cache=cache)
 

@@ -28,13 +28,18 @@ def stream_of_tensors(
     Args:
         x: training inputs (n, ...), floating-point, or int64 for codes of symbols; normalised by the user.
         y: their classes 0, 1, 2, ..., (n,), of any integer type.
-        test_x, test_y: the same for the test set; no class that `y` lacks.
+        test_x: the same for the test set; no class that `y` lacks.
+        test_y: the same for the test set; no class that `y` lacks.
         num_chunks: J, must divide n.
-        generator: if given, the training examples are shuffled first. Without it they stay in order: only
-            right if the order says nothing about the classes.
-    Returns: a `Stream` whose targets are int64. The user's tensors are not changed; without shuffling the
-        chunks are views of them.
-    Raises: ValueError for other types or shapes, NaN or infinity, or labels outside the classes.
+        generator: if given, the training examples are shuffled first. Without it they stay in order: only right if
+            the order says nothing about the classes.
+
+    Returns:
+        a `Stream` whose targets are int64. The user's tensors are not changed; without shuffling the chunks are
+        views of them.
+
+    Raises:
+        ValueError: for other types or shapes, NaN or infinity, or labels outside the classes.
     """
     integer("num_chunks", num_chunks, minimum=1, fix="It counts chunks.")
     train, test = _examples("x", x, "y", y), _examples("test_x", test_x, "test_y", test_y)
@@ -61,11 +66,15 @@ def stream_of_dataset(
     """Read two torch data sets, item by item, and cut the first into chunks.
 
     Args:
-        train, test: map-style data sets with a length; item i is (input, class), the input a tensor or array
-            of one shape, the class an integer. Each item is read once, so that a random augmentation is drawn
-            once.
-        num_chunks, generator: as in `stream_of_tensors`.
-    Raises: ValueError that names the item, or as `stream_of_tensors`.
+        train: map-style data sets with a length; item i is (input, class), the input a tensor or array of one
+            shape, the class an integer. Each item is read once, so that a random augmentation is drawn once.
+        test: map-style data sets with a length; item i is (input, class), the input a tensor or array of one
+            shape, the class an integer. Each item is read once, so that a random augmentation is drawn once.
+        num_chunks: as in `stream_of_tensors`.
+        generator: as in `stream_of_tensors`.
+
+    Raises:
+        ValueError: that names the item, or as `stream_of_tensors`.
     """
     x, y = _items("train", train)
     test_x, test_y = _items("test", test)

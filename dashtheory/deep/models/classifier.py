@@ -20,14 +20,21 @@ class Classifier(nn.Module):
     it has no variance. Such a batch is refused with an error that says so. In evaluation mode any batch will do.
 
     Args:
-        features: from inputs to (batch, num_features). num_features: their number. num_classes: at least 2.
-        input_shape: shape of one example. min_batch: smallest batch in training mode, 1 or 2.
-    Raises: ValueError if `num_classes` is no number of classes; in use, if the inputs have another shape or
-        are too few to train on.
+        features: from inputs to (batch, num_features).
+        num_features: their number.
+        num_classes: at least 2.
+        input_shape: shape of one example.
+        min_batch: smallest batch in training mode, 1 or 2.
 
     Attributes:
-        features: as above. head: the linear classifier.
-        input_shape, min_batch: as above.
+        features: as above.
+        head: the linear classifier.
+        input_shape: as above.
+        min_batch: as above.
+
+    Raises:
+        ValueError: if `num_classes` is no number of classes; in use, if the inputs have another shape or are too
+            few to train on.
     """
 
     def __init__(
@@ -88,7 +95,9 @@ def convolutional(
     """A classifier of feature maps: `layers`, global average pooling, linear.
 
     Args:
-        layers: from images to maps of `channels` channels. num_classes: at least 2.
+        layers: from images to maps of `channels` channels.
+        channels: of the maps.
+        num_classes: at least 2.
         input_shape: (channels, height, width) of an image.
         norm_map: (height, width) of the smallest map that batch norm sees.
     """

@@ -28,10 +28,14 @@ def convnet(
     by default for 3 channels and 10 classes. Convolutions have no bias.
 
     Args:
-        input_shape: (channels, height, width). num_classes: at least 2.
+        input_shape: (channels, height, width).
+        num_classes: at least 2.
         generator: CPU stream of the initialisation (`draw_weights_`).
-        depth: number of convolutions. width: channels of the first.
-    Raises: ValueError if an argument is out of range, or the image too small to be halved depth - 1 times.
+        depth: number of convolutions.
+        width: channels of the first.
+
+    Raises:
+        ValueError: if an argument is out of range, or the image too small to be halved depth - 1 times.
     """
     image = image_shape(input_shape)
     integer("depth", depth, minimum=1, fix="It counts convolutions.")

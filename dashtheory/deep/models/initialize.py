@@ -19,7 +19,8 @@ def drawn(make: Callable[[], Classifier], generator: torch.Generator) -> Classif
     draws nothing; `draw_weights_` then sets every number. The global random stream is neither read nor moved.
 
     Args:
-        make: builds the network. generator: CPU generator; its state decides all weights.
+        make: builds the network.
+        generator: CPU generator; its state decides all weights.
     """
     with torch.device("meta"):
         network = make()
@@ -39,7 +40,8 @@ def draw_weights_(network: nn.Module, generator: torch.Generator) -> None:
 
     torch fills CPU tensors in one thread, so the number of threads changes nothing.
 
-    Raises: TypeError if a layer of another kind holds numbers, which would stay unset.
+    Raises:
+        TypeError: if a layer of another kind holds numbers, which would stay unset.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

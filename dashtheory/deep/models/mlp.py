@@ -31,11 +31,14 @@ def mlp(
     for 3 x 32 x 32 inputs and 10 classes.
 
     Args:
-        input_shape: of one example, any number of axes; they are flattened. num_classes: at least 2.
+        input_shape: of one example, any number of axes; they are flattened.
+        num_classes: at least 2.
         generator: CPU stream of the initialisation (`draw_weights_`).
         widths: of the hidden layers, from the inputs to the classes; empty: a linear classifier.
         batch_norm: with it, training refuses a batch of one example (see `Classifier`).
-    Raises: ValueError if an argument is out of range.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
     shape = example_shape(input_shape)
     sizes = [math.prod(shape), *_widths(widths)]

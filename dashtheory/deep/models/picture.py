@@ -24,7 +24,8 @@ class PictureNetwork(nn.Module):
 
     Args:
         network: takes float32 (batch, channels, height, width). It is changed to the layout.
-        mean, std: of each channel, in grey levels 0 to 255; empty: inputs are taken as they are (text, say).
+        mean: of each channel, in grey levels 0 to 255; empty: inputs are taken as they are (text, say).
+        std: of each channel, in grey levels 0 to 255; empty: inputs are taken as they are (text, say).
         precision: "float32"; "tf32" (the same here: see `exact_or_fast`); or "bfloat16": convolutions and matrix
             products in bfloat16 by autocast, weights and their gradients in float32.
         channels_last: whether pictures and convolution weights lie with channels innermost, as the fast kernels
@@ -32,7 +33,9 @@ class PictureNetwork(nn.Module):
         part: in evaluation mode a larger batch is taken in parts of so many pictures. What a part computed is
             thrown away and computed again on the way back, so that the gradient over a whole chunk, which DASH
             takes, needs no more memory than one over a part.
-    Raises: ValueError if mean and std are not one positive number per channel, or a value is out of range.
+
+    Raises:
+        ValueError: if mean and std are not one positive number per channel, or a value is out of range.
     """
 
     mean: Tensor

@@ -29,7 +29,8 @@ class Model:
     """A family of networks.
 
     Attributes:
-        factory: `factory(input_shape, num_classes, generator, **options)`. description: one line.
+        factory: `factory(input_shape, num_classes, generator, **options)`.
+        description: one line.
     """
 
     factory: Callable[..., Classifier]
@@ -61,11 +62,17 @@ def build_model(
     threads; the global stream is neither read nor moved.
 
     Args:
-        name: of `MODELS`. input_shape: of one example; (channels, height, width) for the convolutional ones.
-        num_classes: at least 2. generator: CPU stream of the initialisation.
-        options: of the factory (`MODELS[name].options`).
-    Returns: a `Classifier` in training mode.
-    Raises: ValueError if an argument is out of range, there is no such model, or it has no such option.
+        name: of `MODELS`.
+        input_shape: of one example; (channels, height, width) for the convolutional ones.
+        num_classes: at least 2.
+        generator: CPU stream of the initialisation.
+        **options: of the factory (`MODELS[name].options`).
+
+    Returns:
+        a `Classifier` in training mode.
+
+    Raises:
+        ValueError: if an argument is out of range, there is no such model, or it has no such option.
     """
     model = MODELS[choice("name", name, MODELS)]
     for option in options:

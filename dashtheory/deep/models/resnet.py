@@ -23,7 +23,9 @@ class BasicBlock(nn.Module):
     a b + 2 b more with a convolution in the shortcut.
 
     Args:
-        inputs, outputs: channels. stride: 1 or 2; 2 takes maps (height, width) to half, rounded up.
+        inputs: channels.
+        outputs: channels.
+        stride: 1 or 2; 2 takes maps (height, width) to half, rounded up.
     """
 
     def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
@@ -61,10 +63,14 @@ def narrow_resnet(
     3 channels and 10 classes.
 
     Args:
-        input_shape: (channels, height, width). num_classes: at least 2.
+        input_shape: (channels, height, width).
+        num_classes: at least 2.
         generator: CPU stream of the initialisation (`draw_weights_`).
-        width: channels of the first stage. blocks: per stage.
-    Raises: ValueError if an argument is out of range, or the image too small to be halved twice.
+        width: channels of the first stage.
+        blocks: per stage.
+
+    Raises:
+        ValueError: if an argument is out of range, or the image too small to be halved twice.
     """
     integer("blocks", blocks, minimum=1, fix="It counts blocks per stage.")
     return _resnet(input_shape, num_classes, generator, width=width, blocks=(blocks,) * 3, max_pool=False)
@@ -85,12 +91,16 @@ def resnet18(
     pooling; linear. 11,173,962 parameters by default for 3 channels and 10 classes, with or without the max-pool.
 
     Args:
-        input_shape: (channels, height, width). num_classes: at least 2.
+        input_shape: (channels, height, width).
+        num_classes: at least 2.
         generator: CPU stream of the initialisation (`draw_weights_`).
         max_pool: kept in the paper's standard setting; dropped in its "state of the art" setting, as codes for
-            CIFAR usually do. width: channels of the first stage; 64 is ResNet-18, less is for tests.
-    Raises: ValueError if an argument is out of range, or the image too small to be halved four times (three
-        without the max-pool).
+            CIFAR usually do.
+        width: channels of the first stage; 64 is ResNet-18, less is for tests.
+
+    Raises:
+        ValueError: if an argument is out of range, or the image too small to be halved four times (three without
+            the max-pool).
     """
     flag("max_pool", max_pool)
     return _resnet(input_shape, num_classes, generator, width=width, blocks=(2,) * 4, max_pool=max_pool)

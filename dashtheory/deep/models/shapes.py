@@ -28,7 +28,8 @@ def halved(image: tuple[int, int, int], num: int, *, round_up: bool) -> tuple[in
     A side of n becomes ceil(n / 2) under a convolution or pooling of size 3, stride 2 and padding 1 (`round_up`),
     and floor(n / 2) under a pooling of size 2 and stride 2.
 
-    Raises: ValueError if a side is a single pixel before a halving: nothing is left to halve.
+    Raises:
+        ValueError: if a side is a single pixel before a halving: nothing is left to halve.
     """
     height, width = image[1:]
     for done in range(num):

@@ -16,7 +16,8 @@ from dashtheory._check import fail, integer, real
 class TransformerConfig:
     """Sizes of the network.
 
-    Raises: ValueError if a size is not positive or the heads do not divide the width.
+    Raises:
+        ValueError: if a size is not positive or the heads do not divide the width.
     """
 
     num_layers: int = field(default=2, metadata={"help": "blocks of attention and MLP"})
@@ -45,7 +46,9 @@ class CharTransformer(nn.Module):
     `config.context` is an error of torch.
 
     Args:
-        config: sizes. num_symbols: characters. generator: of the initialisation (CPU).
+        config: sizes.
+        num_symbols: characters.
+        generator: of the initialisation (CPU).
     """
 
     def __init__(self, config: TransformerConfig, num_symbols: int, generator: torch.Generator) -> None:

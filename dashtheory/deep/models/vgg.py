@@ -32,10 +32,13 @@ def vgg16(
     The biases of convolutions start at 0.
 
     Args:
-        input_shape: (channels, height, width), sides of 32 or more. num_classes: at least 2.
+        input_shape: (channels, height, width), sides of 32 or more.
+        num_classes: at least 2.
         generator: CPU stream of the initialisation (`draw_weights_`).
         width: channels of the first convolution; 64 is VGG-16, less is for tests.
-    Raises: ValueError if an argument is out of range, or the image too small to be halved five times.
+
+    Raises:
+        ValueError: if an argument is out of range, or the image too small to be halved five times.
     """
     image = image_shape(input_shape)
     integer("width", width, minimum=1, fix="It counts channels.")
