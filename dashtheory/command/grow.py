@@ -116,9 +116,9 @@ def others(empty: Results, jobs: Sequence[Job], saved: Sequence[Results]) -> Res
 
 
 def _held(table: pd.DataFrame) -> set[tuple[object, ...]]:
-    """What there are rows of: stages of seeds and rules."""
-    columns = table[["level", "experiment", "rule", "seed", "stage"]]
-    return set(columns.itertuples(index=False, name=None))
+    """What there are rows of: stages of seeds and rules, at their points."""
+    points = table[sorted(set(table.columns) - {"metric", "value"})].astype(str)  # where NaN is like NaN
+    return set(points.itertuples(index=False, name=None))
 
 
 def _say(refused: Mapping[str, Sequence[str]], found: Results) -> None:

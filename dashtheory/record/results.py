@@ -199,20 +199,18 @@ class Results:
 
 def _rows_of(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[list[int]]]:
     """Which rows of the table of all are those of each run: ranges [first, after the last]."""
-    marked = [table.assign(metric=name) for name, table in tables.items()]  # metrics do not move rows
-    owners = _owners(marked)
+    owners, numbered = list[str](), list[pd.DataFrame]()
+    for name, table in tables.items():  # in place of each value its place: the order does not depend on values
+        numbered.append(table.assign(value=range(len(owners), len(owners) + len(table))))
+        owners += [name] * len(table)
+    order = [owners[int(place)] for place in concatenate(numbered)["value"]]
     found: dict[str, list[list[int]]] = {name: [] for name in tables}
     start = 0
-    for place in range(1, len(owners) + 1):
-        if place == len(owners) or owners[place] != owners[start]:
-            found[owners[start]].append([start, place])
+    for place in range(1, len(order) + 1):
+        if place == len(order) or order[place] != order[start]:
+            found[order[start]].append([start, place])
             start = place
     return found
-
-
-def _owners(tables: Sequence[pd.DataFrame]) -> list[str]:
-    """The owner of every row of the table of all, in its order."""
-    return [str(owner) for owner in concatenate(tables)["metric"]]
 
 
 def load_results(path: Path, name: str = "") -> Results:
@@ -242,10 +240,7 @@ def load_results(path: Path, name: str = "") -> Results:
         range(len(table))
     ):
         fail("results", "must say of every row whose it is", f"'{path}'", "Run it again.")
-    tables = {
-        run: pd.concat([table.iloc[one.start : one.stop] for one in ranges], ignore_index=True)
-        for run, ranges in rows.items()
-    }
+    tables = {run: concatenate(table.iloc[one.start : one.stop] for one in ranges) for run, ranges in rows.items()}
     known = {run: {key: value for key, value in facts.items() if key != "rows"} for run, facts in runs.items()}
     return Results(name=found, config=config, tables=tables, runs=known, data=data)
 

@@ -11,7 +11,17 @@ import pandas as pd
 import pytest
 
 from dashtheory.parallel import Job
-from dashtheory.record import COMPLETE, DEVICE, Results, load_results, make_table, run_name, stage_rows, versions
+from dashtheory.record import (
+    COMPLETE,
+    DEVICE,
+    Results,
+    concatenate,
+    load_results,
+    make_table,
+    run_name,
+    stage_rows,
+    versions,
+)
 from dashtheory.record.results import identity_of
 from tests.toys import ToyConfig, run_line
 
@@ -147,6 +157,40 @@ def test_rows_of_one_run_may_lie_apart(tmp_path: Path) -> None:
     for seed, table in both.items():
         expected = table.sort_values("rule", kind="stable").reset_index(drop=True)
         pd.testing.assert_frame_equal(read.tables[f"seed{seed}"], expected, check_exact=True)
+
+
+def test_every_run_has_its_rows_again_where_points_lie_between_them(tmp_path: Path) -> None:
+    """A job per seed, one per rule and one with points of its own: the table of all is sorted otherwise."""
+
+    def points(seed: int, rule: str, name: str, values: tuple[float, ...]) -> list[dict[str, object]]:
+        return [
+            row
+            for value in values
+            for row in stage_rows(
+                level="deep",
+                experiment="toy",
+                rule=rule,
+                seed=seed,
+                stage=1,
+                metrics={"steps": seed + value, "accuracy": 1 / (1 + seed + value)},
+                coordinates={name: value} if name else None,
+            )
+        ]
+
+    tables = {
+        "b-seed0": make_table(points(0, "warm", "lam", (0.3, 0.1)) + points(0, "cold", "lam", (0.2,))),
+        "a-seed1": make_table(points(1, "warm", "lam", (0.2, 0.1)) + points(1, "cold", "", (0.0,))),
+        "c": make_table(points(2, "dash", "alpha", (0.5,)) + points(2, "cold", "lam", (0.2,))),
+    }
+    results = Results(name="toy", config={})
+    for name, table in tables.items():
+        results = results.with_run(name, table, identity=IDENTITY, seconds=1.0)
+    results.save(tmp_path / "toy.csv")
+    read = load_results(tmp_path / "toy.csv")
+    for name, table in tables.items():
+        pd.testing.assert_frame_equal(read.tables[name], concatenate([table]), check_exact=True)
+    read.save(tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "toy.csv").read_bytes()
 
 
 def test_of_two_the_others_runs_win_and_only_keeps_what_is_there() -> None:
