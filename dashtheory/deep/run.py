@@ -19,7 +19,7 @@ import torch
 from dashtheory._check import fail
 from dashtheory.deep.config import RunConfig
 from dashtheory.deep.source import Source
-from dashtheory.deep.task import data_facts, make_source, make_task
+from dashtheory.deep.task import data_facts, make_source, make_task, own_code
 from dashtheory.errors import Diverged
 from dashtheory.evaluate import Scores
 from dashtheory.parallel import Job, Lasting, Report
@@ -40,7 +40,6 @@ from dashtheory.record import COMPLETE, DEVICE, PROBLEM, run_name, stage_rows
 from dashtheory.record.table import COLUMNS
 from dashtheory.rules.spec import RuleSpec, parse_spec
 from dashtheory.seeds import torch_stream
-from dashtheory.user_code import fingerprints
 
 __all__ = ["OutOfTime", "data_facts", "rule_jobs", "run_rule"]
 
@@ -89,7 +88,7 @@ def run_rule(
     """
     device, spec, problem = device or find_device(config.device.name), parse_spec(rule), ""
     identity: dict[str, object] = {"config": config.alone(rule), "seed": seed, "device": describe_device(device)}
-    if own := fingerprints((config.data.name, config.model.name, rule)):
+    if own := own_code(config.alone(rule)):
         identity["user_code"] = own
     checkpoints = None if folder is None else Checkpoints(folder, identity)
     watch, complete = Watch(config, num_stages, deadline, report), False
