@@ -103,7 +103,7 @@ class ModelConfig:
         values = read_options(f"model {self.name}", self.options)
         if not values or self.name.startswith(PYTHON):
             return values
-        from dashtheory.deep.source import model_options  # the networks, and torch with them
+        from dashtheory.deep.source import check_sizes, model_options  # the networks, and torch with them
 
         known = model_options(self.name) or {}
         for name in values:
@@ -112,6 +112,7 @@ class ModelConfig:
                 fail("model_options", rule, repr(name), "Drop it.")
             if isinstance(known[name], tuple) and not isinstance(values[name], tuple):
                 values[name] = (values[name],)
+        check_sizes(self.name, values)
         return values
 
 

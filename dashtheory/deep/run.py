@@ -87,10 +87,7 @@ def run_rule(
         OSError: if a checkpoint cannot be written (finished stages are intact).
     """
     device, spec, problem = device or find_device(config.device.name), parse_spec(rule), ""
-    identity: dict[str, object] = {"config": config.alone(rule), "seed": seed, "device": describe_device(device)}
-    if own := own_code(config.alone(rule)):
-        identity["user_code"] = own
-    checkpoints = None if folder is None else Checkpoints(folder, identity)
+    checkpoints = None if folder is None else Checkpoints(folder, _identity(config, rule, seed, device))
     watch, complete = Watch(config, num_stages, deadline, report), False
     finished: list[dict[str, float]] = []
     chosen: dict[str, float] = {}
@@ -130,6 +127,14 @@ def run_rule(
     if problem:
         table.attrs[PROBLEM] = problem
     return table
+
+
+def _identity(config: RunConfig, rule: str, seed: int, device: str) -> dict[str, object]:
+    """What a checkpoint must be of."""
+    found: dict[str, object] = {"config": config.alone(rule), "seed": seed, "device": describe_device(device)}
+    if own := own_code(config.alone(rule)):
+        found["user_code"] = own
+    return found
 
 
 def stages_table(finished: Sequence[Mapping[str, float]], rule: str, seed: int, experiment: str) -> pd.DataFrame:

@@ -128,6 +128,20 @@ def model_options(name: str) -> Mapping[str, object] | None:
     return MODELS[choice("model", name, (*MODELS, TRANSFORMER))].options
 
 
+def check_sizes(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that no transformer can have; other networks refuse them when they are built.
+
+    Args:
+        name: of the network.
+        options: by name.
+
+    Raises:
+        ValueError: that names the option.
+    """
+    if name == TRANSFORMER:
+        TransformerConfig(**options)
+
+
 def make_network(name: str, source: Source, generator: torch.Generator, options: Mapping[str, Any]) -> nn.Module:
     """Build a network for a source, its initialisation drawn from the generator.
 

@@ -1,4 +1,4 @@
-"""Runs of one rule: their options, optimizer, measures, progress and checkpoints."""
+"""The runner: one rule on one seed's stream."""
 
 from __future__ import annotations
 
@@ -16,11 +16,24 @@ from dashtheory.deep.presets import ComparisonConfig
 from dashtheory.deep.run import rule_jobs, run_rule
 from dashtheory.deep.task import make_source, make_task
 from dashtheory.protocol.optimizers import make_optimizer
+from dashtheory.protocol.tuning import tune
 from dashtheory.record import COMPLETE, DEVICE
 from dashtheory.record.results import identity_of
 from dashtheory.rules import make_rule
 from dashtheory.rules.spec import parse_rule, parse_spec
-from tests.deep.toys import FAST, MLP, silent
+
+MLP: dict[str, Any] = {
+    "model": "mlp",
+    "model_options": ("widths=16+16",),
+    "num_chunks": 2,
+    "chunk_size": 60,
+    "num_test": 100,
+}
+FAST: dict[str, Any] = {**MLP, "batch_size": 16, "max_epochs": 6, "learning_rate": 0.1}
+
+
+def silent(share: float, text: str) -> None:
+    """No progress."""
 
 
 def test_a_spec_has_options_of_the_rule_and_of_its_training() -> None:
@@ -65,15 +78,49 @@ def test_training_options_of_a_spec_are_the_run_s_for_that_rule() -> None:
     assert decayed["value"].tolist() != plain["value"].tolist()
 
 
+def test_the_chosen_value_is_in_the_table_and_is_what_was_run() -> None:
+    config = RunConfig.of(**FAST, decays=(0.0, 0.02, 5.0))
+    table = run_rule(config, "cold:weight_decay=tuned", 0, "x", silent)
+    chosen = set(table[table["metric"] == "chosen_weight_decay"]["value"])
+    assert len(chosen) == 1
+    again = run_rule(config, f"cold:weight_decay={chosen.pop()}", 0, "x", silent)
+    assert table[table["metric"] != "chosen_weight_decay"]["value"].tolist() == again["value"].tolist()
+    assert set(again["metric"]) == set(table["metric"]) - {"chosen_weight_decay"}
+
+
+def test_each_option_is_tuned_over_its_own_values_as_tune_says() -> None:
+    config = RunConfig.of(**FAST, decays=(0.0, 0.02, 5.0), rates=(0.001, 0.2))
+    source = make_source(config, 3)
+    for spec, name, values, others in (
+        ("cold:weight_decay=tuned", "weight_decay", config.training.decays, {}),
+        ("cold:learning_rate=tuned:weight_decay=3", "learning_rate", config.training.rates, {"weight_decay": 3.0}),
+    ):
+        told: list[str] = []
+        table = run_rule(config, spec, 3, "x", lambda share, text, told=told: told.append(text))  # type: ignore[misc]
+        scores: list[float] = []
+        chosen = tune(
+            source.stream,
+            lambda value, name=name, others=others: make_task(config, source, **{**others, name: value}),  # type: ignore[misc]
+            config.training,
+            values,
+            seed=3,
+            on_candidate=lambda value, score, scores=scores: scores.append(score),  # type: ignore[misc]
+        )
+        assert set(table[table["metric"] == f"chosen_{name}"]["value"]) == {chosen}
+        assert told[: len(values)] == [
+            f"{name} {value:g}: held-out accuracy {100 * score:.1f}%"
+            for value, score in zip(values, scores, strict=True)
+        ]
+
+
 def test_progress_rises_within_a_run_and_never_beyond_it() -> None:
     told: list[tuple[float, str]] = []
     run_rule(RunConfig.of(**{**FAST, "num_chunks": 3}), "warm", 0, "x", lambda *one: told.append(one))
     shares = [share for share, _ in told]
     assert shares == sorted(shares)
     for stage in (1, 2, 3):  # a stage is as long as its data: 1, 2 and 3 parts of 6
-        own = [share for share, text in told if text.startswith(f"stage {stage}/3")]
-        assert stage * (stage - 1) / 12 < own[0] <= own[-2] < own[-1] == pytest.approx(stage * (stage + 1) / 12)
-    assert shares[-1] == 1
+        own = [share for share, text in told if text.startswith(f"stage {stage}/3,")]
+        assert stage * (stage - 1) / 12 < min(own) <= max(own) < stage * (stage + 1) / 12
 
 
 def test_checkpoints_of_another_seed_rule_or_setting_are_refused(tmp_path: Path) -> None:
@@ -124,6 +171,38 @@ def test_the_optimizer_is_that_of_the_configuration() -> None:
         assert settings[0]["momentum"] == 0.3
         if name == "sam":
             assert settings[0]["rho"] == 0.7
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": "text"}, "model must fit the data, got narrow_resnet for text"),
+        ({"model": "transformer"}, "model must fit the data, got transformer for digits"),
+        (
+            {"data": "text", "model": "transformer", "label_noise": 0.1},
+            "label_noise and balanced must be off for text",
+        ),
+        (
+            {"data": "text", "model": "transformer", "balanced": True},
+            "label_noise and balanced must be off for text",
+        ),
+        (
+            {"model_options": ("height=",)},
+            "options of model narrow_resnet must be name=value, each once, got 'height='",
+        ),
+        ({"model_options": ("height=3",)}, "model_options of model narrow_resnet must be among"),
+        ({"rules": ("cold:weight_decay=tuned",), "decays": ()}, "decays and rates must offer a weight_decay"),
+        ({"rates": (0.0,)}, "rates must be a number in"),
+        (
+            {"chunk_size": 103, "batch_size": 46, "rules": ("cold:weight_decay=tuned",)},
+            "batch_size must leave no last batch",
+        ),
+        ({"decays": (-1.0,)}, "decays must be a number in"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RunConfig.of(**options)
 
 
 def test_wall_time_is_measured_on_request_alone() -> None:

@@ -1,4 +1,4 @@
-"""Tuning of a training option on held-out data."""
+"""Tuning: the candidate that does best on held-out training data."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from dashtheory.deep.config import RunConfig
-from dashtheory.deep.run import run_rule
-from dashtheory.deep.task import make_source, make_task
 from dashtheory.protocol import Task, TrainConfig
 from dashtheory.protocol.tuning import hold_out, tune
 from dashtheory.seeds import torch_stream
 from dashtheory.stream import Examples, Stream, cut
-from tests.deep.toys import FAST, labelled, silent
 
 
 class Fixed(nn.Module):
@@ -26,6 +22,13 @@ class Fixed(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         return self.sign * inputs + 0 * self.weight
+
+
+def labelled(count: int, num_chunks: int) -> Stream:
+    """One-hot inputs, so that sign 1 is always right and sign -1 never."""
+    labels = torch.arange(count) % 3
+    examples = Examples(nn.functional.one_hot(labels, 3).float(), labels)
+    return Stream(cut(examples, num_chunks), Examples(examples.inputs, (labels + 1) % 3))
 
 
 def test_the_last_fifth_of_every_chunk_is_held_out() -> None:
@@ -142,38 +145,3 @@ def test_a_candidate_that_diverges_counts_as_never_right() -> None:
     last_step = TrainConfig(batch_size=100, max_epochs=1)  # it explodes in the only step, after its loss was read
     with pytest.raises(ValueError, match="candidates must hold one that trains"):
         tune(labelled(30, 2), task, last_step, (1e30,), seed=0)
-
-
-def test_the_chosen_value_is_in_the_table_and_is_what_was_run() -> None:
-    config = RunConfig.of(**FAST, decays=(0.0, 0.02, 5.0))
-    table = run_rule(config, "cold:weight_decay=tuned", 0, "x", silent)
-    chosen = set(table[table["metric"] == "chosen_weight_decay"]["value"])
-    assert len(chosen) == 1
-    again = run_rule(config, f"cold:weight_decay={chosen.pop()}", 0, "x", silent)
-    assert table[table["metric"] != "chosen_weight_decay"]["value"].tolist() == again["value"].tolist()
-    assert set(again["metric"]) == set(table["metric"]) - {"chosen_weight_decay"}
-
-
-def test_each_option_is_tuned_over_its_own_values_as_tune_says() -> None:
-    config = RunConfig.of(**FAST, decays=(0.0, 0.02, 5.0), rates=(0.001, 0.2))
-    source = make_source(config, 3)
-    for spec, name, values, others in (
-        ("cold:weight_decay=tuned", "weight_decay", config.training.decays, {}),
-        ("cold:learning_rate=tuned:weight_decay=3", "learning_rate", config.training.rates, {"weight_decay": 3.0}),
-    ):
-        told: list[str] = []
-        table = run_rule(config, spec, 3, "x", lambda share, text, told=told: told.append(text))  # type: ignore[misc]
-        scores: list[float] = []
-        chosen = tune(
-            source.stream,
-            lambda value, name=name, others=others: make_task(config, source, **{**others, name: value}),  # type: ignore[misc]
-            config.training,
-            values,
-            seed=3,
-            on_candidate=lambda value, score, scores=scores: scores.append(score),  # type: ignore[misc]
-        )
-        assert set(table[table["metric"] == f"chosen_{name}"]["value"]) == {chosen}
-        assert told[: len(values)] == [
-            f"{name} {value:g}: held-out accuracy {100 * score:.1f}%"
-            for value, score in zip(values, scores, strict=True)
-        ]
