@@ -143,10 +143,14 @@ def find(argument: str, text: str, kind: str, fits: Callable[[object], bool]) ->
     return OwnCode(text=text, value=value, sha256=_sha256(place.file), fingerprint=place.fingerprint)
 
 
-def fingerprints(texts: Iterable[str]) -> dict[str, str]:
+def fingerprints(texts: Iterable[str], argument: str = "name") -> dict[str, str]:
     """Fingerprints of what is your own among names of rules (options left out), data and networks, by name.
 
     Nothing is imported.
+
+    Args:
+        texts: the names.
+        argument: what errors call them.
 
     Raises:
         ValueError: in one line if there is no such file or module.
@@ -155,7 +159,7 @@ def fingerprints(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         name = split_text(text)[0]
         if is_own(name):
-            found[name] = _located("name", split_own("name", name)[0]).fingerprint
+            found[name] = _located(argument, split_own(argument, name)[0]).fingerprint
     return found
 
 

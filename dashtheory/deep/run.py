@@ -19,7 +19,7 @@ import torch
 from dashtheory._check import fail
 from dashtheory.deep.config import RunConfig
 from dashtheory.deep.source import Source
-from dashtheory.deep.task import data_facts, make_source, make_task
+from dashtheory.deep.task import data_facts, make_source, make_task, own_code
 from dashtheory.errors import Diverged
 from dashtheory.evaluate import Scores
 from dashtheory.parallel import Job, Lasting, Report
@@ -40,7 +40,6 @@ from dashtheory.record import COMPLETE, DEVICE, PROBLEM, run_name, stage_rows
 from dashtheory.record.table import COLUMNS
 from dashtheory.rules.spec import RuleSpec, parse_spec
 from dashtheory.seeds import torch_stream
-from dashtheory.user_code import fingerprints
 
 __all__ = ["OutOfTime", "data_facts", "rule_jobs", "run_rule"]
 
@@ -133,7 +132,7 @@ def run_rule(
 def _identity(config: RunConfig, rule: str, seed: int, device: str) -> dict[str, object]:
     """What a checkpoint must be of."""
     found: dict[str, object] = {"config": config.alone(rule), "seed": seed, "device": describe_device(device)}
-    if own := fingerprints((config.data.name, config.model.name, rule)):
+    if own := own_code(config.alone(rule)):
         found["user_code"] = own
     return found
 

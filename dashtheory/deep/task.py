@@ -58,12 +58,22 @@ def make_source(config: RunConfig, seed: int, *, label_noise: float | None = Non
     )
 
 
+def own_code(config: RunConfig) -> dict[str, str]:
+    """Fingerprints of the user's own code that a configuration names, by its name.
+
+    Raises:
+        ValueError: if there is no such file or module.
+    """
+    named = (("data", (config.data.name,)), ("model", (config.model.name,)), ("rule", config.rules))
+    return {name: one for argument, texts in named for name, one in fingerprints(texts, argument).items()}
+
+
 def data_facts(config: RunConfig) -> dict[str, object]:
     """What to record about the data: source, counts, hash, and how the first seed's stream was made.
 
     With the fingerprints of code of the user's own, wherever it is used.
     """
-    own = fingerprints((config.data.name, config.model.name, *config.rules))
+    own = own_code(config)
     return {**make_source(config, 0).facts, **({"user_code": own} if own else {})}
 
 

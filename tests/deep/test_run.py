@@ -5,22 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
+from dashtheory.deep import run as run_module
 from dashtheory.deep.config import RunConfig
-from dashtheory.deep.run import run_rule
+from dashtheory.deep.presets import ComparisonConfig
+from dashtheory.deep.run import rule_jobs, run_rule
 from dashtheory.deep.task import make_source, make_task
 from dashtheory.protocol.optimizers import make_optimizer
 from dashtheory.protocol.tuning import tune
+from dashtheory.record import COMPLETE, DEVICE
+from dashtheory.record.results import identity_of
 from dashtheory.rules import make_rule
 from dashtheory.rules.spec import parse_rule, parse_spec
 
-MLP = {"model": "mlp", "model_options": ("widths=16+16",), "num_chunks": 2, "chunk_size": 60, "num_test": 100}
-
-
-FAST = {**MLP, "batch_size": 16, "max_epochs": 6, "learning_rate": 0.1}
+MLP: dict[str, Any] = {
+    "model": "mlp",
+    "model_options": ("widths=16+16",),
+    "num_chunks": 2,
+    "chunk_size": 60,
+    "num_test": 100,
+}
+FAST: dict[str, Any] = {**MLP, "batch_size": 16, "max_epochs": 6, "learning_rate": 0.1}
 
 
 def silent(share: float, text: str) -> None:
@@ -204,3 +213,40 @@ def test_wall_time_is_measured_on_request_alone() -> None:
     assert (timed[timed["metric"].isin(names)]["value"] >= 0).all()
     assert (timed[timed["metric"] == "train_seconds"]["value"] > 0).all()
     assert timed[~timed["metric"].isin(names)]["value"].tolist() == plain["value"].tolist()
+
+
+def test_a_table_says_whether_it_is_whole_and_what_computed_it() -> None:
+    config = RunConfig.of(**FAST)
+    whole, part = run_rule(config, "warm", 0, "x", silent), run_rule(config, "warm", 0, "x", silent, num_stages=1)
+    assert [one.attrs[COMPLETE] for one in (whole, part)] == [True, False]
+    assert {one.attrs[DEVICE] for one in (whole, part)} == {"cpu"}
+    pd.testing.assert_frame_equal(part, whole[whole["stage"] == 1], check_exact=True)
+
+
+def test_a_run_is_known_by_the_kind_of_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by the word auto, nor by the number of a device among several."""
+    monkeypatch.setattr(run_module, "find_device", lambda name: {"auto": "cuda", "cuda": "cuda"}.get(name, name))
+    jobs = [
+        rule_jobs(RunConfig.of(**FAST, device=name), [0], "x")[0] for name in ("auto", "cuda", "cuda:1", "cpu")
+    ]
+    devices = [job.arguments["device"] for job in jobs]
+    assert devices == ["cuda", "cuda", "cuda:1", "cpu"]
+    known = [identity_of(job, {})["setting"] for job in jobs]
+    assert known[0] == known[1] == known[2] != known[3]
+
+
+def test_a_run_does_not_depend_on_rules_beside_it_or_on_the_title() -> None:
+    alone = RunConfig.of(**FAST, rules=("warm",))
+    beside = RunConfig.of(**FAST, rules=("cold", "warm"), data_name="ours")
+    (job,), (_, same) = rule_jobs(alone, [3], "x"), rule_jobs(beside, [3], "y", num_stages=1, deadline=5.0)
+    assert identity_of(job, {}) == identity_of(same, {})
+    other = ComparisonConfig.of(**{**FAST, "data": "digits", "rules": ("warm",)})
+    assert type(rule_jobs(other, [3], "x")[0].arguments["config"]) is RunConfig
+
+
+def test_known_wrong_labels_are_followed_on_request_and_change_nothing() -> None:
+    plain = run_rule(RunConfig.of(**FAST, label_noise=0.2), "warm", 0, "x", silent)
+    followed = run_rule(RunConfig.of(**FAST, label_noise=0.2, canaries=True), "warm", 0, "x", silent)
+    new = set(followed["metric"]) - set(plain["metric"])
+    assert new == {f"canary_accuracy{when}{how}" for when in ("", "_at_start") for how in ("", "_reestimated")}
+    assert followed[~followed["metric"].isin(new)]["value"].tolist() == plain["value"].tolist()

@@ -13,18 +13,28 @@ from torch import nn
 
 from dashtheory.deep.config import RunConfig
 from dashtheory.deep.data import find_data, make_stream
+from dashtheory.deep.models import PictureNetwork, build_model
 from dashtheory.deep.models.transformer import CharTransformer, TransformerConfig
 from dashtheory.deep.run import data_facts, run_rule
 from dashtheory.deep.source import Source, find_function, make_network
-from dashtheory.deep.task import make_source
+from dashtheory.deep.task import make_source, make_task
 from dashtheory.experiments.warm_start_text import TextConfig
-from dashtheory.seeds import numpy_stream
+from dashtheory.protocol import Measures, Task, TrainConfig, run_stages
+from dashtheory.protocol.optimizers import make_optimizer
+from dashtheory.rules import make_rule
+from dashtheory.seeds import numpy_stream, torch_stream
 from dashtheory.stream import Examples, Stream, cut
 
-MLP = {"model": "mlp", "model_options": ("widths=16+16",), "num_chunks": 2, "chunk_size": 60, "num_test": 100}
-
-
-FAST = {**MLP, "batch_size": 16, "max_epochs": 6, "learning_rate": 0.1}
+SIZES: dict[str, Any] = {
+    "model": "mlp",
+    "model_options": ("widths=16+16",),
+    "num_chunks": 2,
+    "chunk_size": 60,
+    "num_test": 100,
+    "batch_size": 20,
+    "max_epochs": 6,
+    "learning_rate": 0.1,
+}
 
 
 def silent(share: float, text: str) -> None:
@@ -49,6 +59,39 @@ def test_pictures_are_those_of_the_seed_s_stream_as_asked() -> None:
             assert mine.num_classes == 10
     counts = [torch.bincount(chunk.targets).tolist() for chunk in make_source(config, 0).stream.chunks]
     assert counts == [[5] * 10] * 2
+
+
+@pytest.mark.parametrize("size", [0, 4])
+def test_a_network_sees_pictures_as_the_float_stream_has_them_to_the_bit(size: int) -> None:
+    """Grey levels are kept as they are, shrunk or not: what is put before the network normalises them."""
+    config = RunConfig.of(**SIZES, size=size, retention=-1)
+    made = make_stream(
+        find_data("digits"),
+        num_chunks=2,
+        chunk_size=60,
+        num_test=100,
+        size=size or None,
+        generator=numpy_stream(0, "data"),
+    )
+    source = make_source(config, 0)
+    shape = (1, size or 8, size or 8)
+    for grey, normalised in zip(source.stream.chunks, made.stream.chunks, strict=True):
+        assert grey.inputs.dtype == (torch.float32 if size else torch.uint8)
+        seen: list[torch.Tensor] = []
+        model = make_task(config, source).fresh(torch_stream(0, "init", 1)).model
+        assert isinstance(model, PictureNetwork)
+        model.network.register_forward_pre_hook(lambda module, inputs, seen=seen: seen.append(inputs[0]))
+        model(grey.inputs)
+        assert torch.equal(seen[0], normalised.inputs)
+    task = Task(
+        make_model=lambda generator: build_model("mlp", shape, 10, generator, widths=(16, 16)),
+        make_optimizer=lambda parameters: make_optimizer("sgd", parameters, learning_rate=0.1),
+    )
+    training = TrainConfig(batch_size=20, max_epochs=6)
+    results = run_stages(made.stream, make_rule("dash"), task, training, seed=0, measures=Measures(retention=-1))
+    found = run_rule(config, "dash", 0, "x", silent)
+    expected = [value for result in results for value in result.metrics().values()]
+    assert found["value"].tolist() == expected
 
 
 def test_text_runs_under_the_same_command_and_gives_the_text_experiment_s_numbers() -> None:
