@@ -164,7 +164,7 @@ def warm_law(
 
     with this stage's pi for the features before v and the last stage's for those after it. Stage 1 starts from
     pi = 0. Neglected: how learned sets vary together, and a feature that is learned because its chunk is unusual.
-    Its error against the exact chain is measured in tests/test_theory_finite.py and in figures/warm_creep.
+    Its error against the exact chain is measured in tests/theory/test_warm_law.py and in figures/warm_creep.
 
     Time: J K steps on arrays of all worlds.
 

@@ -20,7 +20,7 @@ from dashtheory.measure import canary_gap, compare, mean_cosines, sample_alignme
 from dashtheory.measure.network import gradient_norm, weight_norm
 from dashtheory.rules import RULES, dash_, make_rule, shrink_and_perturb_
 from dashtheory.stream import Examples, join
-from tests.measure.test_models import CHUNKS, examples, net, traces
+from tests.measure.model_cases import CHUNKS, examples, net, traces
 
 NEW = examples(10, 9)
 MASK = torch.arange(28) % 4 == 0

@@ -33,7 +33,7 @@ from dashtheory.measure import (
     share_shift_bound,
     share_spread,
 )
-from tests.measure.test_decompose import SIZES, Data, Patch, run
+from tests.measure.tracked import SIZES, Data, Patch, run
 
 F64 = torch.float64
 

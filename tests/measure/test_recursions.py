@@ -19,7 +19,7 @@ from dashtheory.measure import (
 )
 from dashtheory.measure import symbolic as formulas
 from dashtheory.rules import group_cosines
-from tests.measure.test_decompose import Data, Network, Patch, Relu, Tracked, loss_of, make
+from tests.measure.tracked import Data, Network, Patch, Relu, Tracked, loss_of, make
 
 KINDS = ("patch", "relu")
 SIZE = (6, 20, 50)

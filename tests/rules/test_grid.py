@@ -22,11 +22,6 @@ from tests.oracles.shrink import NETWORKS, Chunk, chunks, network
 ALPHAS, LAMS = (0.1, 0.3, 1.0), (0.0, 0.05, 0.3, 1.0)
 
 
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    torch.manual_seed(0)
-
-
 def grid_of(model: nn.Module, data: list[Chunk], **options: Any) -> ShrinkGrid:
     return shrink_grid(model, data, functional.cross_entropy, ALPHAS, LAMS, **options)
 

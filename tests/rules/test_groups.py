@@ -13,12 +13,6 @@ from torch.nn.utils import parametrizations
 from dashtheory.rules import Target, shrink_and_perturb_, targets
 from dashtheory.rules.groups import Kind, by_group, scale_groups_, untouched
 
-
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    torch.manual_seed(0)
-
-
 LAYERS: dict[str, tuple[Callable[[], nn.Module], list[tuple[str, Kind, tuple[int, ...]]]]] = {
     "Conv1d": (lambda: nn.Conv1d(4, 6, 3), [("weight", "kernel", (6, 4)), ("bias", "vector", ())]),
     "Conv2d": (lambda: nn.Conv2d(4, 6, (2, 3)), [("weight", "kernel", (6, 4)), ("bias", "vector", ())]),

@@ -46,11 +46,6 @@ PUBLISHED: dict[str, tuple[type[Rule], dict[str, Any]]] = {
 IN_PLACE = sorted(PUBLISHED.keys() - {"cold"})
 
 
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
-    torch.manual_seed(0)
-
-
 class Stage:
     """A learner after some training, and a `Context` that counts what a rule asks of it."""
 

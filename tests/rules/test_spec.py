@@ -29,7 +29,7 @@ from dashtheory.parallel import run_jobs
 from dashtheory.plot import RULE_STYLES, rule_style, sort_rules
 from dashtheory.rules import RULES, Context, Learner, make_rule, parse_rule, parse_spec, rule_options
 from dashtheory.twolayer.rules import parse_stack_rule
-from tests.measure.test_models import CHUNKS, net
+from tests.measure.model_cases import CHUNKS, net
 from tests.rules.own import HEAD, SP, WRONG
 
 TOY = RunConfig.of(

@@ -1,0 +1,29 @@
+"""The README, and how its numbers are taken from the committed tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from dashtheory.record import paired_differences, summarize
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def last_stage(table: pd.DataFrame, rule: str, metric: str, decimals: int, scale: float = 1.0) -> str:
+    """Mean ± sample sd over seeds at the last stage, as the README prints it."""
+    summary = summarize(table, metric, "sd")
+    row = summary[(summary["rule"] == rule)].iloc[-1]
+    mean, sd = scale * row["mean"], scale * (row["high"] - row["mean"])
+    return f"{mean:,.{decimals}f} ± {sd:,.{decimals}f}"
+
+
+def difference(table: pd.DataFrame, rule: str, reference: str) -> str:
+    """Paired difference of test accuracy in points at the last stage, with its 95% interval."""
+    if rule == reference:
+        return ""
+    row = paired_differences(table, "test_accuracy", reference).set_index("rule").loc[rule]
+    mean, low, high = (f"{100 * row[name]:+.1f}".replace("-", "−") for name in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
