@@ -49,7 +49,8 @@ def test_the_command_of_the_page_runs(folder: Path) -> None:
     assert words[0] == "dashtheory"
     toy = ["--seeds", "1", "--jobs", "1", "--max-epochs", "2", "--num-chunks", "4", "--out", str(folder / "out")]
     assert main([*words[1:], *toy]) == 0
-    table, facts = load_table(folder / "out" / "run.csv")
+    (path,) = (folder / "out").glob("run+*.csv")
+    table, facts = load_table(path)
     rules = words[words.index("--rules") + 1].split(",")
     assert set(table["rule"]) == set(rules)
     assert set(table["stage"]) == {1, 2, 3, 4}
