@@ -133,6 +133,26 @@ def test_more_stages_go_on_and_give_the_bytes_of_all_at_once(
     assert calls.table() == calls.at_once()
 
 
+def test_stages_of_other_code_are_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the saved stages nor those that wait in checkpoints."""
+    made = script("warm_start_images").SCRIPT
+    calls = Calls(made, tmp_path, [*DEEP, "--seeds", "1", "--rules", "dash"], monkeypatch)
+    calls("--stages", "2")
+    trained: list[int] = []
+
+    def note(learner: Learner, examples: Examples, *rest: Any, **options: Any) -> Training:
+        trained.append(len(examples))
+        return train(learner, examples, *rest, **options)
+
+    monkeypatch.setattr(stages_module, "train", note)
+    monkeypatch.setattr("dashtheory.record.results.code_of", lambda module: "another")
+    assert calls("--stages", "2") == ["dash-seed0"]
+    assert trained == [40, 80]
+    assert calls() == ["dash-seed0"]
+    assert trained == [40, 80, 120]
+    assert not (tmp_path / "out" / ".partial").exists()  # the stages of the other code, too
+
+
 def test_out_of_time_keeps_what_has_ended_and_what_was_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
