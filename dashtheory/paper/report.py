@@ -21,7 +21,7 @@ from dashtheory.paper.precision import render_precision
 from dashtheory.paper.presets import preset, preset_names
 from dashtheory.paper.published import PUBLISHED, Published
 from dashtheory.paper.summary import summarize_runs
-from dashtheory.plot import rule_style, save_figure, style
+from dashtheory.plot import rule_style, save_figure, sort_rules, style
 from dashtheory.record import Results, load_results, writable_folder, write_text
 
 NOT_RUN = "not run"
@@ -90,8 +90,9 @@ def render(found: Mapping[tuple[str, str], Results]) -> str:
 
 
 _PARTS = "; runs that are not finished yet as far as they went"
-_CPU_WORDS = """What two cores do in minutes: presets cut down (`-cut`), which show that the path works and how the
-rules stand in a small setting. They say nothing about the full ones.
+_CPU_WORDS = """What two cores do: presets cut down (`-cut`), which show that the path works and how the rules
+stand in a small setting, and say nothing about the full ones; and of the full preset as many stages as there was
+time for.
 """
 
 
@@ -132,7 +133,7 @@ def _section(kind: str, one: Results) -> str:
     rules = _rules(one)
     rows = [_row(one.name, rule, summary) for rule in rules]
     unfinished = [f"{name}: {one.runs[name]['stages']} of {stages} stages" for name in _unfinished(one)]
-    words = f"\nUnfinished: {'; '.join(unfinished)}.\n" if unfinished else ""
+    words = f"\nUnfinished: {'; '.join(unfinished)}.\n{_by_stage(table)}" if unfinished else ""
     words += _capped(table)
     picture = f"figures/{kind}-{one.name}.png"
     alt = f"{data_name(one)}, {one.name}: test accuracy, steps, old accuracy and alignment by stage for each rule"
@@ -144,6 +145,29 @@ def _section(kind: str, one: Results) -> str:
 
 def _unfinished(one: Results) -> list[str]:
     return [name for name, facts in one.runs.items() if not facts["complete"]]
+
+
+def _by_stage(table: pd.DataFrame) -> str:
+    """Test accuracy after the first stages, mean over seeds, with the steps of the stage."""
+    stages = [stage for stage in _SHOWN_STAGES if stage in set(table["stage"])]
+    means = table.groupby(["metric", "rule", "stage"], sort=False)["value"].mean()
+    counts = table.groupby("rule")["seed"].nunique()
+    lines = [
+        f"| rule | seeds | {' | '.join(f'stage {stage}' for stage in stages)} |",
+        "|---" * (len(stages) + 2) + "|",
+    ]
+    for rule in sort_rules(list(counts.index)):
+        cells = [
+            f"{100 * means['test_accuracy', rule, stage]:.1f} ({means['steps', rule, stage]:,.0f})"
+            if ("test_accuracy", rule, stage) in means
+            else NOT_RUN
+            for stage in stages
+        ]
+        lines.append(f"| {rule_style(rule).label} | {counts[rule]} | {' | '.join(cells)} |")
+    return "\n#### Test accuracy (%) by stage, and the steps of the stage\n\n" + "\n".join(lines) + "\n"
+
+
+_SHOWN_STAGES = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 25, 30, 40, 50)
 
 
 def _capped(table: pd.DataFrame) -> str:

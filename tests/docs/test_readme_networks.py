@@ -139,3 +139,15 @@ def paper_sentences() -> tuple[str, str]:
 def test_every_number_about_the_paper_s_experiments_is_the_committed_one() -> None:
     for sentence in paper_sentences():
         assert sentence in " ".join(README.split())
+
+
+def test_the_first_stages_of_the_paper_s_setting_are_the_committed_ones() -> None:
+    table, _ = load_table(ROOT / "paper_repro" / "results" / "cpu" / "cifar10-resnet18.csv")
+    rows = table[(table["metric"] == "test_accuracy") & (table["stage"] == 2) & (table["seed"] == 0)]
+    found = {rule: f"{100 * value:.1f}%" for rule, value in zip(rows["rule"], rows["value"], strict=True)}
+    words = (
+        f"after stage 2 cold and warm are at {found['cold']} and {found['warm']}, one factor for all weights at "
+        f"{found['uniform']}, S&P at {found['sp']}, DASH's factors at random places at {found['permuted']}, "
+        f"DASH at {found['dash']}"
+    )
+    assert words in " ".join(README.split())

@@ -108,6 +108,20 @@ def test_unfinished_runs_are_named_and_not_in_the_row() -> None:
     assert "Unfinished" not in render({("cuda", one.name): results_of("cifar10-resnet18")})
 
 
+def test_unfinished_runs_are_shown_stage_by_stage() -> None:
+    one = results_of("cifar10-resnet18", rules=("warm",), stages=2)
+    text = render({("cuda", one.name): added(one, "cold", 7, made_table(number, ("cold",), (7,), 1), seconds=1.0)})
+    below = text.split("#### Test accuracy (%) by stage")[1].splitlines()
+    head, _, cold, warm = [line for line in below if line.startswith("|")][:4]
+    means = [sum(number("warm", seed, stage, "test_accuracy") for seed in range(3)) / 3 for stage in (1, 2)]
+    steps = [sum(number("warm", seed, stage, "steps") for seed in range(3)) / 3 for stage in (1, 2)]
+    cells = [f"{100 * mean:.1f} ({count:,.0f})" for mean, count in zip(means, steps, strict=True)]
+    first = f"{100 * number('cold', 7, 1, 'test_accuracy'):.1f} ({number('cold', 7, 1, 'steps'):,.0f})"
+    assert head == "| rule | seeds | stage 1 | stage 2 |"
+    assert warm == f"| warm | 3 | {' | '.join(cells)} |"
+    assert cold == f"| cold | 1 | {first} | not run |"
+
+
 def test_presets_that_were_not_run_say_so() -> None:
     nothing = render({})
     listed = nothing.split("### Presets that were not run")[1]
