@@ -178,6 +178,18 @@ def test_a_user_s_data_and_network_run_under_the_same_command(tmp_path: Path) ->
             run_rule(config.with_values(**changes), "warm", 0, "x", silent)
 
 
+def test_what_is_not_there_is_called_by_its_argument(tmp_path: Path) -> None:
+    """Wherever it is missed first: facts about the data are taken before anything runs."""
+    missing = f"python:{tmp_path}/none.py:make"
+    with pytest.raises(ValueError, match=r"^data must name a file that is there"):
+        data_facts(RunConfig.of(data=missing, model="mlp"))
+    with pytest.raises(ValueError, match=r"^model must name a file that is there"):
+        data_facts(RunConfig.of(model=missing))
+    for config, argument in ((RunConfig.of(data=missing), "data"), (RunConfig.of(model=missing), "model")):
+        with pytest.raises(ValueError, match=rf"^{argument} must name a file that is there"):
+            run_rule(config, "warm", 0, "x", silent, tmp_path / "kept")
+
+
 @pytest.mark.parametrize("highest_in", ["chunks", "test"])
 def test_the_classes_of_a_user_s_data_are_those_of_all_its_parts(highest_in: str, tmp_path: Path) -> None:
     place = tmp_path / "mine.py"
