@@ -377,9 +377,9 @@ def test_committed_figures_of_other_settings_say_what_they_are() -> None:
         _, facts = load_table(path)
         assert facts["quick"] is False
         assert facts["experiment"] == path.stem
-        config: dict[str, object] = facts["config"]  # type: ignore[assignment]
+        config: dict[str, dict[str, object]] = facts["config"]  # type: ignore[assignment]
         if path.parent.name == "cifar10":
-            assert "CIFAR-10 (JPEG)" in str(config["data_name"])
+            assert "CIFAR-10 (JPEG)" in str(config["data"]["title"])
             assert "CIFAR-10 (JPEG)" in str(facts["data"])
         for suffix in (".png", ".svg"):
             assert path.with_suffix(suffix).stat().st_size > 10_000
