@@ -53,6 +53,7 @@ class Job:
         arguments: what it is called with; must be picklable.
         resumable: whether it also takes `folder=...`, where it may keep checkpoints until it has ended.
         num_stages: stages that are wanted of it; None: all.
+        at: the stages that are enough, if not all of these.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Job:
     arguments: Mapping[str, object] = field(default_factory=dict)
     resumable: bool = False
     num_stages: int | None = None
+    at: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

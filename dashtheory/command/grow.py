@@ -158,7 +158,7 @@ def grow(
     Raises:
         ValueError: if a run came to no good end, after all others have ended.
     """
-    missing = [job for job in jobs if not results.reached(job.name, job.num_stages)]
+    missing = [job for job in jobs if not results.reached(job.name, job.num_stages, job.at)]
     kept = {job.name: _Kept(folder / "checkpoints", job.name, identities[job.name], trusted) for job in missing}
     problems: dict[str, str] = {}
     started = [_with_folder(job, kept[job.name].folder) for job in missing]

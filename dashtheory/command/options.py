@@ -92,26 +92,42 @@ class OneLineParser(argparse.ArgumentParser):
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """Options --stages and --budget of what runs stage by stage."""
-    parser.add_argument("--stages", type=int, help="stop each run after so many stages; a later call goes on")
+    text = (
+        "stop each run after so many stages; several, as 2,5,10: rules that start anew in every stage run these "
+        "alone, others all up to the last; a later call goes on"
+    )
+    parser.add_argument("--stages", type=_stages, help=text, metavar="N")
     parser.add_argument("--budget", help="time for this call, as 9m; default: until all is done")
 
 
-def stages_wanted(wanted: int | None, num_chunks: int | None) -> int | None:
-    """The first so many stages of a stream; None: all.
+def stages_wanted(wanted: tuple[int, ...] | None, num_chunks: int | None) -> Mapping[str, Any]:
+    """Which stages of a stream are wanted, as `dashtheory.deep.run.rule_jobs` takes it.
 
     Args:
-        wanted: what --stages says.
+        wanted: what --stages says: a number, or several stages.
         num_chunks: of the stream; None if that is not known.
 
     Raises:
         ValueError: if there are not so many.
     """
     if wanted is None:
-        return None
-    integer("--stages", wanted, minimum=1, fix="It is the number of stages to run of each stream.")
-    if num_chunks is not None and wanted > num_chunks:
-        fail("--stages", f"must be at most {num_chunks}, the chunks of the stream", str(wanted), "Leave it out.")
-    return wanted
+        return {"num_stages": None}
+    for stage in wanted:
+        integer("--stages", stage, minimum=1, fix="It is the number of stages to run of each stream.")
+        if num_chunks is not None and stage > num_chunks:
+            fail(
+                "--stages", f"must be at most {num_chunks}, the chunks of the stream", str(stage), "Leave it out."
+            )
+    if len(wanted) == 1:
+        return {"num_stages": wanted[0]}
+    return {"num_stages": max(wanted), "at": tuple(sorted(set(wanted)))}
+
+
+def _stages(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
+_stages.__name__ = "number of stages, or several of them,"
 
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}

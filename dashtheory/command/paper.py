@@ -15,9 +15,10 @@ import contextlib
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dashtheory._check import fail, integer
 from dashtheory.command.grow import Identities, grow, identities_of, others, reused
@@ -60,7 +61,7 @@ class Call:
         budget: seconds, or None.
         out: folder of the results.
         fresh: whether to forget what earlier calls have kept and found.
-        num_stages: of each run, that are wanted; None: all.
+        stages: of each run, that are wanted, as `dashtheory.deep.run.rule_jobs` takes it.
     """
 
     name: str
@@ -70,7 +71,7 @@ class Call:
     budget: float | None
     out: Path
     fresh: bool
-    num_stages: int | None
+    stages: Mapping[str, Any]
 
     @property
     def kind(self) -> str:
@@ -103,7 +104,7 @@ def run(call: Call) -> None:
     started = time.monotonic()
     deadline = None if call.budget is None else started + call.budget
     facts = data_facts(call.config)  # also proves that the data are there
-    jobs = rule_jobs(call.config, call.seeds, call.name, num_stages=call.num_stages, deadline=deadline)
+    jobs = rule_jobs(call.config, call.seeds, call.name, **call.stages, deadline=deadline)
     identities = identities_of(jobs, facts)
     config = plain_config(call.config.with_values(device=call.kind))
     del config["rules"]
@@ -180,9 +181,10 @@ def _ending(
         stopped: runs that would end the same way again.
         seconds: wall time of the call.
     """
-    left = [job.name for job in jobs if not results.reached(job.name, job.num_stages)]
+    left = [job.name for job in jobs if not results.reached(job.name, job.num_stages, job.at)]
     stages = results.num_stages - before.num_stages
-    whole = "complete" if call.num_stages is None else f"at stage {call.num_stages} or further"
+    last = call.stages["num_stages"]
+    whole = "complete" if last is None else f"at stage {last} or further"
     text = f"{len(jobs) - len(left)} of {len(jobs)} runs {whole}, {stages} new stages in {seconds:.0f} s"
     where = f"; results in {call.results}" if results.tables else ""
     if stopped:
@@ -218,7 +220,7 @@ def _call(options: argparse.Namespace) -> Call:
         budget=None if options.budget is None else read_duration(options.budget),
         out=options.out,
         fresh=options.fresh,
-        num_stages=stages_wanted(options.stages, config.data.num_chunks),
+        stages=stages_wanted(options.stages, config.data.num_chunks),
     )
 
 

@@ -111,9 +111,9 @@ def _limits(script: Script[Any], config: Any, options: argparse.Namespace, now: 
     """What --stages and --budget say to the plan of a script that takes them."""
     if not script.staged:
         return {}
-    num_stages = stages_wanted(options.stages, config.data.length)
+    stages = stages_wanted(options.stages, config.data.length)
     deadline = None if options.budget is None else now + read_duration(options.budget)
-    return {"num_stages": num_stages, "deadline": deadline}
+    return {**stages, "deadline": deadline}
 
 
 def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[Any, list[int]]:

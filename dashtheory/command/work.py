@@ -101,7 +101,7 @@ def _compute(
         folder=partial,
         save=lambda results: results.save(kept),
     )
-    left = [job.name for job in jobs if not results.reached(job.name, job.num_stages)]
+    left = [job.name for job in jobs if not results.reached(job.name, job.num_stages, job.at)]
     if left:
         done = f"{len(jobs) - len(left)} of {len(jobs)} runs"
         print(f"out of time with {done}, nothing drawn; the same command goes on")  # noqa: T201

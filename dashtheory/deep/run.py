@@ -38,7 +38,7 @@ from dashtheory.protocol import (
 from dashtheory.protocol.tuning import tune
 from dashtheory.record import COMPLETE, DEVICE, PROBLEM, run_name, stage_rows
 from dashtheory.record.table import COLUMNS
-from dashtheory.rules.spec import RuleSpec, parse_spec
+from dashtheory.rules.spec import RuleSpec, parse_spec, rule_class
 from dashtheory.seeds import torch_stream
 
 __all__ = ["OutOfTime", "data_facts", "rule_jobs", "run_rule"]
@@ -59,6 +59,7 @@ def run_rule(
     folder: Path | None = None,
     *,
     num_stages: int | None = None,
+    at: tuple[int, ...] = (),
     deadline: float | None = None,
     device: str = "",
 ) -> pd.DataFrame:
@@ -72,6 +73,7 @@ def run_rule(
         report: told of progress after every epoch, and of every stage.
         folder: of its checkpoints; None keeps none.
         num_stages: stop after so many stages of the stream.
+        at: the stages that are wanted, if not all of these (`dashtheory.protocol.run_resumable`).
         deadline: in seconds of `time.monotonic`, or None. A stage is given up at the deadline, and already after
             its first epoch if, judging by the stage before, it would end later.
         device: what computes, if it is not to be found by the configuration's.
@@ -112,8 +114,9 @@ def run_rule(
                     on_stage=watch.on_stage,
                     finished=finished,
                     num_stages=num_stages,
+                    at=at,
                 )
-            complete = len(finished) >= len(source.stream.chunks)
+            complete = len(finished) >= len(source.stream.chunks) and all(finished)
         except OutOfTime:
             report(watch.share, "out of time")
         except Diverged as error:
@@ -122,7 +125,7 @@ def run_rule(
         found, _ = checkpoints.latest()
         finished = [] if found is None else list(found.finished)
     extra = {f"chosen_{name}": value for name, value in chosen.items()}
-    table = stages_table([{**metrics, **extra} for metrics in finished], rule, seed, experiment)
+    table = stages_table([{**metrics, **extra} if metrics else {} for metrics in finished], rule, seed, experiment)
     table.attrs |= {COMPLETE: complete, DEVICE: describe_device(device)}
     if problem:
         table.attrs[PROBLEM] = problem
@@ -150,7 +153,13 @@ def stages_table(finished: Sequence[Mapping[str, float]], rule: str, seed: int, 
 
 
 def rule_jobs(
-    config: RunConfig, seeds: Sequence[int], experiment: str, *, num_stages: int | None = None, **arguments: object
+    config: RunConfig,
+    seeds: Sequence[int],
+    experiment: str,
+    *,
+    num_stages: int | None = None,
+    at: tuple[int, ...] = (),
+    **arguments: object,
 ) -> list[Job]:
     """One resumable job per seed and rule; the rules of a seed share data, first initialisation and order.
 
@@ -159,6 +168,7 @@ def rule_jobs(
         seeds: root seeds.
         experiment: name for the tables.
         num_stages: stages that are wanted; None: all.
+        at: as in `run_rule`.
         **arguments: more of `run_rule`.
 
     Raises:
@@ -176,10 +186,12 @@ def rule_jobs(
                 "seed": seed,
                 "experiment": experiment,
                 "num_stages": num_stages,
+                "at": at,
                 **arguments,
             },
             resumable=True,
             num_stages=num_stages,
+            at=at if at and rule_class(parse_spec(rule).name).anew else (),
         )
         for seed in seeds
         for rule in config.rules

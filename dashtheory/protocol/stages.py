@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -151,6 +151,7 @@ def run_stages(
     measures: Measures | None = None,
     noisy: Sequence[Tensor] = (),
     resume: Checkpoint | None = None,
+    only: Collection[int] | None = None,
 ) -> Iterator[StageResult]:
     """Run the protocol and yield each stage as it ends.
 
@@ -165,6 +166,7 @@ def run_stages(
         measures: what to measure beside the scores; taken on copies, so that the run stays the same to the bit.
         noisy: per chunk a bool tensor, which of its labels are wrong, for the measures that ask for it.
         resume: goes on after the stage of this checkpoint of the same run, as if it had never stopped.
+        only: run these stages alone, with the numbers that they have among all; for rules that start `anew`.
 
     Yields:
         one `StageResult` per chunk (that `resume` has not seen).
@@ -174,6 +176,8 @@ def run_stages(
             or infinite.
         ValueError: if a checkpoint does not fit.
     """
+    if only is not None and not rule.anew:
+        fail("only", "must be None for a rule that goes on from the stage before", f"{only}", "Run all stages.")
     stream = stream.to(task.device)
     chunks, test = stream.chunks, stream.test
     learner = task.fresh(torch_stream(seed, "init", 1))
@@ -182,6 +186,8 @@ def run_stages(
         resume.restore(learner)
         state = {name: tensor.to(task.device) for name, tensor in resume.rule.items()}
     for stage in range(1 if resume is None else resume.stage + 1, len(chunks) + 1):
+        if only is not None and stage not in only:
+            continue
         report, seen = None, chunks[:stage]
         started = time.perf_counter()
         if stage > 1:
@@ -288,6 +294,7 @@ def run_resumable(
     on_problem: Callable[[str], None] | None = None,
     on_stage: Callable[[int, dict[str, float]], None] | None = None,
     num_stages: int | None = None,
+    at: Collection[int] = (),
     finished: list[dict[str, float]] | None = None,
 ) -> list[dict[str, float]]:
     """Run the protocol to its end from its last whole checkpoint, and write one after every stage.
@@ -307,6 +314,8 @@ def run_resumable(
         on_problem: told of each damaged checkpoint that had to be passed over.
         on_stage: told each stage that this call has finished (and kept), and its metrics.
         num_stages: stop after so many stages of the stream, from 1; a later call goes on. None: all.
+        at: the stages that are wanted, if not all of these; a rule that starts `anew` runs no others, and their
+            metrics are {}. A later call fills in what is missing.
         finished: an empty list, filled as stages end, for a caller that may stop the run by an exception.
 
     Returns:
@@ -323,17 +332,32 @@ def run_resumable(
     finished = [] if finished is None else finished
     finished += [] if resume is None else resume.finished
     wanted = len(stream.chunks) if num_stages is None else min(num_stages, len(stream.chunks))
-    if len(finished) >= wanted:
+    missing = [
+        stage for stage in range(1, wanted + 1) if not finished[stage - 1 : stage] or not finished[stage - 1]
+    ]
+    if rule.anew and at:
+        missing = [stage for stage in missing if stage in at]
+    if not missing:
         return finished
     results = run_stages(
-        stream, rule, task, config, seed=seed, on_epoch=on_epoch, measures=measures, noisy=noisy, resume=resume
+        stream,
+        rule,
+        task,
+        config,
+        seed=seed,
+        on_epoch=on_epoch,
+        measures=measures,
+        noisy=noisy,
+        resume=None if rule.anew else resume,
+        only=missing if rule.anew else None,
     )
     for result in results:
-        finished.append(result.metrics())
+        finished.extend({} for _ in range(len(finished), result.stage))
+        finished[result.stage - 1] = result.metrics()
         if checkpoints is not None:
-            checkpoints.save(result.stage, result.learner, finished, result.state)
+            checkpoints.save(len(finished), result.learner, finished, result.state)
         if on_stage is not None:
             on_stage(result.stage, finished[-1])
-        if result.stage >= wanted:
+        if result.stage >= missing[-1]:
             break
     return finished

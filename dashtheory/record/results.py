@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,7 +35,13 @@ from dashtheory.user_code import fingerprint
 PROBLEM, COMPLETE, DEVICE = "problem", "complete", "device"
 """Where the table of a run says, in its `attrs`, why the run did not go on; whether it has all of its stages; and
 what computed it. A table that says nothing is complete, and of the CPU."""
-_NOT_SETTING = ("experiment", "num_stages", "deadline", "device")  # arguments on which the numbers do not depend
+_NOT_SETTING = (
+    "experiment",
+    "num_stages",
+    "at",
+    "deadline",
+    "device",
+)  # arguments on which the numbers do not depend
 _DERIVED = ("mean", "std", "user_code")  # facts about data that are computed from them
 _FACTS = {"stages", "complete", "seconds", "machine", "identity", "rows"}  # that are read of a run
 _WORDS = {
@@ -112,14 +118,16 @@ class Results:
     @property
     def num_stages(self) -> int:
         """Finished stages of all runs."""
-        return sum(int(facts["stages"]) for facts in self.runs.values())
+        return sum(table["stage"].nunique() for table in self.tables.values())
 
-    def reached(self, name: str, num_stages: int | None = None) -> bool:
-        """Whether a run is complete, or has so many stages."""
+    def reached(self, name: str, num_stages: int | None = None, at: Collection[int] = ()) -> bool:
+        """Whether a run is complete, or has so many stages, or those of `at` if some are named."""
         facts = self.runs.get(name)
-        if facts is None:
+        if facts is None or facts["complete"]:
+            return facts is not None
+        if num_stages is None and not at:
             return False
-        return bool(facts["complete"]) or (num_stages is not None and int(facts["stages"]) >= num_stages)
+        return {*(at or range(1, int(num_stages or 0) + 1))} <= {*self.tables[name]["stage"]}
 
     def misfit(self, name: str, identity: Mapping[str, str], trusted: Sequence[str] = ()) -> str:
         """In words, why a run that is there cannot stand for one with this identity; empty if it can.

@@ -17,6 +17,7 @@ class Cold(Rule):
     """Train from scratch at every stage: new weights, new optimizer."""
 
     name: ClassVar[str] = "cold"
+    anew: ClassVar[bool] = True
 
     def apply(self, learner: Learner, context: Context) -> tuple[Learner, None]:
         """Return a fresh learner."""

@@ -39,6 +39,7 @@ class ColdShrunk(Rule):
 
     factor: float = ablation(0.45)
     name: ClassVar[str] = "cold_shrunk"
+    anew: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         real("factor", self.factor, low=0, open_low=True, fix="It multiplies the fresh weights.")

@@ -67,9 +67,11 @@ class Rule(ABC):
 
     Attributes:
         name: by which the package knows it; a rule of your own needs none.
+        anew: whether every stage begins with a new learner, whatever the stages before: they need not be run then.
     """
 
     name: ClassVar[str] = ""
+    anew: ClassVar[bool] = False
 
     def start(self, learner: Learner) -> RuleState:
         """What the rule has to remember of the learner before its first stage; nothing for most."""

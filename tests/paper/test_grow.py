@@ -91,3 +91,28 @@ def test_runs_of_other_code_are_used_and_said_to_be(
     assert run(tmp_path / "out", "--fresh", rules="cold") == 0
     assert not capsys.readouterr().err
     assert trained == [210, 70, 140, 210]
+
+
+def test_some_stages_of_cold_are_run_alone_and_filled_in_later(
+    tmp_path: Path, trained: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path / "whole", "--stages", "3", rules="cold") == 0
+    trained.clear()
+    assert run(tmp_path / "out", "--stages", "1,3", rules="cold") == 0
+    capsys.readouterr()
+    assert run(tmp_path / "out", "--stages", "3,1", rules="cold") == 0
+    assert capsys.readouterr().out.startswith("1 of 1 runs at stage 3 or further, 0 new stages in ")
+    assert trained == [70, 210]
+    assert run(tmp_path / "out", "--stages", "3", rules="cold") == 0
+    assert trained == [70, 210, 140]
+    assert everything(tmp_path / "out") == everything(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("stages", "why"), [("2,99", "must be at most 3, the chunks of the stream, got 99"), ("0,1", ">= 1, got 0")]
+)
+def test_stages_that_are_not_there_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], stages: str, why: str
+) -> None:
+    assert run(tmp_path / "out", "--stages", stages, rules="cold") == 2
+    assert why in one_line(capsys)

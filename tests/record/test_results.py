@@ -313,3 +313,16 @@ def test_damaged_and_missing_files_are_refused(tmp_path: Path) -> None:
     path.with_suffix(".json").unlink()
     with pytest.raises(ValueError, match="provenance must be readable"):
         load_results(path)
+
+
+def test_a_run_with_stages_left_out_has_reached_those_that_it_holds() -> None:
+    table = table_of("cold", 0)
+    table = table[table["stage"] != 2]
+    table.attrs = {COMPLETE: False}
+    results = grown().with_run("cold-seed0", table, identity=IDENTITY, seconds=1.0)
+    assert results.num_stages == 2
+    assert results.reached("cold-seed0", 3, (1, 3))
+    assert not results.reached("cold-seed0", 3, (2, 3))
+    assert results.reached("cold-seed0", 1)
+    assert not results.reached("cold-seed0", 3)
+    assert not results.reached("cold-seed0")
