@@ -4,6 +4,7 @@ from .cold import Cold as Cold
 from .controls import ColdShrunk as ColdShrunk
 from .controls import Permuted as Permuted
 from .controls import Perturb as Perturb
+from .controls import Scattered as Scattered
 from .controls import Threshold as Threshold
 from .controls import Uniform as Uniform
 from .dash import Dash as Dash
@@ -16,6 +17,8 @@ from .groups import GRANULARITIES as GRANULARITIES
 from .groups import Target as Target
 from .groups import targets as targets
 from .l2_init import L2Init as L2Init
+from .matched import NormMatched as NormMatched
+from .proportional import Proportional as Proportional
 from .report import LayerReport as LayerReport
 from .report import ShrinkReport as ShrinkReport
 from .reset import Reset as Reset

@@ -4,7 +4,10 @@ cold_shrunk   cold, from a shrunk initialisation: is it the weight norm?
 perturb       noise without shrinking: is it the noise?
 uniform       one factor for all, DASH's mean: is it the amount of shrinking?
 permuted      DASH's factors, each at a random group of its layer: is it the direction?
+scattered     factors drawn anew from those of DASH in the layer: or only that they are unequal?
 threshold     the rule of the popular summary, which shrinks what is aligned: it is not DASH
+
+Controls of other rules too are in `dashtheory.rules.matched` and `dashtheory.rules.proportional`.
 """
 
 from __future__ import annotations
@@ -17,13 +20,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from dashtheory._check import real
+from dashtheory._check import choice, real
 from dashtheory.rules.alignment import checked_alpha, checked_lam
 from dashtheory.rules.dash import apply_factors_, dash_factors
 from dashtheory.rules.groups import targets
 from dashtheory.rules.report import LayerReport, ShrinkReport
 from dashtheory.rules.rule import Context, InPlace, Learner, Rule, ablation, flag
 from dashtheory.rules.shrink_and_perturb import shrink_and_perturb_
+
+MOVES = ("anywhere", "within_filters", "across_filters")
+"""Where `Permuted` may put a factor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,19 +140,64 @@ class Permuted(_FromDash):
     Attributes:
         alpha: of the DASH whose factors are taken; 0.3 and 0.3 as published.
         lam: of the DASH whose factors are taken; 0.3 and 0.3 as published.
+        move: "anywhere" in the layer; "within_filters": each filter keeps its factors, at random inputs, so that
+            it shrinks as DASH shrinks it on average; "across_filters": a filter gets all the factors of another
+            one, so that inputs keep theirs. Layers with one factor per filter (linear ones) stay as DASH leaves
+            them within filters, and are permuted across them.
         optimizer: as `InPlace`.
     """
 
+    move: str = ablation("anywhere")
     name: ClassVar[str] = "permuted"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choice("move", self.move, MOVES)
 
     def remade(self, dash: ShrinkReport, generator: torch.Generator) -> ShrinkReport:
         """The factors of each layer in random order."""
+        return _with_scales(dash, lambda layer: _moved(layer.scales, self.move, generator))
 
-        def shuffled(layer: LayerReport) -> Tensor:
-            order = torch.randperm(layer.scales.numel(), generator=generator, device=generator.device)
-            return layer.scales.flatten()[order.to(layer.scales.device)].reshape(layer.scales.shape)
 
-        return _with_scales(dash, shuffled)
+def _moved(scales: Tensor, move: str, generator: torch.Generator) -> Tensor:
+    """Factors of a layer, (filters, inputs), (filters,) or (), in another order."""
+
+    def order(length: int) -> Tensor:
+        return torch.randperm(length, generator=generator, device=generator.device).to(scales.device)
+
+    if move == "anywhere":
+        return scales.flatten()[order(scales.numel())].reshape(scales.shape)
+    if not scales.ndim:
+        return scales.clone()
+    if move == "across_filters":
+        return scales[order(len(scales))]
+    return torch.stack([factors.flatten()[order(factors.numel())].reshape(factors.shape) for factors in scales])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scattered(_FromDash):
+    """Each group by a factor drawn, with replacement, from those of DASH in its layer.
+
+    A control of this package: unequal factors of DASH's distribution, layer by layer, but independent of the
+    weights and of one another. Where this does as well as DASH, unequal shrinking helps and direction does not.
+
+    Attributes:
+        alpha: of the DASH whose factors are drawn from; 0.3 and 0.3 as published.
+        lam: of the DASH whose factors are drawn from; 0.3 and 0.3 as published.
+        optimizer: as `InPlace`.
+    """
+
+    name: ClassVar[str] = "scattered"
+
+    def remade(self, dash: ShrinkReport, generator: torch.Generator) -> ShrinkReport:
+        """Factors drawn anew from those of each layer."""
+
+        def drawn(layer: LayerReport) -> Tensor:
+            number = layer.scales.numel()
+            places = torch.randint(max(number, 1), (number,), generator=generator, device=generator.device)
+            return layer.scales.flatten()[places.to(layer.scales.device)].reshape(layer.scales.shape)
+
+        return _with_scales(dash, drawn)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from dashtheory._check import choice, fail
+from dashtheory._check import choice, fail, real
 from dashtheory.rules.alignment import Alignment, Directions, checked_alpha, checked_lam, smoothed_descent
 from dashtheory.rules.groups import GRANULARITIES, scale_groups_, targets, untouched
 from dashtheory.rules.report import ShrinkReport
@@ -144,6 +144,9 @@ class Dash(InPlace):
             (see `dashtheory.rules.groups`).
         training: take the gradient in training mode; layers that draw do so from the stage's perturbation stream.
         newest_only: take the newest chunk's gradient alone. It is alpha = 1 at the price of one chunk.
+        share: of each chunk's examples that the gradient is taken over, in (0, 1], drawn without replacement from
+            the stage's perturbation stream: the pass then costs this share of its time and memory. Chunks must be
+            pairs of tensors.
         optimizer: as `InPlace`.
     """
 
@@ -152,6 +155,7 @@ class Dash(InPlace):
     granularity: str = ablation("authors")
     training: bool = ablation(False)
     newest_only: bool = ablation(False)
+    share: float = ablation(1.0)
     name: ClassVar[str] = "dash"
 
     def __post_init__(self) -> None:
@@ -161,10 +165,13 @@ class Dash(InPlace):
         choice("granularity", self.granularity, GRANULARITIES)
         flag("training", self.training)
         flag("newest_only", self.newest_only)
+        real("share", self.share, low=0, high=1, open_low=True, fix="It is a share of every chunk; 1 takes all.")
 
     def change_(self, model: nn.Module, context: Context) -> ShrinkReport:
         """Shrink after one pass over the chunks."""
         chunks = deque(context.chunks(), maxlen=1) if self.newest_only else context.chunks()
+        if self.share < 1:
+            chunks = (_part(chunk, self.share, context.generator) for chunk in chunks)
         with seeded_layers(model, context.generator) if self.training else nullcontext():
             return dash_(
                 model,
@@ -175,3 +182,14 @@ class Dash(InPlace):
                 training=self.training,
                 granularity=self.granularity,
             )
+
+
+def _part(chunk: tuple[object, object], share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A share of the examples of a chunk, at least one, in the order of the chunk."""
+    inputs, targets = chunk
+    if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor) or len(inputs) != len(targets):
+        got = f"{type(inputs).__name__} and {type(targets).__name__}"
+        fail("share", "must be 1 unless chunks are pairs of tensors, of one length", got, "Leave it out.")
+    number = max(1, round(share * len(inputs)))
+    order = torch.randperm(len(inputs), generator=generator, device=generator.device)[:number].sort().values
+    return inputs[order.to(inputs.device)], targets[order.to(targets.device)]

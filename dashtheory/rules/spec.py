@@ -64,6 +64,9 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "perturb": "dashtheory.rules.controls:Perturb",
         "uniform": "dashtheory.rules.controls:Uniform",
         "permuted": "dashtheory.rules.controls:Permuted",
+        "scattered": "dashtheory.rules.controls:Scattered",
+        "norm_matched": "dashtheory.rules.matched:NormMatched",
+        "proportional": "dashtheory.rules.proportional:Proportional",
         "threshold": "dashtheory.rules.controls:Threshold",
         "cold_shrunk": "dashtheory.rules.controls:ColdShrunk",
     }

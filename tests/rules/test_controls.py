@@ -15,10 +15,13 @@ from dashtheory.rules import (
     ColdShrunk,
     Context,
     L2Init,
+    NormMatched,
     Permuted,
     Perturb,
+    Proportional,
     Reset,
     Rule,
+    Scattered,
     ShrinkFresh,
     Threshold,
     Uniform,
@@ -36,7 +39,10 @@ DEFAULTS: dict[str, tuple[type[Rule], dict[str, Any]]] = {
     "sp_ash_adams": (ShrinkFresh, {"shrink": 0.4, "perturb": 0.1, "optimizer": "kept"}),
     "perturb": (Perturb, {"perturb": 0.01, "optimizer": "kept"}),
     "uniform": (Uniform, {"alpha": 0.3, "lam": 0.3, "per_layer": False, "optimizer": "kept"}),
-    "permuted": (Permuted, {"alpha": 0.3, "lam": 0.3, "optimizer": "kept"}),
+    "permuted": (Permuted, {"alpha": 0.3, "lam": 0.3, "move": "anywhere", "optimizer": "kept"}),
+    "scattered": (Scattered, {"alpha": 0.3, "lam": 0.3, "optimizer": "kept"}),
+    "norm_matched": (NormMatched, {"of": "dash", "whole": False, "optimizer": "kept"}),
+    "proportional": (Proportional, {"alpha": 0.3, "lam": 0.3, "per_layer": False, "optimizer": "kept"}),
     "threshold": (Threshold, {"alpha": 0.3, "threshold": 0.3, "factor": 0.3, "optimizer": "kept"}),
     "cold_shrunk": (ColdShrunk, {"factor": 0.45}),
 }
@@ -49,7 +55,7 @@ def test_all_rules_are_there_by_name() -> None:
     published = ["cold", "warm", "sp", "dash"]
     assert sorted(RULES) == sorted([*published, *DEFAULTS])
     assert list(RULES)[:4] == published
-    assert IN_PLACE == ["sp", "dash", "reset", "sp_ash_adams", "perturb", "uniform", "permuted", "threshold"]
+    assert [name for name in RULES if name not in (*NEW_MODEL, "warm", "warm_rm", "l2_init")] == IN_PLACE
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
@@ -74,6 +80,8 @@ def test_options_that_experiments_set_for_all_rules() -> None:
         "perturb": {"perturb"},
         "uniform": {"alpha", "lam"},
         "permuted": {"alpha", "lam"},
+        "scattered": {"alpha", "lam"},
+        "proportional": {"alpha", "lam"},
         "threshold": {"alpha"},
     }
 
@@ -83,11 +91,18 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("dash", "granularity", "neuron", "granularity must be one of authors, row, filter, tensor, got 'neuron'"),
     ("dash", "training", 1, "training must be True or False, got 1"),
     ("dash", "newest_only", "no", "newest_only must be True or False, got 'no'"),
+    ("dash", "share", 0, r"share must be a number in \(0, 1\], got 0"),
     ("uniform", "per_layer", 0, "per_layer must be True or False, got 0"),
     ("uniform", "alpha", 0, r"alpha must be a number in \(0, 1\], got 0"),
     ("uniform", "lam", 2, r"lam must be a number in \[0, 1\], got 2"),
     ("permuted", "alpha", 2, r"alpha must be a number in \(0, 1\], got 2"),
     ("permuted", "lam", -1, r"lam must be a number in \[0, 1\], got -1"),
+    ("permuted", "move", "up", "move must be one of anywhere, within_filters, across_filters, got 'up'"),
+    ("norm_matched", "of", "cold", "of must be a rule that changes weights in place, got cold"),
+    ("norm_matched", "of", "dsh", "rule must be one of cold, .*, got 'dsh'"),
+    ("norm_matched", "whole", 1, "whole must be True or False, got 1"),
+    ("proportional", "per_layer", 1, "per_layer must be True or False, got 1"),
+    ("proportional", "lam", 2, r"lam must be a number in \[0, 1\], got 2"),
     ("threshold", "alpha", 0, r"alpha must be a number in \(0, 1\], got 0"),
     ("threshold", "threshold", 1.5, r"threshold must be a number in \[-1, 1\], got 1.5"),
     ("threshold", "threshold", -1.5, r"threshold must be a number in \[-1, 1\], got -1.5"),
@@ -175,12 +190,14 @@ def test_rules_draw_from_no_global_stream_and_change_no_gradient_nor_mode(name: 
 
 @pytest.mark.parametrize("name", [name for name in RULES if name not in (*NEW_MODEL, "sp_ash_adams")])
 def test_only_convolution_and_linear_parameters_change(name: str) -> None:
-    for net in ("convolutions", "attention"):
+    for net in ("convolutions", "attention") if name != "proportional" else ("convolutions",):
         stage = Stage(net)
         stage.apply(make_rule(name))
         shrinkable = {target.name for target in targets(stage.twin)}
         after = stage.learner.model.state_dict()
         moved = {key for key, value in stage.twin.state_dict().items() if not torch.equal(value, after[key])}
+        if name == "proportional":  # and running statistics, with what they are of
+            moved = {key for key in moved if "running" not in key}
         assert moved <= shrinkable
         assert bool(moved) == (name not in ("warm", "warm_rm", "l2_init"))
 
@@ -200,7 +217,7 @@ def test_frozen_parameters_keep_their_bits(name: str) -> None:
 def test_a_pass_over_the_chunks_is_made_only_by_rules_that_need_one(name: str) -> None:
     stage = Stage()
     _, report = stage.apply(make_rule(name))
-    needs = name in ("dash", "uniform", "permuted", "threshold")
+    needs = name in ("dash", "uniform", "permuted", "scattered", "norm_matched", "proportional", "threshold")
     assert stage.served == ([3] if needs else [])
     assert (report is not None) == needs
     assert len(stage.made) == (name in ("cold", "cold_shrunk", "reset", "sp_ash_adams"))

@@ -39,6 +39,7 @@ PUBLISHED: dict[str, tuple[type[Rule], dict[str, Any]]] = {
             "granularity": "authors",
             "training": False,
             "newest_only": False,
+            "share": 1.0,
             "optimizer": "kept",
         },
     ),
@@ -197,7 +198,7 @@ def test_rules_are_values_that_cannot_be_changed(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "option", "known"),
     [
-        ("dash", "shrink", r"\['alpha', 'granularity', 'lam', 'newest_only', 'optimizer', 'training'\]"),
+        ("dash", "shrink", r"\['alpha', 'granularity', 'lam', 'newest_only', 'optimizer', 'share', 'training'\]"),
         ("sp", "lam", r"\['optimizer', 'perturb', 'shrink'\]"),
         ("warm", "lam", "none"),
         ("cold", "alpha", "none"),

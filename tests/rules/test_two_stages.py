@@ -40,6 +40,8 @@ from tests.rules.control_cases import (
     tensors_of,
 )
 
+FROM_DASH = ("dash", "uniform", "permuted", "scattered", "norm_matched", "proportional", "threshold")
+
 
 def fresh_by_hand(name: str, seed: int) -> nn.Module:
     """The new model of a rule that starts anew."""
@@ -62,8 +64,19 @@ def shrunk_by_hand(name: str, model: nn.Module, noise: torch.Generator) -> None:
             factors = factors.flatten()[torch.randperm(factors.numel(), generator=noise)].reshape(factors.shape)
         elif name == "threshold":
             factors = 1 - 0.7 * (report[key].cosines > 0.3).double()
+        elif name == "scattered":
+            factors = factors.flatten()[torch.randint(factors.numel(), factors.shape, generator=noise)]
+        elif name == "norm_matched":
+            value = model.get_parameter(key).detach()
+            after = value * (factors[:, None] if key.endswith("weight") else factors)
+            factors = torch.full_like(factors, float(after.norm() / value.norm()))
+        elif name == "proportional":  # the normalisation after layer 0 takes away what it gives
+            factors = torch.full_like(factors, report.mean_scale)
         with torch.no_grad():
             model.get_parameter(key).mul_(factors[:, None] if key.endswith("weight") else factors)
+    if name == "proportional":
+        model.get_buffer("1.running_mean").mul_(report.mean_scale)
+        model.get_buffer("1.running_var").mul_(report.mean_scale**2)
 
 
 def changed_by_hand(name: str, model: nn.Module, seed: int) -> None:
@@ -75,7 +88,7 @@ def changed_by_hand(name: str, model: nn.Module, seed: int) -> None:
         shrink_and_perturb_(model, shrink=0.3 if name == "sp" else 1, perturb=0.01, generator=noise)
     elif name == "sp_ash_adams":
         shrink_and_perturb_(model, shrink=0.4, perturb=0.1, fresh=fresh)
-    elif name in ("dash", "uniform", "permuted", "threshold"):
+    elif name in FROM_DASH:
         shrunk_by_hand(name, model, noise)
 
 

@@ -53,6 +53,11 @@ class Classifier(nn.Module):
         self.input_shape = torch.Size(input_shape)
         self.min_batch = min_batch
 
+    @property
+    def core(self) -> nn.Module:
+        """The layers, without the checks of inputs."""
+        return nn.Sequential(self.features, self.head)
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (batch, num_classes) of inputs (batch, *input_shape)."""
         self._check(inputs)

@@ -63,6 +63,12 @@ class PictureNetwork(nn.Module):
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(tuple(values))[:, None, None], persistent=False)
 
+    @property
+    def core(self) -> nn.Module:
+        """The layers, without the preparation of pictures."""
+        network: nn.Module = self.network
+        return network
+
     def forward(self, pictures: Tensor) -> Tensor:
         """Logits of pictures."""
         if self.training or len(pictures) <= self.part:
