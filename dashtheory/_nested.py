@@ -118,13 +118,15 @@ def restore(kind: type[Config], saved: Mapping[str, Any]) -> Config:
 
     Args:
         kind: a dataclass.
-        saved: nested as the configuration, every value there and no other.
+        saved: nested as the configuration, every value there and no other; of those with a neutral value, which
+            came later, none need be there.
 
     Raises:
         ValueError: if a value is missing or too many, or as the configuration.
     """
-    paths = dict(_leaves(saved, kind))
     known = values_of(kind)
+    later = {one.path: one.field.metadata["neutral"] for one in known if "neutral" in one.field.metadata}
+    paths = {**later, **dict(_leaves(saved, kind))}
     if set(paths) != {one.path for one in known}:
         fail("configuration", f"must have the fields of {kind.__name__}", "others", "Run it again.")
     return build(kind, {one.name: _restored(paths[one.path], one.kind) for one in known})

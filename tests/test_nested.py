@@ -143,3 +143,24 @@ def test_what_has_other_fields_is_not_restored(damage: Any) -> None:
     saved = plain_config(build(Tree, {"age": 1}))
     with pytest.raises(ValueError, match="configuration must have the fields of Tree, got others"):
         restore(Tree, damage(saved))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grown:
+    """What `Tree` could become: a value that came later, at which a tree is as it was."""
+
+    branch: Branch = field(default_factory=Branch)
+    rules: tuple[str, ...] = ("cold",)
+    age: int
+    rings: int = field(default=3, metadata={"neutral": 0})
+
+
+def test_what_came_later_is_left_out_where_it_changes_nothing() -> None:
+    """So that what is known of older runs still fits; a default that is not neutral is told."""
+    old = plain_config(build(Tree, {"age": 1}))
+    assert plain_config(build(Grown, {"age": 1, "rings": 0})) == old
+    assert plain_config(build(Grown, {"age": 1})) == {**old, "rings": 3}
+    assert restore(Grown, old) == build(Grown, {"age": 1, "rings": 0})
+    for rings in (0, 3, 5):
+        tree = build(Grown, {"age": 1, "rings": rings})
+        assert restore(Grown, plain_config(tree)) == tree

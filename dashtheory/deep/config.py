@@ -140,6 +140,13 @@ class TrainingConfig(TrainConfig):
     milestones: tuple[int, ...] = field(default=(), metadata={"help": "epochs after which the step size falls"})
     decay: float = field(default=0.2, metadata={"help": "factor of each fall"})
     warmup_epochs: int = field(default=0, metadata={"help": "epochs over which the step size first rises"})
+    anneal: int = field(
+        default=0,
+        metadata={
+            "help": "epochs over which the step size falls to 0 along a cosine, warm-up included; 0: it does not",
+            "neutral": 0,
+        },
+    )
     pad: int = field(default=0, metadata={"help": "pixels of the border that crops are taken from; 0: no crops"})
     flip: bool = field(default=False, metadata={"help": "mirror half of the training pictures: yes or no"})
     rotation: float = field(default=0.0, metadata={"help": "largest angle of rotation, in degrees"})
@@ -161,8 +168,10 @@ class TrainingConfig(TrainConfig):
 
     def schedule(self) -> Schedule | None:
         """Of the step size within a stage; None if it stays."""
-        found = Schedule(milestones=self.milestones, decay=self.decay, warmup_epochs=self.warmup_epochs)
-        return found if self.milestones or self.warmup_epochs else None
+        found = Schedule(
+            milestones=self.milestones, decay=self.decay, warmup_epochs=self.warmup_epochs, anneal=self.anneal
+        )
+        return found if self.milestones or self.warmup_epochs or self.anneal else None
 
     @property
     def augmented(self) -> bool:

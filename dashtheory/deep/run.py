@@ -37,6 +37,7 @@ from dashtheory.protocol import (
 )
 from dashtheory.protocol.tuning import tune
 from dashtheory.record import COMPLETE, DEVICE, PROBLEM, run_name, stage_rows
+from dashtheory.record.provenance import plain_config
 from dashtheory.record.table import COLUMNS
 from dashtheory.rules.spec import RuleSpec, parse_spec, rule_class
 from dashtheory.seeds import torch_stream
@@ -134,7 +135,11 @@ def run_rule(
 
 def _identity(config: RunConfig, rule: str, seed: int, device: str) -> dict[str, object]:
     """What a checkpoint must be of."""
-    found: dict[str, object] = {"config": config.alone(rule), "seed": seed, "device": describe_device(device)}
+    found: dict[str, object] = {
+        "config": plain_config(config.alone(rule)),
+        "seed": seed,
+        "device": describe_device(device),
+    }
     if own := own_code(config.alone(rule)):
         found["user_code"] = own
     return found

@@ -5,6 +5,8 @@
 
     -sam      SAM around SGD, rho 0.1             -adam     Adam
     -sota     the "state of the art" setting of ResNet-18
+    -modern   a recipe of today in 15 epochs a stage (ResNet-18): step size 0.1 with one warm-up and one decay,
+              weight decay 5e-4, crop and flip
     -half     two stages: half of the data, then all
     -noise    a fifth of the training labels wrong
     -canaries a fiftieth of the training labels wrong, to see what is memorised
@@ -13,8 +15,8 @@
 
 Source of the values: Shin, Oh, Cho & Yun, DASH: Warm-Starting Neural Network Training in Stationary Settings
 without Loss of Plasticity (NeurIPS 2024, arXiv:2410.23495), and the authors' code. This package chose what was
-not known from there: Adam's step size, the share of wrong labels, the largest number of epochs of a stage, hidden
-widths and batch of the MLP, and all of -cut.
+not known from there: Adam's step size, all of -modern, the share of wrong labels, the largest number of epochs
+of a stage, hidden widths and batch of the MLP, and all of -cut.
 """
 
 from __future__ import annotations
@@ -78,6 +80,25 @@ _SOTA: Values = {
 }
 
 
+_MODERN: Values = {
+    "weight_decay": 0.0005,
+    "learning_rate": 0.1,
+    "criterion": "epochs",
+    "max_epochs": 15,
+    "warmup_epochs": 1,
+    "anneal": 15,
+    "pad": 4,
+    "flip": True,
+    "rules": ("cold", "warm", "sp", "dash", "uniform"),
+}
+
+
+def _modern(name: str, values: Values) -> Values:
+    if "resnet18" not in name.split("-"):
+        fail("preset", "of the modern recipe must be of resnet18", repr(name), "Drop -modern.")
+    return _MODERN
+
+
 def _sota(name: str, values: Values) -> Values:
     if "resnet18" not in name.split("-"):
         fail("preset", "of the state of the art must be of resnet18", repr(name), "Drop -sota.")
@@ -112,6 +133,7 @@ SUFFIXES: Mapping[str, Callable[[str, Values], Values]] = {
         "rules": tuple(rule for rule in values["rules"] if "learning_rate" not in rule),
     },
     "sota": _sota,
+    "modern": _modern,
     "half": _half,
     "noise": lambda name, values: {"label_noise": 0.2},
     "canaries": lambda name, values: {"label_noise": 0.02},

@@ -5,6 +5,7 @@ These are numbers and words alone: nothing here needs torch, so that a command l
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from dashtheory._check import choice, fail, integer, real
@@ -54,11 +55,15 @@ class Schedule:
     """Step sizes within a stage, as factors of the optimizer's own.
 
         factor = decay ** (milestones that have passed), times t / steps of the warm-up in the t-th step of it
+        and, after the warm-up, times (1 + cos(pi u)) / 2, u the share of the steps up to the end of `anneal`
+        epochs that lie behind the step
 
     Attributes:
         milestones: epochs (counted from 1) after which the step size falls.
         decay: the factor of each fall.
         warmup_epochs: epochs over which it first rises linearly, step by step.
+        anneal: epochs, those of the warm-up included, at whose end it has fallen to 0 along half a cosine; 0:
+            none.
 
     Raises:
         ValueError: if a value is out of range or the milestones do not rise.
@@ -67,6 +72,7 @@ class Schedule:
     milestones: tuple[int, ...] = field(default=(), metadata={"help": "epochs after which the step size falls"})
     decay: float = field(default=0.2, metadata={"help": "factor of each fall"})
     warmup_epochs: int = field(default=0, metadata={"help": "epochs over which the step size first rises"})
+    anneal: int = field(default=0, metadata={"help": "epochs over which it falls along a cosine", "neutral": 0})
 
     def __post_init__(self) -> None:
         for milestone in self.milestones:
@@ -75,6 +81,10 @@ class Schedule:
             fail("milestones", "must rise", str(self.milestones), "Sort them, each once.")
         real("decay", self.decay, low=0, high=1, open_low=True, fix="The paper takes 0.2.")
         integer("warmup_epochs", self.warmup_epochs, minimum=0, fix="It counts epochs.")
+        integer("anneal", self.anneal, minimum=0, fix="It counts epochs; 0 leaves the step size as it is.")
+        if 0 < self.anneal <= self.warmup_epochs:
+            got = f"{self.anneal} with a warm-up of {self.warmup_epochs}"
+            fail("anneal", "must last longer than the warm-up", got, "It counts the epochs of both.")
 
     def factors(self, epoch: int, num_steps: int) -> list[float]:
         """Factors of the steps of an epoch.
@@ -84,10 +94,14 @@ class Schedule:
             num_steps: steps of every epoch of the stage.
         """
         fallen = self.decay ** sum(epoch > milestone for milestone in self.milestones)
-        if epoch > self.warmup_epochs:
+        warm, done = num_steps * self.warmup_epochs, (epoch - 1) * num_steps
+        if epoch <= self.warmup_epochs:
+            return [fallen * (done + step) / warm for step in range(1, num_steps + 1)]
+        if not self.anneal:
             return [fallen] * num_steps
-        whole = num_steps * self.warmup_epochs
-        return [fallen * ((epoch - 1) * num_steps + step) / whole for step in range(1, num_steps + 1)]
+        left = num_steps * self.anneal - warm
+        behind = [min((done + step - warm) / left, 1) for step in range(num_steps)]
+        return [fallen * (1 + math.cos(math.pi * share)) / 2 for share in behind]
 
 
 @dataclass(frozen=True, kw_only=True)

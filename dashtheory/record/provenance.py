@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from dashtheory._version import __version__
 from dashtheory.parallel import usable_cores
@@ -53,9 +54,15 @@ def code_fingerprint(root: Path | None = None) -> str:
 
 
 def plain(value: object) -> object:
-    """Turn a configuration (dataclasses, tuples, paths) into what JSON holds."""
+    """Turn a configuration (dataclasses, tuples, paths) into what JSON holds.
+
+    A field that came later says by `metadata={"neutral": VALUE}` at which value a run is what it was before. At
+    this value it is left out, so that what is known of older runs still fits (`dashtheory._nested.restore` puts
+    it back).
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        pairs = [(field, getattr(value, field.name)) for field in dataclasses.fields(value)]
+        return {field.name: plain(entry) for field, entry in pairs if not _neutral(field, entry)}
     if isinstance(value, dict):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -63,6 +70,10 @@ def plain(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # JSON has no infinity
     return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+
+
+def _neutral(field: dataclasses.Field[Any], value: object) -> bool:
+    return "neutral" in field.metadata and bool(value == field.metadata["neutral"])
 
 
 def plain_config(config: object) -> dict[str, object]:

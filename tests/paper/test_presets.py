@@ -33,6 +33,7 @@ STANDARD: dict[str, Any] = {
     "balanced": False,
     "milestones": (),
     "warmup_epochs": 0,
+    "anneal": 0,
     "pad": 0,
     "flip": False,
     "rotation": 0.0,
@@ -85,7 +86,8 @@ def test_names_are_there_once_and_cover_data_and_models() -> None:
     best = {f"{data}-resnet18-{suffix}" for data in PICTURES for suffix in ("sam", "adam", "sota")}
     plain = {f"{data}-{model}" for data in PICTURES for model in MODELS}
     further = {
-        f"cifar10-resnet18-{suffix}" for suffix in ("half", "noise", "canaries", "lambdas", "alphas", "cut")
+        f"cifar10-resnet18-{suffix}"
+        for suffix in ("modern", "half", "noise", "canaries", "lambdas", "alphas", "cut")
     }
     assert set(names) == plain | best | further | {"digits-mlp"}
 
@@ -99,6 +101,28 @@ def test_the_standard_setting_is_the_paper_s(data: str, model: str) -> None:
     assert not config.training.augmented
     assert config.training.schedule() is None
     assert {"cold", "warm", "sp", "dash", "dash:lam=0.05", "uniform"} < set(config.rules)
+
+
+def test_the_modern_recipe_ends_every_stage_after_fifteen_epochs_at_a_step_of_nearly_nothing() -> None:
+    config = preset("cifar10-resnet18-modern")
+    wanted = {
+        "learning_rate": 0.1,
+        "weight_decay": 5e-4,
+        "criterion": "epochs",
+        "max_epochs": 15,
+        "pad": 4,
+        "flip": True,
+    }
+    assert holds(config, {**{key: STANDARD[key] for key in ("num_chunks", "momentum", "optimizer")}, **wanted})
+    schedule = config.training.schedule()
+    assert schedule is not None
+    factors = [factor for epoch in range(1, 16) for factor in schedule.factors(epoch, 8)]
+    assert factors[:8] == [step / 8 for step in range(1, 9)]
+    assert factors[8] == max(factors) == 1
+    assert factors[8:] == sorted(factors[8:], reverse=True)
+    assert 0 < factors[-1] < 0.001
+    with pytest.raises(ValueError, match="preset of the modern recipe must be of resnet18"):
+        preset("cifar10-vgg16-modern")
 
 
 def test_rules_shrink_as_in_the_paper() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -21,6 +22,15 @@ def test_a_schedule_rises_then_falls() -> None:
     assert schedule.factors(1, 4) == [0.25, 0.5, 0.75, 1.0]
     assert [schedule.factors(epoch, 2) for epoch in (2, 3, 4, 9)] == [[1, 1], [0.5, 0.5], [0.25] * 2, [0.25] * 2]
     assert Schedule(warmup_epochs=2).factors(2, 2) == [0.75, 1.0]
+
+
+def test_a_cosine_falls_to_nothing_over_its_epochs_and_stays_there() -> None:
+    factors = [one for epoch in range(1, 7) for one in Schedule(anneal=4, warmup_epochs=2).factors(epoch, 3)]
+    assert factors[:6] == [step / 6 for step in range(1, 7)]
+    expected = [math.cos(math.pi * step / 12) ** 2 for step in range(6)]  # (1 + cos 2x) / 2 = cos^2 x
+    assert factors[6:12] == pytest.approx(expected)
+    assert factors[12:] == [0.0] * 6
+    assert Schedule(anneal=2, milestones=(1,), decay=0.5).factors(2, 1) == pytest.approx([0.25])
 
 
 def test_every_stage_starts_from_the_optimizer_s_own_step_size() -> None:
@@ -47,6 +57,8 @@ def test_every_stage_starts_from_the_optimizer_s_own_step_size() -> None:
         ({"milestones": (0,)}, "milestones must be"),
         ({"decay": 0.0}, "decay must be"),
         ({"warmup_epochs": -1}, "warmup_epochs must be"),
+        ({"anneal": -1}, "anneal must be"),
+        ({"anneal": 2, "warmup_epochs": 2}, "anneal must last longer than the warm-up, got 2 with a warm-up of 2"),
     ],
 )
 def test_bad_schedules_name_the_argument(options: dict[str, Any], message: str) -> None:
