@@ -32,6 +32,11 @@ TOY = {
         *["--seeds", "2", "--jobs", "2"],
     ],
     "two_layer_dynamics": ["--num-stages", "5", "--num-test", "400", "--seeds", "2", "--jobs", "1"],
+    "direction": [
+        *["--model-options", "width=4", "--num-chunks", "2", "--chunk-size", "40", "--num-test", "60"],
+        *["--batch-size", "16", "--max-epochs", "4", "--settings", "base,lam=0.05,width=2,learning_rate=0.1"],
+        *["--seeds", "2", "--jobs", "2"],
+    ],
     "discrete_learning": ["--num-stages", "6", "--num-test", "200", "--seeds", "2", "--jobs", "1"],
     "beyond_independence": [
         *["--num-stages", "4", "--correlated", "0,0.5", "--shared", "0,50", "--unbalanced", "0.5,0.9"],

@@ -192,7 +192,18 @@ def test_suffixes_combine_in_one_order() -> None:
     assert both.model.options == ("max_pool=no", "width=16")
     assert both.training.learning_rate == 0.1
     assert preset("digits-mlp-half").data.chunk_size == 700
-    assert list(SUFFIXES) == ["sam", "adam", "sota", "half", "noise", "canaries", "lambdas", "alphas", "cut"]
+    assert list(SUFFIXES) == [
+        "sam",
+        "adam",
+        "sota",
+        "modern",
+        "half",
+        "noise",
+        "canaries",
+        "lambdas",
+        "alphas",
+        "cut",
+    ]
 
 
 @pytest.mark.parametrize(
