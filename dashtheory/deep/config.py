@@ -203,7 +203,10 @@ class DeviceConfig:
     channels_last: bool = field(default=False, metadata={"help": "memory layout of pictures: yes or no"})
     engine: str = field(
         default="plain",
-        metadata={"help": "plain: step by step; fast: recorded on CUDA, and one kernel for the optimizer"},
+        metadata={
+            "help": "plain: step by step; fast: one kernel for the optimizer, recorded on CUDA, products for small "
+            "maps on a CPU"
+        },
     )
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from dashtheory.deep.config import PYTHON, TEXT, RunConfig
 from dashtheory.deep.data import PictureAugmentation, cifar10_available
 from dashtheory.deep.data.find import CIFAR10_VARIABLE
 from dashtheory.deep.models import PictureNetwork
+from dashtheory.deep.models.small_maps import take_products_
 from dashtheory.deep.source import Source, make_network, pictures, text, users
 from dashtheory.protocol import PlainEngine, Task, make_fast_engine
 from dashtheory.protocol.optimizers import make_optimizer
@@ -94,6 +95,8 @@ def make_task(config: RunConfig, source: Source, *, device: str = "cpu", **train
 
     def make_model(generator: torch.Generator) -> nn.Module:
         network = make_network(config.model.name, source, generator, options)
+        if fast:
+            take_products_(network)
         if not source.mean and config.device.precision == "float32":
             return network
         return PictureNetwork(

@@ -90,11 +90,19 @@ def output_scaling(model: nn.Module, factors: Mapping[str, float]) -> Scaling:
     while isinstance(inner := getattr(core, "core", None), nn.Module):
         core = inner
     try:
-        graph = fx.Tracer().trace(core)
+        graph = _Tracer().trace(core)
     except Exception as error:
         reason = str(error).split("\n", 1)[0]
         fail("model", "must be one that torch.fx can trace", f"'{reason}'", "Take uniform instead.")
     return _Follow(model, core, factors).through(graph)
+
+
+class _Tracer(fx.Tracer):
+    """Takes layers for one node each, of classes made from PyTorch's too."""
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        """Whether a module is one node."""
+        return isinstance(module, (*_WEIGHTED, *_NORMS, *_PASSING_MODULES)) or super().is_leaf_module(module, name)
 
 
 class _Follow:
