@@ -204,8 +204,8 @@ class DeviceConfig:
     engine: str = field(
         default="plain",
         metadata={
-            "help": "plain: step by step; fast: one kernel for the optimizer, recorded on CUDA, products for small "
-            "maps on a CPU"
+            "help": "plain: step by step; fast: one kernel for the optimizer, recorded on CUDA, products for "
+            "small maps on a CPU"
         },
     )
 
