@@ -118,13 +118,15 @@ def restore(kind: type[Config], saved: Mapping[str, Any]) -> Config:
 
     Args:
         kind: a dataclass.
-        saved: nested as the configuration, every value there and no other.
+        saved: nested as the configuration, every value there and no other; a value that came later than some
+            records (`metadata={"later": True}`) may be missing, and has its default then.
 
     Raises:
         ValueError: if a value is missing or too many, or as the configuration.
     """
     paths = dict(_leaves(saved, kind))
     known = values_of(kind)
+    known = [one for one in known if one.path in paths or not one.field.metadata.get("later")]
     if set(paths) != {one.path for one in known}:
         fail("configuration", f"must have the fields of {kind.__name__}", "others", "Run it again.")
     return build(kind, {one.name: _restored(paths[one.path], one.kind) for one in known})

@@ -66,6 +66,7 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "permuted": "dashtheory.rules.controls:Permuted",
         "threshold": "dashtheory.rules.controls:Threshold",
         "cold_shrunk": "dashtheory.rules.controls:ColdShrunk",
+        "rewarm": "dashtheory.rules.rewarm:Rewarm",
     }
 )
 """Rule classes by name."""
