@@ -38,8 +38,8 @@ def effective_step(
     Range: > 0. Unit: that of step size over squared weights; only ratios mean something across networks.
     Source: van Laarhoven (arXiv:1706.05350); Arora, Li and Lyu (ICLR 2019, arXiv:1812.03981).
     What would fool it: the turn of a step is the effective step times the gradient at the unit vector, which a
-    rule can change too; momentum mu multiplies it by about 1 / (1 - mu); an eps of the normalisation that is not small
-    beside the variance of what it divides; and a layer of which a part of the filters is dead.
+    rule can change too; momentum mu multiplies it by about 1 / (1 - mu); an eps of the normalisation that is not
+    small beside the variance of what it divides; and a layer of which a part of the filters is dead.
 
     Args:
         model: any module.
