@@ -3,14 +3,15 @@
 For a layer with a norm behind it, descent from s w with step size eta is descent from w with eta / s^2
 (docs/theory.md), so a rule that shrinks such layers enlarges their effective step eta / |w|^2. Left: its geometric
 mean over these layers at the start of each stage, after the rule. Middle: test accuracy. Right: whether the
-effective step at the start of the last stage tells where a rule ends. `rewarm` takes the larger step and touches no
-weight; `cold_shrunk` takes it from a fresh start. The figure makes no claim; it shows how far one number goes.
+effective step at the start of the last stage tells where a rule ends. `rewarm` takes the larger step and touches
+no weight; `cold_shrunk` takes it from a fresh start. The figure makes no claim; it shows how far one number goes.
 
     python simulations/effective_step.py [--quick] [--rules cold,warm,sp,rewarm,...] ...
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -71,7 +72,7 @@ def _draw_order(ax: Axes, table: pd.DataFrame) -> None:
         rows, look = points[points["rule"] == rule], rule_style(rule)
         marks = {"color": look.color, "marker": look.marker, "linestyle": "none"}
         ax.plot(rows[STEP], 100 * rows[ACCURACY], alpha=0.35, markersize=3.5, **marks)  # type: ignore[arg-type]
-        centre = rows[STEP].prod() ** (1 / len(rows))
+        centre = math.exp(rows[STEP].map(math.log).mean())
         ax.plot([centre], [100 * rows[ACCURACY].mean()], markersize=9, markeredgecolor="white", **marks)  # type: ignore[arg-type]
     found = rank_agreement(table)
     words = f"rank correlation over rules {found.mean:+.2f}".replace("-", "−")

@@ -1,7 +1,7 @@
 """How large a step is for a direction, stage by stage, and how far that alone tells the rules' order.
 
-Where every weight but the classifier's has a norm behind it, shrinking is a larger step (docs/theory.md, "Shrinking
-as a step size"). `rewarm` takes the larger step without a shrink; `cold_shrunk` has it without a past.
+Where every weight but the classifier's has a norm behind it, shrinking is a larger step (docs/theory.md,
+"Shrinking as a step size"). `rewarm` takes the larger step without a shrink; `cold_shrunk` has it without a past.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Agreement(NamedTuple):
 def last_stage(table: pd.DataFrame) -> pd.DataFrame:
     """Effective step at the start of the last stage and accuracy at its end: a row per rule and seed."""
     rows = table[(table["stage"] == table["stage"].max()) & table["metric"].isin([STEP, ACCURACY])]
-    return rows.pivot(index=["rule", "seed"], columns="metric", values="value").reset_index()
+    wide: pd.DataFrame = rows.pivot(index=["rule", "seed"], columns="metric", values="value")
+    return wide.reset_index()
 
 
 def rank_agreement(table: pd.DataFrame) -> Agreement:

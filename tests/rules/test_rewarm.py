@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -55,7 +55,7 @@ def take(
 def scale_eps_(model: nn.Module, factor: float) -> None:
     for module in model.modules():
         if hasattr(module, "eps"):
-            module.eps = module.eps * factor
+            module.eps *= factor  # type: ignore[operator, assignment]
 
 
 def context(model: nn.Module) -> Context:
@@ -68,7 +68,7 @@ def context(model: nn.Module) -> Context:
 
 
 # Small steps: large ones train chaotically, and roundings of 1e-16 would grow past any tolerance.
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]] = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.0003, momentum=0.9, weight_decay=0.01),
     "nesterov": lambda p: torch.optim.SGD(p, lr=0.0003, momentum=0.9, nesterov=True),
     "adam": lambda p: torch.optim.Adam(p, lr=0.0003, eps=1e-3, weight_decay=0.01),
