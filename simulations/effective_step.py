@@ -78,7 +78,7 @@ def _draw_order(ax: Axes, table: pd.DataFrame) -> None:
     words = f"rank correlation over rules {found.mean:+.2f}".replace("-", "−")
     if len(found.by_seed) > 1:
         words += f"\n95% interval over seeds [{found.low:+.2f}, {found.high:+.2f}]".replace("-", "−")
-    ax.text(0.97, 0.04, words, transform=ax.transAxes, ha="right", va="bottom", fontsize=8.5)
+    ax.text(0.03, 0.04, words, transform=ax.transAxes, ha="left", va="bottom", fontsize=8.5)
     last = int(table["stage"].max())
     ax.set(
         xscale="log",

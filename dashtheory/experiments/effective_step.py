@@ -6,7 +6,7 @@ Where every weight but the classifier's has a norm behind it, shrinking is a lar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -72,7 +72,7 @@ def last_stage(table: pd.DataFrame) -> pd.DataFrame:
     return wide.reset_index()
 
 
-def rank_agreement(table: pd.DataFrame) -> Agreement:
+def rank_agreement(table: pd.DataFrame, rules: Sequence[str] = ()) -> Agreement:
     """Spearman's correlation of effective step and accuracy over rules, seed by seed.
 
     The interval is that of the mean over seeds, of Student's t. A seed in which all accuracies are equal counts as
@@ -80,12 +80,13 @@ def rank_agreement(table: pd.DataFrame) -> Agreement:
 
     Args:
         table: tidy table with both metrics.
+        rules: that are compared; empty for all.
 
     Returns:
         `Agreement`; with one seed low and high are NaN.
     """
-    found = []
-    for _, rows in last_stage(table).groupby("seed"):
+    found, points = [], last_stage(table)
+    for _, rows in points[points["rule"].isin(list(rules or points["rule"]))].groupby("seed"):
         flat = rows[ACCURACY].nunique() == 1 or rows[STEP].nunique() == 1
         found.append(0.0 if flat else float(stats.spearmanr(rows[STEP], rows[ACCURACY]).statistic))
     mean, count = float(np.mean(found)), len(found)

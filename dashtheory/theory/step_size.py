@@ -1,8 +1,8 @@
 """Shrinking as a step size: a theorem that a computer can check step by step, and what breaks it.
 
 Two copies of a `NormedNet` go through the same steps after a rule. The *small* one has its filters multiplied by
-s; the *large* one keeps them, and takes larger steps instead. A claim says that s times the large one's filters are
-the small one's, and that their outputs agree, at every step. A correction that is left out gives a refuted
+s. The *large* one keeps them, and takes larger steps instead. A claim says that s times the large one's filters
+are the small one's, and that their outputs agree, at every step. A correction that is left out gives a refuted
 claim, with its smallest counterexample. Proofs: docs/theory.md.
 """
 

@@ -45,13 +45,14 @@ def drawn(seed: int, **settings: Any) -> NormedNet:
     )
 
 
-PLAIN = {"momentum": 0.0, "decay": 0.0, "eps": 0.0}
+PLAIN: dict[str, Any] = {"momentum": 0.0, "decay": 0.0, "eps": 0.0}
 
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("name", THEOREMS)
 def test_theorems_hold_over_many_steps(name: str, seed: int) -> None:
-    settings: dict[str, Any] = {"scaled_adam": {"optimizer": "adam"}, "norm_grows": PLAIN}.get(name, {})
+    special: dict[str, dict[str, Any]] = {"scaled_adam": {"optimizer": "adam"}, "norm_grows": PLAIN}
+    settings = special.get(name, {})
     net = drawn(seed if name != "scaled_statistics" else 2 * seed, **settings)
     verdict = STEP_CLAIMS[name].check(net)
     assert verdict.applies
@@ -120,9 +121,11 @@ def test_the_gradient_by_hand_is_autograd_s(normed: bool) -> None:
         pre = torch.nn.functional.batch_norm(pre, None, None, training=True, eps=net.eps)
     out = torch.tanh(pre) @ values["a"]
     (0.5 * (out - torch.tensor(net.targets, dtype=torch.float64)).square().mean()).backward()
-    np.testing.assert_allclose(outputs(net, now, normed=normed), out.detach(), rtol=1e-12)
+    np.testing.assert_allclose(outputs(net, now, normed=normed), out.detach().numpy(), rtol=1e-12)
     for name, slope in gradient(net, now, normed=normed).items():
-        np.testing.assert_allclose(slope, np.array(values[name].grad), rtol=1e-10, atol=1e-14)
+        found = values[name].grad
+        assert found is not None
+        np.testing.assert_allclose(slope, found.numpy(), rtol=1e-10, atol=1e-14)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -141,7 +144,7 @@ def test_steps_are_torch_s(optimizer: str) -> None:
         made.step()
         step(net, now)
         for name, value in now.values.items():
-            np.testing.assert_allclose(value, values[name].detach(), rtol=1e-12, atol=1e-15)
+            np.testing.assert_allclose(value, values[name].detach().numpy(), rtol=1e-12, atol=1e-15)
 
 
 def test_bad_networks_are_refused_in_one_line() -> None:
