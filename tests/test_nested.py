@@ -143,3 +143,13 @@ def test_what_has_other_fields_is_not_restored(damage: Any) -> None:
     saved = plain_config(build(Tree, {"age": 1}))
     with pytest.raises(ValueError, match="configuration must have the fields of Tree, got others"):
         restore(Tree, damage(saved))
+
+
+def test_a_value_that_came_later_has_its_default_in_older_records() -> None:
+    usual = RunConfig()
+    saved = json.loads(json.dumps(plain_config(usual)))
+    del saved["measures"]["effective_step"]
+    assert restore(RunConfig, saved) == usual
+    del saved["measures"]["weights"]
+    with pytest.raises(ValueError, match="configuration must have the fields of RunConfig, got others"):
+        restore(RunConfig, saved)
