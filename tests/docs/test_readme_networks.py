@@ -113,7 +113,8 @@ def step_sentence() -> str:
 
     return (
         "On scikit-learn's digits with right labels (a narrow ResNet, 5 chunks of 100, "
-        f"{len(every.by_seed)} seeds) it ends {minus('rewarm', 'warm')} points from warm and {minus('rewarm', 'cold')} from cold (95% "
+        f"{len(every.by_seed)} seeds) it ends {minus('rewarm', 'warm')} points from warm and "
+        f"{minus('rewarm', 'cold')} from cold (95% "
         f"intervals); from it DASH is {minus('dash', 'rewarm')}, S&P {minus('sp', 'rewarm')} and uniform "
         f"{minus('uniform', 'rewarm')}. Effective steps at the start of the last stage run from {steps.min():.4f} "
         f"(warm) to {steps.max():.2f}; their rank correlation with accuracy over the eight rules, within a seed, "
