@@ -39,6 +39,7 @@ LABELS: Mapping[str, str] = {
     "reset": "new classifier",
     "l2_init": "L2-init",
     "cold_shrunk": "cold, shrunk start",
+    "rewarm": "larger step alone",
     "dash_channels": "DASH by channel",
     "soft": "half of the noise (oracle)",
     "oracle": "neurons by share (oracle)",

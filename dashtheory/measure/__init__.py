@@ -1,7 +1,7 @@
 """What a network has learned and what it has memorised, before and after a rule, at every level.
 
     decompose, norms, shares, margins, selectivity    where features and noise are known
-    gap, spectrum, alignment, compare                 for any model
+    gap, spectrum, alignment, step_size, compare      for any model
     recursions, symbolic                              how features and noise grow under gradient descent
 
 Every measure's docstring has its formula, range and source, and what would fool it.
@@ -40,10 +40,13 @@ from dashtheory.measure.spectrum import (
     stable_rank,
     weight_spectra,
 )
+from dashtheory.measure.step_size import Change, effective_step, mean_effective_step, rescaling_and_turn
+from dashtheory.rules.invariance import scale_invariant
 
 __all__ = [
     "BINS",
     "CanaryGap",
+    "Change",
     "Coefficients",
     "Decomposition",
     "Frame",
@@ -61,12 +64,14 @@ __all__ = [
     "cosines",
     "decompose",
     "effective_rank",
+    "effective_step",
     "feature_margins",
     "feature_shares",
     "frequency_correlation",
     "initial_coefficients",
     "margins_by_frequency",
     "mean_cosines",
+    "mean_effective_step",
     "memorization_gap",
     "neuron_cosine",
     "noise_margin_share",
@@ -75,7 +80,9 @@ __all__ = [
     "persistence",
     "random_labels",
     "representation_spectrum",
+    "rescaling_and_turn",
     "sample_alignment",
+    "scale_invariant",
     "selectivity",
     "selectivity_bounds",
     "share_correlation",

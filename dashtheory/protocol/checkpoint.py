@@ -45,6 +45,7 @@ class Checkpoint:
         optimizer: state dicts.
         rule: tensors that the rule keeps from stage to stage, by name.
         finished: the metrics of stages 1 to `stage`, in order.
+        groups: names of the parameters in each group of the optimizer, where a rule has made several of them.
     """
 
     stage: int
@@ -52,6 +53,7 @@ class Checkpoint:
     optimizer: dict[str, Any]
     rule: dict[str, Tensor]
     finished: tuple[dict[str, float], ...]
+    groups: Sequence[Sequence[str]] = ()
 
     def restore(self, learner: Learner) -> None:
         """Put weights and optimizer state into a learner of the same model and optimizer.
@@ -61,6 +63,7 @@ class Checkpoint:
         """
         try:
             learner.model.load_state_dict(self.model)
+            _regroup(learner, self.groups)
             learner.optimizer.load_state_dict(self.optimizer)
         except (RuntimeError, ValueError, KeyError) as error:
             fail(
@@ -105,7 +108,8 @@ class Checkpoints:
             fail("finished", f"must hold the metrics of {stage} stages", str(len(finished)), "Give one per stage.")
         payload = io.BytesIO()
         states = {"model": learner.model.state_dict(), "optimizer": learner.optimizer.state_dict()}
-        torch.save({**states, "rule": dict(rule or {})}, payload)
+        groups = _names_of_groups(learner)
+        torch.save({**states, "rule": dict(rule or {}), **({"groups": groups} if groups else {})}, payload)
         body = payload.getvalue()
         head = {
             "format": FORMAT,
@@ -163,6 +167,29 @@ class Checkpoints:
             except DamagedFile as error:
                 problems.append(str(error))
         return None, problems
+
+
+def _names_of_groups(learner: Learner) -> list[list[str]]:
+    """Names of the parameters in each group of the optimizer; none if it has one group, as when it was made."""
+    groups = learner.optimizer.param_groups
+    if len(groups) == 1:
+        return []
+    names = {id(parameter): name for name, parameter in learner.model.named_parameters()}
+    return [[names[id(parameter)] for parameter in group["params"]] for group in groups]
+
+
+def _regroup(learner: Learner, groups: Sequence[Sequence[str]]) -> None:
+    """Give a new optimizer the groups that a rule had made; their options come with its state.
+
+    A state dict numbers parameters group by group, so that each must be where it was.
+    """
+    if not groups:
+        return
+    optimizer, parameters = learner.optimizer, dict(learner.model.named_parameters())
+    options = {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
+    optimizer.param_groups.clear()
+    for names in groups:
+        optimizer.add_param_group({**options, "params": [parameters[name] for name in names]})
 
 
 def _head(line: bytes, path: Path) -> dict[str, Any]:

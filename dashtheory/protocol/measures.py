@@ -10,6 +10,8 @@ Names in the table, by the choice of `Measures` that asks for them:
     retention   old_accuracy_epoch0, ..., and _reestimated: of the old chunks
     gradients   gradient_norm_new, _old, _all
     weights     weight_norm_at_start, weight_norm
+    effective_step
+                effective_step_at_start, effective_step: no rows where no layer is scale-invariant
     alignment   alignment_epoch0, ...
     canaries    canary_accuracy             examples with a wrong label, of all chunks, that get that label, at the
                                             end of a stage: memorised, for little else leads to a label drawn at
@@ -26,12 +28,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from dashtheory._check import fail
 from dashtheory.batchnorm import has_statistics, reestimated
 from dashtheory.evaluate import LossFunction, cross_entropy, evaluate
 from dashtheory.measure.network import alignment, cosine_histogram, gradient_norm, retention, weight_norm
+from dashtheory.measure.step_size import effective_step, mean_effective_step
 from dashtheory.protocol.settings import Measures
 from dashtheory.stream import Examples, join
 
@@ -47,6 +51,7 @@ def measure_at_start(
     chunks: Sequence[Examples],
     loss_fn: LossFunction = cross_entropy,
     noisy: Masks = (),
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> dict[str, float]:
     """Measures after the rule, before the stage's first step.
 
@@ -56,6 +61,7 @@ def measure_at_start(
         chunks: of the stage, the newest last.
         loss_fn: mean loss.
         noisy: which labels are wrong, chunk by chunk.
+        optimizer: of the model, for its step sizes; without it effective steps are not measured.
 
     Returns:
         numbers by name.
@@ -64,6 +70,7 @@ def measure_at_start(
     found = measure_after_epoch(measures, model, chunks, 0, loss_fn)
     if measures.weights:
         found["weight_norm_at_start"] = weight_norm(model)
+    found |= _effective_step(measures, model, chunks, optimizer, "_at_start")
     if measures.gradients:
         parts = {"new": [new], "all": list(chunks), **({"old": list(old)} if old else {})}
         for name, part in parts.items():
@@ -107,6 +114,7 @@ def measure_at_end(
     test: Examples,
     loss_fn: LossFunction = cross_entropy,
     noisy: Masks = (),
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> dict[str, float]:
     """Measures after the stage's last step.
 
@@ -117,8 +125,10 @@ def measure_at_end(
         test: held-out examples.
         loss_fn: mean loss.
         noisy: which labels are wrong, chunk by chunk.
+        optimizer: as `measure_at_start`.
     """
     found = {"weight_norm": weight_norm(model)} if measures.weights else {}
+    found |= _effective_step(measures, model, chunks, optimizer, "")
     if measures.reestimate and has_statistics(model):
         again = reestimated(model, join(chunks).inputs)
         found["test_accuracy_reestimated"] = evaluate(again, test, loss_fn=loss_fn).accuracy
@@ -127,6 +137,19 @@ def measure_at_end(
     if _counted(measures, len(chunks)):
         found |= cosine_histogram(model, join(chunks), "before", loss_fn=loss_fn)
     return found
+
+
+def _effective_step(
+    measures: Measures,
+    model: nn.Module,
+    chunks: Sequence[Examples],
+    optimizer: torch.optim.Optimizer | None,
+    when: str,
+) -> dict[str, float]:
+    if not measures.effective_step or optimizer is None:
+        return {}
+    table = effective_step(model, optimizer, chunks[0].inputs)
+    return {f"effective_step{when}": mean_effective_step(table)} if len(table) else {}
 
 
 def _counted(measures: Measures, stage: int) -> bool:

@@ -114,6 +114,8 @@ class Measures:
             the stage (0: only right after the rule; -1: not at all).
         gradients: norm of the loss gradient on old, new and all data at the start of the stage.
         weights: norm of the shrinkable weights at the start and the end of the stage.
+        effective_step: geometric mean over scale-invariant layers of step size over squared norm, at the start
+            (after the rule) and the end of the stage (`dashtheory.measure.effective_step`).
         alignment: mean cosine of the groups of weights with the negative gradient on all data, at the start of the
             stage and after each of so many epochs (-1: not at all).
         canaries: share of the wrong labels, where it is known which they are, that are predicted as they stand.
@@ -131,6 +133,10 @@ class Measures:
     retention: int = field(default=0, metadata={"help": "epochs over which old accuracy is followed; -1: not"})
     gradients: bool = field(default=False, metadata={"help": "gradient norms on old, new and all data: yes or no"})
     weights: bool = field(default=True, metadata={"help": "norm of the weights: yes or no"})
+    effective_step: bool = field(
+        default=False,
+        metadata={"help": "step size over squared norm of scale-invariant layers: yes or no", "neutral": False},
+    )
     alignment: int = field(default=-1, metadata={"help": "epochs over which weight-descent cosines are followed"})
     canaries: bool = field(
         default=False, metadata={"help": "how many wrong labels are predicted as they stand: yes or no"}

@@ -195,7 +195,7 @@ def run_stages(
         rule_seconds = time.perf_counter() - started
         measured = {}
         if measures is not None:
-            measured = measure_at_start(measures, learner.model, seen, task.loss_fn, noisy)
+            measured = measure_at_start(measures, learner.model, seen, task.loss_fn, noisy, learner.optimizer)
         started = time.perf_counter()
         training = train_stage(
             learner,
@@ -217,7 +217,7 @@ def run_stages(
                 error=Diverged,
             )
         if measures is not None:
-            measured |= measure_at_end(measures, learner.model, seen, test, task.loss_fn, noisy)
+            measured |= measure_at_end(measures, learner.model, seen, test, task.loss_fn, noisy, learner.optimizer)
             if measures.seconds:
                 measured |= {"rule_seconds": rule_seconds, "train_seconds": train_seconds}
         yield StageResult(

@@ -16,12 +16,15 @@ from .grid import shrink_grid as shrink_grid
 from .groups import GRANULARITIES as GRANULARITIES
 from .groups import Target as Target
 from .groups import targets as targets
+from .invariance import scale_invariant as scale_invariant
 from .l2_init import L2Init as L2Init
 from .matched import NormMatched as NormMatched
 from .proportional import Proportional as Proportional
 from .report import LayerReport as LayerReport
 from .report import ShrinkReport as ShrinkReport
 from .reset import Reset as Reset
+from .rewarm import Rewarm as Rewarm
+from .rewarm import rescale_steps_ as rescale_steps_
 from .rule import Context as Context
 from .rule import InPlace as InPlace
 from .rule import Learner as Learner

@@ -69,6 +69,7 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "proportional": "dashtheory.rules.proportional:Proportional",
         "threshold": "dashtheory.rules.controls:Threshold",
         "cold_shrunk": "dashtheory.rules.controls:ColdShrunk",
+        "rewarm": "dashtheory.rules.rewarm:Rewarm",
     }
 )
 """Rule classes by name."""

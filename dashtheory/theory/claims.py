@@ -99,7 +99,8 @@ class IndependentWorld:
         )
 
 
-Case = Universe | IndependentWorld
+Case = Any
+"""What a claim is about: a `Universe`, an `IndependentWorld`, a `NormedNet`; it can `describe` itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +188,7 @@ class Claim:
         assumptions: what it asks of the universe beyond being one.
         section: where `docs/theory.md` proves or refutes it, as "docs/theory.md#warm-stops".
         status: "theorem" or "refuted".
-        about: the type of its cases, `Universe` or `IndependentWorld`.
+        about: the type of its cases, such as `Universe` or `IndependentWorld`.
         compare: the comparisons of one case, in order of stages, at the stages where the assumptions are met.
 
     Raises:
@@ -199,7 +200,7 @@ class Claim:
     assumptions: tuple[str, ...] = ()
     section: str
     status: str
-    about: type[Universe] | type[IndependentWorld] = Universe
+    about: type[Any] = Universe
     compare: Callable[[Any], Comparisons]
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from dashtheory.experiments.effective_step import STEP, Agreement, rank_agreement
 from dashtheory.paper import summarize_runs
 from dashtheory.record import load_results, load_table
 from tests.docs.readme_cases import README, ROOT, difference, last_stage
@@ -93,6 +94,36 @@ def digits_sentence() -> str:
         f"warm is {found['warm']} points from cold (95% interval), S&P {found['sp']}, DASH {found['dash']} and "
         f"uniform {found['uniform']}"
     )
+
+
+def step_sentence() -> str:
+    """What a larger step alone does, and how far the effective step tells the order."""
+    table, _ = load_table(ROOT / "figures" / "effective_step.csv")
+    last = table[(table["metric"] == STEP) & (table["stage"] == table["stage"].max())]
+    steps = last.groupby("rule")["value"].mean()
+    assert steps.idxmin() == "warm"
+    repaired = ("sp", "dash", "uniform", "rewarm", "rewarm:momentum=scaled")
+    every, among = (rank_agreement(table, rules) for rules in ((), repaired))
+
+    def words(found: Agreement) -> str:
+        return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]".replace("-", "−")
+
+    def minus(rule: str, reference: str) -> str:
+        return difference(table, rule, reference)
+
+    return (
+        "On scikit-learn's digits with right labels (a narrow ResNet, 5 chunks of 100, "
+        f"{len(every.by_seed)} seeds) it ends {minus('rewarm', 'warm')} points from warm and "
+        f"{minus('rewarm', 'cold')} from cold (95% "
+        f"intervals); from it DASH is {minus('dash', 'rewarm')}, S&P {minus('sp', 'rewarm')} and uniform "
+        f"{minus('uniform', 'rewarm')}. Effective steps at the start of the last stage run from {steps.min():.4f} "
+        f"(warm) to {steps.max():.2f}; their rank correlation with accuracy over the eight rules, within a seed, "
+        f"is {words(every)}, and over the five that enlarge the step of a trained network {words(among)}"
+    )
+
+
+def test_every_number_about_effective_steps_is_the_committed_one() -> None:
+    assert step_sentence() in " ".join(README.split()), step_sentence()
 
 
 def test_every_number_about_pictures_and_pretraining_is_the_committed_one() -> None:

@@ -42,6 +42,10 @@ TOY = {
         *["--num-stages", "4", "--correlated", "0,0.5", "--shared", "0,50", "--unbalanced", "0.5,0.9"],
         *["--label-noise", "0,0.4", "--seeds", "2", "--jobs", "2"],
     ],
+    "effective_step": [
+        *["--model", "mlp", "--model-options", "widths=16", "--num-chunks", "2", "--chunk-size", "40"],
+        *["--num-test", "60", "--batch-size", "16", "--max-epochs", "4", "--seeds", "2", "--jobs", "2"],
+    ],
     "forgetting_map": [
         "--num-stages",
         "5",

@@ -36,7 +36,7 @@ def examples(number: int, seed: int) -> Examples:
 
 CHUNKS = (examples(12, 1), examples(9, 2), examples(7, 3))
 TEST = examples(20, 4)
-ALL = Measures(retention=2, gradients=True, alignment=2)
+ALL = Measures(retention=2, gradients=True, alignment=2, effective_step=True)
 
 
 def traces(model: nn.Module) -> list[Tensor]:
@@ -52,10 +52,26 @@ def test_measures_leave_no_trace(train_mode: bool) -> None:
     cross_entropy(model(CHUNKS[0].inputs), CHUNKS[0].targets).backward()
     model.train(train_mode)
     before = traces(model)
-    measure_at_start(ALL, model, CHUNKS)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    measure_at_start(ALL, model, CHUNKS, optimizer=optimizer)
     measure_after_epoch(ALL, model, CHUNKS, 1)
-    measure_at_end(ALL, model, CHUNKS, TEST)
+    measure_at_end(ALL, model, CHUNKS, TEST, optimizer=optimizer)
     assert all(map(torch.equal, before, traces(model)))
+    assert optimizer.state_dict() == torch.optim.SGD(model.parameters(), lr=0.1).state_dict()
+
+
+def test_effective_steps_are_those_of_the_optimizer_s_layers_before_a_norm() -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    expected = 0.1 / float(model.get_parameter("0.weight").detach().double().square().sum())
+    start = measure_at_start(ALL, model, CHUNKS, optimizer=optimizer)["effective_step_at_start"]
+    end = measure_at_end(ALL, model, CHUNKS, TEST, optimizer=optimizer)["effective_step"]
+    assert math.isclose(start, expected, rel_tol=1e-12)
+    assert start == end
+    assert "effective_step" not in measure_at_end(Measures(), model, CHUNKS, TEST, optimizer=optimizer)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))  # no norm: no number
+    steps = torch.optim.SGD(plain.parameters(), lr=0.1)
+    assert "effective_step" not in measure_at_end(ALL, plain, CHUNKS, TEST, optimizer=steps)
 
 
 def test_which_numbers_are_taken() -> None:

@@ -18,7 +18,7 @@ from dashtheory.rules import RULES, Context, Learner, Rule, RuleState, make_rule
 from tests.protocol.killed_run import network, optimizer, run, stream
 
 ROOT = Path(__file__).parents[2]
-ALL = Measures(retention=2, gradients=True, alignment=2)
+ALL = Measures(retention=2, gradients=True, alignment=2, effective_step=True)
 
 
 def parts(rule: str, *, stop_after: int, folder: Path) -> list[dict[str, float]]:
@@ -49,7 +49,7 @@ def test_measures_do_not_change_the_run(rule: str) -> None:
     for one, other in zip(plain, measured, strict=True):
         assert other.items() > one.items()
     assert "old_accuracy_reestimated_epoch2" in measured[1] or measured[1]["epochs"] < 2
-    assert {"gradient_norm_old", "alignment_epoch1", "weight_norm"} < set(measured[2])
+    assert {"gradient_norm_old", "alignment_epoch1", "weight_norm", "effective_step"} < set(measured[2])
 
 
 def test_a_finished_run_is_not_run_again(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from dashtheory.rules import (
     Perturb,
     Proportional,
     Reset,
+    Rewarm,
     Rule,
     Scattered,
     ShrinkFresh,
@@ -45,6 +46,7 @@ DEFAULTS: dict[str, tuple[type[Rule], dict[str, Any]]] = {
     "proportional": (Proportional, {"alpha": 0.3, "lam": 0.3, "per_layer": False, "optimizer": "kept"}),
     "threshold": (Threshold, {"alpha": 0.3, "threshold": 0.3, "factor": 0.3, "optimizer": "kept"}),
     "cold_shrunk": (ColdShrunk, {"factor": 0.45}),
+    "rewarm": (Rewarm, {"factor": 0.3, "momentum": "kept"}),
 }
 
 
@@ -112,6 +114,8 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("sp_ash_adams", "shrink", 1.1, r"shrink must be a number in \[0, 1\], got 1.1"),
     ("sp_ash_adams", "perturb", -1, r"perturb must be a number in \[0, inf\), got -1"),
     ("cold_shrunk", "factor", 0, r"factor must be a number in \(0, inf\), got 0"),
+    ("rewarm", "factor", 0, r"factor must be a number in \(0, inf\), got 0"),
+    ("rewarm", "momentum", "renewed", "momentum must be one of kept, scaled, got 'renewed'"),
     ("l2_init", "l2", -1e-3, r"l2 must be a number in \[0, inf\), got -0.001"),
     ("l2_init", "form", "squared", "form must be one of authors, textbook, got 'squared'"),
     ("reset", "layer", None, "layer must be the name of a module, got None"),
@@ -190,7 +194,7 @@ def test_rules_draw_from_no_global_stream_and_change_no_gradient_nor_mode(name: 
 
 @pytest.mark.parametrize("name", [name for name in RULES if name not in (*NEW_MODEL, "sp_ash_adams")])
 def test_only_convolution_and_linear_parameters_change(name: str) -> None:
-    for net in ("convolutions", "attention") if name != "proportional" else ("convolutions",):
+    for net in ("convolutions", "attention") if name not in ("proportional", "rewarm") else ("convolutions",):
         stage = Stage(net)
         stage.apply(make_rule(name))
         shrinkable = {target.name for target in targets(stage.twin)}
@@ -199,7 +203,7 @@ def test_only_convolution_and_linear_parameters_change(name: str) -> None:
         if name == "proportional":  # and running statistics, with what they are of
             moved = {key for key in moved if "running" not in key}
         assert moved <= shrinkable
-        assert bool(moved) == (name not in ("warm", "warm_rm", "l2_init"))
+        assert bool(moved) == (name not in ("warm", "warm_rm", "l2_init", "rewarm"))
 
 
 @pytest.mark.parametrize("name", [name for name in RULES if name not in NEW_MODEL])
@@ -218,7 +222,7 @@ def test_a_pass_over_the_chunks_is_made_only_by_rules_that_need_one(name: str) -
     stage = Stage()
     _, report = stage.apply(make_rule(name))
     needs = name in ("dash", "uniform", "permuted", "scattered", "norm_matched", "proportional", "threshold")
-    assert stage.served == ([3] if needs else [])
+    assert stage.served == ([3] if needs else [1] if name == "rewarm" else [])
     assert (report is not None) == needs
     assert len(stage.made) == (name in ("cold", "cold_shrunk", "reset", "sp_ash_adams"))
     assert len(stage.renewed) == (name == "warm_rm")
