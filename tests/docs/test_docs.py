@@ -155,4 +155,4 @@ def test_the_site_builds_without_a_warning_and_without_a_dead_link(tmp_path: Pat
     font = re.search(r'"webFont": "([\w-]+)"', (tmp_path / "docs" / "theory.html").read_text())
     assert font is not None
     assert list((tmp_path / "_static" / "fonts" / "HTML-CSS" / font[1]).rglob("*.woff"))
-    assert "<code" in (tmp_path / "docs" / "api" / "shrink.html").read_text()
+    assert "<code" in (tmp_path / "docs" / "api" / "rules.html").read_text()

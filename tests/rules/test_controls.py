@@ -57,7 +57,8 @@ def test_all_rules_are_there_by_name() -> None:
     published = ["cold", "warm", "sp", "dash"]
     assert sorted(RULES) == sorted([*published, *DEFAULTS])
     assert list(RULES)[:4] == published
-    assert [name for name in RULES if name not in (*NEW_MODEL, "warm", "warm_rm", "l2_init")] == IN_PLACE
+    others = (*NEW_MODEL, "warm", "warm_rm", "l2_init", "rewarm")
+    assert [name for name in RULES if name not in others] == IN_PLACE
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
