@@ -6,6 +6,7 @@ run, say "not run".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from dashtheory.paper.precision import render_precision
 from dashtheory.paper.presets import preset, preset_names
 from dashtheory.paper.published import PUBLISHED, Published
 from dashtheory.paper.summary import summarize_runs
+from dashtheory.paper.waterfall import NEEDED, Link, chain_of, draw_chain, render_chain, samples_of
 from dashtheory.plot import rule_style, save_figure, sort_rules, style
 from dashtheory.record import Results, load_results, writable_folder, write_text
 
@@ -54,6 +56,7 @@ def build(results: Path, out: Path) -> None:
             figure = _figure(kind, one)
             save_figure(figure, _made(out / "figures") / f"{kind}-{name}")
             plt.close(figure)
+            _save_chain(one, out / "figures" / f"{kind}-{name}-chain")
     write_text(out / "RESULTS.md", render(found))
     print(f"wrote {out / 'RESULTS.md'} from {len(found)} tables")  # noqa: T201
 
@@ -133,8 +136,12 @@ def _section(kind: str, one: Results) -> str:
     rules = _rules(one)
     rows = [_row(one.name, rule, summary) for rule in rules]
     unfinished = [f"{name}: {one.runs[name]['stages']} of {stages} stages" for name in _unfinished(one)]
-    words = f"\nUnfinished: {'; '.join(unfinished)}.\n{_by_stage(table)}" if unfinished else ""
-    words += _capped(table)
+    words = (
+        f"\nUnfinished: {'; '.join(unfinished)}.\n{_by_stage(table, one.name, setting_of(one).data.chunk_size)}"
+        if unfinished
+        else ""
+    )
+    words += _chain_section(kind, one) + _capped(table)
     picture = f"figures/{kind}-{one.name}.png"
     alt = f"{data_name(one)}, {one.name}: test accuracy, steps, old accuracy and alignment by stage for each rule"
     return (
@@ -143,18 +150,47 @@ def _section(kind: str, one: Results) -> str:
     )
 
 
+def _chain(one: Results) -> tuple[int, list[Link]]:
+    """The chain from cold to DASH; none if no control of cold or warm was run, or no norms alone."""
+    table = one.table
+    assert table is not None
+    stage, links = chain_of(table, setting_of(one).data.chunk_size)
+    return stage, links if len(links) > len(NEEDED) else []
+
+
+def _chain_section(kind: str, one: Results) -> str:
+    stage, links = _chain(one)
+    picture = f"\n![From cold to DASH, step by step, at stage {stage}](figures/{kind}-{one.name}-chain.png)\n"
+    return render_chain(stage, links) + picture if links else ""
+
+
+def _save_chain(one: Results, stem: Path) -> None:
+    stage, links = _chain(one)
+    if not links:
+        return
+    words = {
+        "title": f"From cold to DASH, step by step: {data_name(one)}, {one.name.partition('+')[0]}",
+        "setting": describe(one),
+        "foot": "each bar: from the rule before to this one; lines: 95% t interval of the paired difference where "
+        "there are seeds; tuned: the best on the test set of those that were run",
+    }
+    figure = draw_chain(stage, links, words)
+    save_figure(figure, stem)
+    plt.close(figure)
+
+
 def _unfinished(one: Results) -> list[str]:
     return [name for name, facts in one.runs.items() if not facts["complete"]]
 
 
-def _by_stage(table: pd.DataFrame) -> str:
-    """Test accuracy after the first stages, mean over seeds, with the steps of the stage."""
+def _by_stage(table: pd.DataFrame, name: str, chunk_size: int) -> str:
+    """Test accuracy after the first stages, mean over seeds, with the steps of the stage; the authors' below."""
     stages = [stage for stage in _SHOWN_STAGES if stage in set(table["stage"])]
     means = table.groupby(["metric", "rule", "stage"], sort=False)["value"].mean()
     counts = table.groupby("rule")["seed"].nunique()
     lines = [
-        f"| rule | seeds | {' | '.join(f'stage {stage}' for stage in stages)} |",
-        "|---" * (len(stages) + 2) + "|",
+        f"| rule | seeds | {' | '.join(f'stage {stage}' for stage in stages)} | samples so far |",
+        "|---" * (len(stages) + 3) + "|",
     ]
     for rule in sort_rules(list(counts.index)):
         cells = [
@@ -163,8 +199,29 @@ def _by_stage(table: pd.DataFrame) -> str:
             else NOT_RUN
             for stage in stages
         ]
+        last = int(table.loc[table["rule"] == rule, "stage"].max())
+        samples = samples_of(table, rule, last, chunk_size)
+        cells.append("–" if math.isnan(samples) else f"{samples:,.0f}")
         lines.append(f"| {rule_style(rule).label} | {counts[rule]} | {' | '.join(cells)} |")
+    lines += _authors_by_stage(name, stages)
     return "\n#### Test accuracy (%) by stage, and the steps of the stage\n\n" + "\n".join(lines) + "\n"
+
+
+def _authors_by_stage(name: str, stages: list[int]) -> list[str]:
+    """Rows with the authors' own accuracies at these stages."""
+    lines = []
+    for rule in dict.fromkeys(one.rule for one in PUBLISHED if one.preset == name):
+        cells = []
+        for stage in stages:
+            known = [
+                one.value
+                for one in PUBLISHED
+                if (one.preset, one.rule, one.metric, one.stage) == (name, rule, "test_accuracy", stage)
+            ]
+            cells.append(" and ".join(f"{100 * value:.1f}" for value in known) or "–")
+        if any(cell != "–" for cell in cells):
+            lines.append(f"| {rule_style(rule).label}, authors | 1 each | {' | '.join(cells)} | – |")
+    return lines
 
 
 _SHOWN_STAGES = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 25, 30, 40, 50)

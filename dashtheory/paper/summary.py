@@ -26,7 +26,7 @@ def per_run(table: pd.DataFrame, num_stages: int) -> pd.DataFrame:
         fail("num_stages", "must be >= 1", str(num_stages), "It counts stages.")
     rows = {}
     for key, run in table.groupby(["rule", "seed"], sort=False):
-        if run["stage"].max() >= num_stages:
+        if run["stage"].nunique() >= num_stages:
             accuracy, steps = (_by_stage(run, metric, num_stages) for metric in ("test_accuracy", "steps"))
             rows[key] = (accuracy.iloc[-1], accuracy.mean(), steps.iloc[-1], steps.mean())
     index = pd.MultiIndex.from_tuples(list(rows), names=["rule", "seed"]) if rows else _NO_RUN

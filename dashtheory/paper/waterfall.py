@@ -1,0 +1,218 @@
+"""From cold to DASH, step by step: how much of its lead is left over a tuned cold start, a warm one, a shrink?
+
+A chain of rules at one stage, each beside the one before it: cold; the best cold start with a step size or
+weight decay of its own; the best such warm start; one factor for all weights; DASH's norms alone; DASH. What a
+link adds is what its rule does beyond the one before. Best means best on the test set among the few that were
+run, which favours those controls; no held-out data were spent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dashtheory._spec import split_text
+from dashtheory.plot import add_heading, rule_style
+from dashtheory.record import paired_differences
+
+CHAIN = ("cold", "cold, tuned", "warm, tuned", "uniform", "norm_matched", "dash")
+"""Links in order; a tuned one is the best of the rule's variants with a training of their own."""
+NEEDED = ("cold", "uniform", "dash")
+"""Without these at one stage there is no chain."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A rule of the chain at the stage.
+
+    Attributes:
+        rule: as written.
+        accuracy: mean over its seeds.
+        seeds: that were run.
+        change: minus the link before, mean over the seeds that both have; NaN for the first.
+        low: of the 95% t interval of the paired difference; NaN with fewer than two seeds.
+        high: of the same.
+        steps: of the stage, mean over seeds.
+        samples: of all stages up to this one, mean over seeds; NaN if some were left out.
+    """
+
+    rule: str
+    accuracy: float
+    seeds: int
+    change: float
+    low: float
+    high: float
+    steps: float
+    samples: float
+
+
+def chain_of(table: pd.DataFrame, chunk_size: int) -> tuple[int, list[Link]]:
+    """The chain at the last stage that has enough of it.
+
+    Args:
+        table: tidy, of one setting.
+        chunk_size: examples that come with every stage.
+
+    Returns:
+        the stage, and the links that were run; 0 and none if there is no stage with all of `NEEDED`.
+    """
+    rows = table[table["metric"] == "test_accuracy"]
+    stages = [set(rows.loc[rows["rule"] == rule, "stage"]) for rule in NEEDED]
+    common = set.intersection(*stages)
+    if not common:
+        return 0, []
+    tuned = sorted(stage for stage in common if _tuned(rows, "cold", stage))
+    stage = tuned[-1] if tuned else max(common)  # a later stage without its best cold start would flatter DASH
+    here = rows[rows["stage"] == stage].pivot_table(index="seed", columns="rule", values="value")
+    links: list[Link] = []
+    for name in CHAIN:
+        plain, _, kind = name.partition(", ")
+        rule = _tuned(rows, plain, stage) if kind else plain if plain in here.columns else ""
+        if rule:
+            links.append(_link(rule, links[-1].rule if links else "", here, table, stage, chunk_size))
+    return stage, links
+
+
+def _tuned(rows: pd.DataFrame, name: str, stage: int) -> str:
+    """The rule's best variant with a training of its own at a stage; empty if there is none."""
+    found = rows[(rows["stage"] == stage) & rows["rule"].map(lambda rule: _is_variant(str(rule), name))]
+    return "" if found.empty else str(found.groupby("rule")["value"].mean().idxmax())
+
+
+def _is_variant(rule: str, name: str) -> bool:
+    plain, options = split_text(rule)
+    return (
+        plain == name and bool(options) and all(o.startswith(("learning_rate=", "weight_decay=")) for o in options)
+    )
+
+
+def _link(rule: str, before: str, here: pd.DataFrame, table: pd.DataFrame, stage: int, chunk_size: int) -> Link:
+    values = here[rule].dropna()
+    change = low = high = math.nan
+    if before and not (both := here[[before, rule]].dropna()).empty:
+        pair = table["rule"].isin([before, rule]) & table["seed"].isin(both.index) & (table["stage"] == stage)
+        (row,) = paired_differences(table[pair], "test_accuracy", before).to_dict("records")
+        change, low, high = (float(row[name]) for name in ("mean", "low", "high"))
+    return Link(
+        rule=rule,
+        accuracy=float(values.mean()),
+        seeds=len(values),
+        change=change,
+        low=low,
+        high=high,
+        steps=float(table.query("rule == @rule and stage == @stage and metric == 'steps'")["value"].mean()),
+        samples=samples_of(table, rule, stage, chunk_size),
+    )
+
+
+def samples_of(table: pd.DataFrame, rule: str, stage: int, chunk_size: int) -> float:
+    """Training samples of all stages up to one, mean over seeds: epochs times examples; NaN if a stage is missing.
+
+    Args:
+        table: tidy, of one setting.
+        rule: as written.
+        stage: the last one counted.
+        chunk_size: examples that come with every stage.
+    """
+    rows = table[(table["rule"] == rule) & (table["metric"] == "epochs") & (table["stage"] <= stage)]
+    whole = [run for _, run in rows.groupby("seed") if len(run) == stage]
+    counts = [float((run["value"] * run["stage"]).sum()) * chunk_size for run in whole]
+    return sum(counts) / len(counts) if counts else math.nan
+
+
+def render_chain(stage: int, links: list[Link]) -> str:
+    """The chain as a section of a page; empty if there is none."""
+    if not links:
+        return ""
+    lines = [
+        f"| rule | seeds | test accuracy after stage {stage} (%) | minus the one before (points) | steps of the "
+        "stage | samples so far |",
+        "|---|---|---|---|---|---|",
+    ]
+    for link in links:
+        samples = "–" if math.isnan(link.samples) else f"{link.samples:,.0f}"
+        label = rule_style(link.rule).label
+        cells = (label, link.seeds, f"{100 * link.accuracy:.1f}", _change(link), f"{link.steps:,.0f}", samples)
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    lead = 100 * (links[-1].accuracy - links[0].accuracy)
+    best = max(links, key=lambda link: link.accuracy if link.rule.startswith("cold") else -1)
+    left = 100 * (links[-1].accuracy - best.accuracy)
+    words = (
+        f"DASH is {lead:+.1f} points from cold, and {left:+.1f} from the best cold start that was run "
+        f"({rule_style(best.rule).label}). The best is taken on the test set."
+    )
+    return f"\n#### From cold to DASH, step by step\n\n{words}\n\n" + "\n".join(lines) + "\n"
+
+
+def _change(link: Link) -> str:
+    if math.isnan(link.change):
+        return "–"
+    interval = "" if math.isnan(link.low) else f" [{100 * link.low:+.1f}, {100 * link.high:+.1f}]"
+    return f"{100 * link.change:+.1f}{interval}"
+
+
+def draw_chain(stage: int, links: list[Link], words: Mapping[str, str]) -> Figure:
+    """The chain as a waterfall: each bar goes from the link before to its own.
+
+    Args:
+        stage: of the chain.
+        links: at least one.
+        words: title, setting and foot of the figure.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(9.6, 4.6))
+    for place, link in enumerate(links):
+        _draw_bar(ax, place, link, 0.0 if place == 0 else links[place - 1].accuracy)
+    lowest = min(link.accuracy for link in links)
+    ax.set_xticks(range(len(links)), [_name(link.rule) for link in links], fontsize=8.5)
+    ax.set(ylabel=f"test accuracy after stage {stage} (%)", ylim=(100 * lowest - 4, None))
+    ax.margins(y=0.12)
+    ax.grid(axis="x", visible=False)
+    figure.subplots_adjust(left=0.08, right=0.985, top=0.82, bottom=0.2)
+    add_heading(figure, words["title"], words["setting"], words["foot"])
+    return figure
+
+
+def _name(rule: str) -> str:
+    label = rule_style(rule).label
+    return (
+        label.replace(", ", "\n")
+        .replace(" (", "\n(")
+        .replace("learning_rate=", "step ")
+        .replace("weight_decay=", "decay ")
+    )
+
+
+def _draw_bar(ax: Axes, place: int, link: Link, before: float) -> None:
+    look = rule_style(link.rule)
+    ax.bar(place, 100 * (link.accuracy - before), bottom=100 * before, width=0.62, color=look.color, alpha=0.85)
+    if place:
+        ax.hlines(100 * before, place - 1 + 0.31, place - 0.31, color="#444444", linewidth=1)
+        if not math.isnan(link.low):
+            ends = [100 * (before + link.low), 100 * (before + link.high)]
+            ax.plot([place, place], ends, color="#222222", linewidth=1.6)
+    top = 100 * max(link.accuracy, before if place else 0)
+    text = (
+        f"{100 * link.accuracy:.1f}" if not place else f"{_change(link).split(' ')[0]}\n{100 * link.accuracy:.1f}"
+    )
+    ax.annotate(
+        text, (place, top), ha="center", va="bottom", fontsize=9, xytext=(0, 3), textcoords="offset points"
+    )
+    steps = f"n = {link.seeds}\n{link.steps:,.0f} steps"
+    ax.annotate(
+        steps,
+        (place, 0),
+        xycoords=("data", "axes fraction"),
+        ha="center",
+        va="bottom",
+        fontsize=7.5,
+        xytext=(0, 3),
+        textcoords="offset points",
+        color="white",
+    )

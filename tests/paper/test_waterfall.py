@@ -1,0 +1,100 @@
+"""The chain from cold to DASH: which links, at which stage, and what each adds."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+from scipy import stats
+
+from dashtheory.paper.waterfall import chain_of, draw_chain, render_chain, samples_of
+from dashtheory.record import make_table, stage_rows
+
+SLOW = "cold:learning_rate=0.01"
+FAST = "cold:learning_rate=0.1:weight_decay=0.0005"
+WARM = "warm:learning_rate=0.1"
+# rule: accuracy in per cent by stage, for seed 0; seed 1 has one point more, and DASH two more
+ACCURACIES = {
+    "cold": {1: 30, 2: 37, 3: 42},
+    SLOW: {2: 44},
+    FAST: {2: 45},
+    "cold:learning_rate=tuned": {2: 41},
+    "cold_shrunk": {2: 60},
+    "warm": {1: 30, 2: 36, 3: 38},
+    WARM: {1: 33, 2: 43},
+    "uniform": {1: 30, 2: 43, 3: 51},
+    "uniform:lam=0.05": {2: 70},
+    "dash": {1: 30, 2: 47, 3: 54},
+}
+
+
+def table(rules: tuple[str, ...] = tuple(ACCURACIES), seeds: int = 2) -> pd.DataFrame:
+    return make_table(
+        row
+        for rule in rules
+        for seed in range(seeds)
+        for stage, accuracy in ACCURACIES[rule].items()
+        for row in stage_rows(
+            level="deep",
+            experiment="x",
+            rule=rule,
+            seed=seed,
+            stage=stage,
+            metrics={
+                "test_accuracy": (accuracy + seed * (3 if rule == "dash" else 1)) / 100,
+                "steps": 10.0 * stage + seed,
+                "epochs": 4.0 + 2 * seed,
+            },
+        )
+    )
+
+
+def test_links_are_the_best_of_each_kind_at_the_last_stage_with_a_tuned_cold_start() -> None:
+    stage, links = chain_of(table(), 100)
+    assert stage == 2
+    assert [link.rule for link in links] == ["cold", FAST, WARM, "uniform", "dash"]
+    assert [link.accuracy for link in links] == pytest.approx([0.375, 0.455, 0.435, 0.435, 0.485])
+    assert math.isnan(links[0].change)
+    assert [link.change for link in links[1:]] == pytest.approx([0.08, -0.02, 0, 0.05])
+    assert [link.seeds for link in links] == [2] * 5
+    assert links[1].steps == 20.5
+
+
+def test_without_a_tuned_cold_start_it_is_the_last_common_stage() -> None:
+    stage, links = chain_of(table(("cold", "uniform", "dash")), 100)
+    assert (stage, [link.rule for link in links]) == (3, ["cold", "uniform", "dash"])
+    assert chain_of(table(("cold", "dash")), 100) == (0, [])
+    assert render_chain(0, []) == ""
+
+
+def test_the_interval_is_that_of_the_paired_t_test() -> None:
+    _, links = chain_of(table(), 100)
+    mean, half = 0.05, stats.t.ppf(0.975, 1) * 0.01  # differences of 4 and 6 points: sd / sqrt 2 is 1 point
+    assert (links[-1].low, links[-1].high) == pytest.approx((mean - half, mean + half))
+    _, alone = chain_of(table(seeds=1), 100)
+    assert all(math.isnan(link.low) for link in alone)
+
+
+def test_samples_are_epochs_times_examples_of_whole_runs_alone() -> None:
+    found = samples_of(table(), "dash", 3, 100)
+    assert found == pytest.approx((4 + 6) / 2 * 100 * (1 + 2 + 3))
+    assert math.isnan(samples_of(table(), SLOW, 2, 100))
+
+
+def test_the_page_says_what_is_left_over_the_best_cold_start() -> None:
+    text = render_chain(*chain_of(table(), 100))
+    assert "DASH is +11.0 points from cold, and +3.0 from the best cold start that was run (cold, " in text
+    assert text.count("\n|") == 2 + 5
+    assert "| DASH | 2 | 48.5 | +5.0 [" in text
+    assert "| – |" in text  # samples of a run with stages left out
+
+
+def test_bars_go_from_one_link_to_the_next() -> None:
+    stage, links = chain_of(table(), 100)
+    figure = draw_chain(stage, links, {"title": "t", "setting": "s", "foot": "f"})
+    (ax,) = figure.axes
+    bars = [bar for container in ax.containers for bar in container]
+    ends = [(bar.get_y(), bar.get_y() + bar.get_height()) for bar in bars]
+    assert [end for _, end in ends] == pytest.approx([37.5, 45.5, 43.5, 43.5, 48.5])
+    assert [start for start, _ in ends] == pytest.approx([0, 37.5, 45.5, 43.5, 43.5])
