@@ -171,8 +171,8 @@ def _save_chain(one: Results, stem: Path) -> None:
     words = {
         "title": f"From cold to DASH, step by step: {data_name(one)}, {one.name.partition('+')[0]}",
         "setting": describe(one),
-        "foot": "each bar: from the rule before to this one; lines: 95% t interval of the paired difference where "
-        "there are seeds; tuned: the best on the test set of those that were run",
+        "foot": "bars: from the rule before to this one; lines: 95% t interval of that difference, paired by "
+        "seed; steps of this stage; the best step size and decay are those on the test set",
     }
     figure = draw_chain(stage, links, words)
     save_figure(figure, stem)

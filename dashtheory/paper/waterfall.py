@@ -166,27 +166,23 @@ def draw_chain(stage: int, links: list[Link], words: Mapping[str, str]) -> Figur
     """
     import matplotlib.pyplot as plt
 
-    figure, ax = plt.subplots(figsize=(9.6, 4.6))
+    figure, ax = plt.subplots(figsize=(11.6, 4.8))
     for place, link in enumerate(links):
         _draw_bar(ax, place, link, 0.0 if place == 0 else links[place - 1].accuracy)
     lowest = min(link.accuracy for link in links)
-    ax.set_xticks(range(len(links)), [_name(link.rule) for link in links], fontsize=8.5)
+    ax.set_xticks(range(len(links)), [_name(link) for link in links], fontsize=8)
     ax.set(ylabel=f"test accuracy after stage {stage} (%)", ylim=(100 * lowest - 4, None))
     ax.margins(y=0.12)
     ax.grid(axis="x", visible=False)
-    figure.subplots_adjust(left=0.08, right=0.985, top=0.82, bottom=0.2)
+    figure.subplots_adjust(left=0.06, right=0.985, top=0.82, bottom=0.27)
     add_heading(figure, words["title"], words["setting"], words["foot"])
     return figure
 
 
-def _name(rule: str) -> str:
-    label = rule_style(rule).label
-    return (
-        label.replace(", ", "\n")
-        .replace(" (", "\n(")
-        .replace("learning_rate=", "step ")
-        .replace("weight_decay=", "decay ")
-    )
+def _name(link: Link) -> str:
+    label = rule_style(link.rule).label.replace(", ", "\n").replace(" (", "\n(")
+    label = label.replace("learning_rate=", "step ").replace("weight_decay=", "decay ")
+    return f"{label}\n{link.steps:,.0f} steps, n = {link.seeds}"
 
 
 def _draw_bar(ax: Axes, place: int, link: Link, before: float) -> None:
@@ -196,23 +192,11 @@ def _draw_bar(ax: Axes, place: int, link: Link, before: float) -> None:
         ax.hlines(100 * before, place - 1 + 0.31, place - 0.31, color="#444444", linewidth=1)
         if not math.isnan(link.low):
             ends = [100 * (before + link.low), 100 * (before + link.high)]
-            ax.plot([place, place], ends, color="#222222", linewidth=1.6)
+            ax.plot([place + 0.38] * 2, ends, color="#222222", linewidth=1.6)
     top = 100 * max(link.accuracy, before if place else 0)
     text = (
         f"{100 * link.accuracy:.1f}" if not place else f"{_change(link).split(' ')[0]}\n{100 * link.accuracy:.1f}"
     )
     ax.annotate(
         text, (place, top), ha="center", va="bottom", fontsize=9, xytext=(0, 3), textcoords="offset points"
-    )
-    steps = f"n = {link.seeds}\n{link.steps:,.0f} steps"
-    ax.annotate(
-        steps,
-        (place, 0),
-        xycoords=("data", "axes fraction"),
-        ha="center",
-        va="bottom",
-        fontsize=7.5,
-        xytext=(0, 3),
-        textcoords="offset points",
-        color="white",
     )
