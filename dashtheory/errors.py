@@ -1,7 +1,8 @@
 """Kinds of errors that a caller may want to tell apart; each is a ValueError with a message in one line.
 
 No decision is taken from the words of a message: whoever goes on after one of these catches its class. They hold
-nothing but the message, so that they come out of a worker process as they went in.
+nothing but the message, so that they come out of a worker process as they went in. (Only that memory ran out has
+to be read off the words of other libraries.)
 """
 
 from __future__ import annotations
@@ -17,3 +18,25 @@ class DamagedFile(ValueError):  # noqa: N818
 
 class OtherRun(ValueError):  # noqa: N818
     """A whole file of another run lies where this run keeps its own: nothing there may be used or replaced."""
+
+
+_WORDS = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "alloc_failed",  # cuBLAS and cuDNN
+    "unable to find an engine",  # cuDNN, if no algorithm's workspace fits
+)
+
+
+def memory_ran_out(error: BaseException) -> bool:
+    """Whether an error, or one that led to it, says that the device, or the host, had no memory left.
+
+    An error within a recording is followed by one of the recording itself. PyTorch says some of it in words alone.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS):
+        return True
+    before = error.__cause__ or error.__context__
+    return before is not None and memory_ran_out(before)

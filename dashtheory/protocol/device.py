@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from dashtheory._check import choice, fail
+from dashtheory.errors import memory_ran_out as memory_ran_out
 from dashtheory.protocol.settings import PRECISIONS
 
 AUTO = "auto"
@@ -60,26 +61,6 @@ def exact_or_fast(precision: str) -> Iterator[None]:
 
 # The one place where the words of an error decide: torch has a class for CUDA's own allocator alone; a CPU's
 # allocator, cuBLAS and cuDNN raise a plain RuntimeError, which carries nothing but its message.
-_WORDS = (
-    "out of memory",
-    "not enough memory",
-    "can't allocate memory",
-    "alloc_failed",  # cuBLAS and cuDNN
-    "unable to find an engine",  # cuDNN, if no algorithm's workspace fits
-)
-
-
-def memory_ran_out(error: BaseException) -> bool:
-    """Whether an error, or one that led to it, says that the device, or the host, had no memory left.
-
-    An error within a recording is followed by one of the recording itself.
-    """
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    if isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS):
-        return True
-    before = error.__cause__ or error.__context__
-    return before is not None and memory_ran_out(before)
 
 
 def fitting_batch(try_step: Callable[[int], object], batch_size: int, *, least: int = 1) -> int:
