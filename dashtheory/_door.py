@@ -114,7 +114,10 @@ def _fits(value: object, hint: Any) -> bool:
         return isinstance(value, float | int) and not isinstance(value, bool)
     if kind in (Sequence, Iterable) and isinstance(value, str):
         return False  # letters are hardly ever meant
-    return not isinstance(kind, type) or isinstance(value, kind)
+    try:
+        return not isinstance(kind, type) or isinstance(value, kind)
+    except TypeError:  # a protocol, which cannot be looked for
+        return True
 
 
 def _words(hint: Any) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dashtheory._check import fail
+from dashtheory._door import door
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,10 @@ class Examples:
     targets: Tensor
 
     def __post_init__(self) -> None:
+        for name in ("inputs", "targets"):
+            value = getattr(self, name)
+            if not isinstance(value, Tensor):
+                fail(name, "must be a tensor", type(value).__name__, "Take torch.as_tensor of it.")
         if not self.inputs.ndim or not self.targets.ndim or len(self.inputs) != len(self.targets):
             got = f"{tuple(self.inputs.shape)} and {tuple(self.targets.shape)}"
             fail("inputs and targets", "must have the same first axis", got, "Give one target per input.")
@@ -46,6 +51,7 @@ class Examples:
         return Examples(self.inputs.to(device), self.targets.to(device))
 
 
+@door()
 def join(parts: Sequence[Examples]) -> Examples:
     """All examples of `parts`, in order."""
     if not parts:
@@ -71,12 +77,16 @@ class Stream:
     def __post_init__(self) -> None:
         if not self.chunks:
             fail("chunks", "must hold at least one chunk", "none", "A stream without data trains nothing.")
+        for name, part in (*(("chunks", chunk) for chunk in self.chunks), ("test", self.test)):
+            if not isinstance(part, Examples):
+                fail(name, "must be of Examples", type(part).__name__, "Say Examples(inputs, targets).")
 
     def to(self, device: torch.device | str) -> Stream:
         """The same stream on a device."""
         return Stream(tuple(chunk.to(device) for chunk in self.chunks), self.test.to(device))
 
 
+@door()
 def cut(examples: Examples, num_chunks: int) -> tuple[Examples, ...]:
     """Cut `examples` into `num_chunks` equal chunks, in order; what is left over is an error.
 

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dashtheory._check import choice, fail, integer, numpy_generator, real
+from dashtheory._door import door
 from dashtheory.discrete import _kernel
 from dashtheory.discrete.forgetting import Forgetting, draw_bits
 from dashtheory.discrete.packed import PackedFeatures, check_features, pack_features
@@ -64,6 +65,7 @@ class Simulation:
         return np.asarray(np.count_nonzero(self.memorized, axis=(1, 2)), dtype=np.int64)
 
 
+@door()
 def simulate(
     features: NDArray[np.bool_] | PackedFeatures,
     per_class_chunk_size: int,

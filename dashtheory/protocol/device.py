@@ -8,12 +8,14 @@ from contextlib import contextmanager
 import torch
 
 from dashtheory._check import choice, fail
+from dashtheory._door import door
 from dashtheory.errors import memory_ran_out as memory_ran_out
 from dashtheory.protocol.settings import PRECISIONS
 
 AUTO = "auto"
 
 
+@door()
 def find_device(name: str) -> str:
     """The device called `name`: "auto" is CUDA where there is one, else the CPU.
 

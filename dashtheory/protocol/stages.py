@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import fail
+from dashtheory._door import door
 from dashtheory.errors import Diverged
 from dashtheory.evaluate import Scores, cross_entropy, evaluate
 from dashtheory.protocol.checkpoint import Checkpoint, Checkpoints
@@ -97,6 +98,7 @@ class StageResult:
         return found | self.measured
 
 
+@door()
 def train_stage(
     learner: Learner,
     examples: Examples,
@@ -140,6 +142,7 @@ def train_stage(
         )
 
 
+@door()
 def run_stages(
     stream: Stream,
     rule: Rule,
@@ -280,6 +283,7 @@ def _each_epoch(
     return after
 
 
+@door()
 def run_resumable(
     stream: Stream,
     rule: Rule,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dashtheory._check import fail
+from dashtheory._door import door
 from dashtheory.errors import Diverged
 from dashtheory.evaluate import Scores, cross_entropy
 from dashtheory.protocol.engine import Augmentation, Epoch, MakeEngine, PlainEngine, Work
@@ -39,6 +40,7 @@ class Training:
     last_epoch: Scores
 
 
+@door()
 def train(
     learner: Learner,
     examples: Examples,

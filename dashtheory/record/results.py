@@ -24,6 +24,7 @@ from typing import Any
 import pandas as pd
 
 from dashtheory._check import fail
+from dashtheory._door import door
 from dashtheory._spec import is_own, slug_of
 from dashtheory.parallel import Job
 from dashtheory.record.code import code_of
@@ -221,6 +222,7 @@ def _rows_of(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[list[int]]]:
     return found
 
 
+@door()
 def load_results(path: Path, name: str = "") -> Results:
     """Read the results that were saved at `path` (.csv, and .json beside it).
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from dashtheory._check import fail
+from dashtheory._door import door
 from dashtheory.record.atomic import replacing, unplaced
 from dashtheory.record.coordinates import write_coordinate
 from dashtheory.record.table import check_table, coordinate_names
@@ -44,6 +45,7 @@ def save_table(table: pd.DataFrame, path: Path | str, facts: Mapping[str, object
         facts_file.write_bytes(described.encode())
 
 
+@door()
 def load_table(path: Path | str) -> tuple[pd.DataFrame, dict[str, object]]:
     """Read a table and its facts.
 

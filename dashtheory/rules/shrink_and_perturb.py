@@ -13,10 +13,12 @@ import torch
 from torch import nn
 
 from dashtheory._check import fail, real
+from dashtheory._door import door
 from dashtheory.rules.groups import targets
 from dashtheory.rules.rule import Context, InPlace, ablation
 
 
+@door()
 @torch.no_grad()
 def shrink_and_perturb_(
     model: nn.Module,

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dashtheory._check import choice, fail, real
+from dashtheory._door import door
 from dashtheory._spec import SpecText, is_own, read_text
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ def parse_spec(
     )
 
 
+@door()
 def parse_rule(spec: str) -> Rule:
     """The rule of a text without training options: "dash", "dash:lam=0.05:alpha=0.3", "python:mine.py:Mine".
 
@@ -157,6 +159,7 @@ def parse_rule(spec: str) -> Rule:
     return parsed.rule
 
 
+@door()
 def make_rule(name: str, **options: Any) -> Rule:
     """Make the rule called `name`, or your own ("python:mine.py:Mine"), with the given options.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dashtheory._check import choice, fail
+from dashtheory._door import door
 from dashtheory.deep.data.cifar import CIFAR10, cifar10, cifar100
 from dashtheory.deep.data.fashion import fashion_mnist
 from dashtheory.deep.data.folder import image_folder
@@ -25,6 +26,7 @@ _OFFICIAL: dict[str, Callable[..., ImageData]] = {
 _CIFAR10_SHAPE = (3, 32, 32)
 
 
+@door()
 def find_data(name: str, *, download: bool = False, cache: Path | str | None = None) -> ImageData:
     """The data set called `name`.
 

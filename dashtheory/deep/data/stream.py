@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from dashtheory._check import fail, integer, numpy_generator, real
+from dashtheory._door import door
 from dashtheory.deep.data.draw import Ranks, draw_any, draw_balanced
 from dashtheory.deep.data.images import ImageData, ImageSet
 from dashtheory.stream import Examples, Stream, cut
@@ -41,6 +42,7 @@ class ImageStream:
     facts: Mapping[str, object]
 
 
+@door()
 def make_stream(
     data: ImageData,
     *,
