@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from dashtheory._check import fail
 from dashtheory.batchnorm import has_statistics, reestimated
+from dashtheory.copies import copied
 from dashtheory.evaluate import LossFunction, cross_entropy, evaluate
 from dashtheory.measure.alignment import mean_cosines, sample_alignment
 from dashtheory.measure.gap import canary_gap, canary_mask
@@ -118,7 +118,7 @@ def compare(
         return found
 
     with _streams_kept(device):
-        replica = copy.deepcopy(model)
+        replica = copied(model)
         before = measured(replica)
         changed, report = _applied(rule, replica, context)
         after = measured(changed)
@@ -252,7 +252,7 @@ def _context(
         if fresh is None:
             _no_fresh()
         with seeded_layers(model, stream):
-            made = copy.deepcopy(fresh()).to(chunks[0].inputs.device)
+            made = copied(fresh()).to(chunks[0].inputs.device)
         return Learner(made, _optimizer(made))
 
     return Context(

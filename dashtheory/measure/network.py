@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
 from torch import Tensor, nn
 
 from dashtheory.batchnorm import BATCH_SIZE, has_statistics, reestimated, same_streams
+from dashtheory.copies import copied, refuse_bypass
 from dashtheory.evaluate import LossFunction, Scores, cross_entropy, evaluate, evaluating
 from dashtheory.rules import dash_factors
 from dashtheory.rules import targets as shrinkable
@@ -64,14 +64,16 @@ def gradient_norm(
         score: what counts, as in `evaluate`; one batch needs none.
         batch_size: examples per pass.
     """
-    again = copy.deepcopy(model)
+    again = copied(model)
     for parameter in again.parameters():
         parameter.grad = None
     with evaluating(again), torch.enable_grad():
         parts = list(zip(examples.inputs.split(batch_size), examples.targets.split(batch_size), strict=True))
         for share, (inputs, targets) in zip(target_shares(score, loss_fn, again, parts), parts, strict=True):
             if share:
-                (loss_fn(again(inputs), targets) * share).backward()
+                output = again(inputs)
+                refuse_bypass(model, output)
+                (loss_fn(output, targets) * share).backward()
     squares = [float(p.grad.double().square().sum()) for p in again.parameters() if p.grad is not None]
     return math.sqrt(sum(squares))
 

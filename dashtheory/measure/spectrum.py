@@ -17,13 +17,13 @@ row changes them though no neuron has learned or forgotten anything. Compare lay
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from dashtheory._check import choice, fail, real
+from dashtheory.copies import copied
 from dashtheory.evaluate import evaluating
 from dashtheory.rules import targets
 from dashtheory.rules.groups import by_group
@@ -159,7 +159,7 @@ def activations(model: nn.Module, inputs: Tensor, layer: str, *, batch_size: int
     Raises:
         ValueError: if there is no such layer, or it does not put out one tensor per pass.
     """
-    replica = copy.deepcopy(model)
+    replica = copied(model)
     modules = dict(replica.named_modules())
     choice("layer", layer, [name for name in modules if name])
     caught: list[object] = []
