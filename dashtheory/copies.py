@@ -41,10 +41,66 @@ def copied(model: nn.Module) -> nn.Module:
         fail(
             "model", "must be such that Python can copy it", f"{got} at {name}", "Clear or delete that attribute."
         )
+    made = dict(again.named_parameters())
+    for group in overlapping(dict(model.named_parameters())):
+        _tie_again(group, made)
     for old, new in zip(model.parameters(), again.parameters(), strict=True):
         for hook in (old._backward_hooks or {}).values():
             new.register_hook(hook)
     return again
+
+
+def overlapping(parameters: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Groups of parameters that share entries in memory, such as one made over the transpose of another.
+
+    Args:
+        parameters: by name, each tensor once.
+
+    Returns:
+        groups of two or more, in the order of the names.
+    """
+    by_storage: dict[tuple[torch.device, int], dict[str, Tensor]] = {}
+    for name, value in parameters.items():
+        if value.numel() and value.layout == torch.strided and not value.is_meta:
+            by_storage.setdefault((value.device, value.untyped_storage().data_ptr()), {})[name] = value
+    groups: list[dict[str, Tensor]] = []
+    for sharing in by_storage.values():
+        left = dict(sharing) if len(sharing) > 1 else {}
+        while left:
+            group = dict([left.popitem()])
+            while more := [name for name in left if any(_overlap(left[name], one) for one in group.values())]:
+                group |= {name: left.pop(name) for name in more}
+            if len(group) > 1:
+                groups.append({name: group[name] for name in sharing if name in group})
+    return groups
+
+
+def places(value: Tensor) -> Tensor:
+    """Where each entry lies in the storage, int64, in the shape of the tensor."""
+    number = value.untyped_storage().nbytes() // value.element_size()
+    whole = torch.arange(number, device=value.device)
+    return whole.as_strided(value.shape, value.stride(), value.storage_offset())
+
+
+def _overlap(one: Tensor, other: Tensor) -> bool:
+    ranges = []
+    for value in (one, other):
+        last = sum(
+            (int(length) - 1) * int(stride) for length, stride in zip(value.shape, value.stride(), strict=True)
+        )
+        start = int(value.storage_offset())
+        ranges.append((start, start + last))
+    (first, last), (low, high) = ranges
+    return first <= high and low <= last and bool(torch.isin(places(one), places(other)).any())
+
+
+def _tie_again(group: Mapping[str, Tensor], copies: Mapping[str, Tensor]) -> None:
+    """Let the copies of parameters that share entries share them too."""
+    some = next(iter(group.values())).detach()
+    number = some.untyped_storage().nbytes() // some.element_size()
+    whole = some.as_strided((number,), (1,), 0).clone()
+    for name, value in group.items():
+        copies[name].data = whole.as_strided(value.shape, value.stride(), value.storage_offset())
 
 
 class _Detached(TorchFunctionMode):
@@ -135,7 +191,7 @@ def refuse_bypass(original: nn.Module, output: object) -> None:
         layers = list(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
         fail(
             "model",
-            "must compute with its own layers when it is copied",
+            "must compute its output with its own layers when it is copied",
             f"a closure, a replaced forward or a hook that runs the original's {', '.join(layers[:5])}",
             "Define forward in the class (self.layer(...)), or set it with types.MethodType(function, layer).",
         )

@@ -258,6 +258,17 @@ def _of_known_loss(loss_fn: LossFunction, output: Tensor, target: Tensor) -> Sco
     return None
 
 
+def is_mean_loss(loss_fn: LossFunction) -> bool:
+    """Whether a loss is known to be the plain mean over the targets that count."""
+    name, options = _named(loss_fn)
+    known = name in _REGRESSIONS or name in _CLASSIFICATIONS
+    plain = options.get("weight") is None and options.get("pos_weight") is None
+    return loss_fn is cross_entropy or (known and plain and options.get("reduction", "mean") == "mean")
+
+
+_CLASSIFICATIONS = frozenset(
+    ("binary_cross_entropy_with_logits", "BCEWithLogitsLoss", "cross_entropy", "CrossEntropyLoss")
+)
 _REGRESSIONS = frozenset(
     ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss")
 )
@@ -270,7 +281,7 @@ def _named(loss_fn: object) -> tuple[str, dict[str, Any]]:
         options = {**loss_fn.keywords, **options}
         loss_fn = loss_fn.func if not loss_fn.args else None
     if isinstance(loss_fn, nn.Module) and type(loss_fn).__module__ == "torch.nn.modules.loss":
-        return type(loss_fn).__name__, vars(loss_fn)
+        return type(loss_fn).__name__, {**dict(loss_fn.named_buffers()), **vars(loss_fn)}
     name = getattr(loss_fn, "__name__", "")
     return (name, options) if loss_fn is getattr(functional, name or "_", None) else ("", {})
 

@@ -20,7 +20,7 @@ from dashtheory.evaluate import LossFunction, cross_entropy, evaluate
 from dashtheory.measure.alignment import mean_cosines, sample_alignment
 from dashtheory.measure.gap import canary_gap, canary_mask
 from dashtheory.measure.network import gradient_norm, weight_norm
-from dashtheory.measure.spectrum import weight_spectra
+from dashtheory.measure.spectrum import weight_spectra, wide
 from dashtheory.rules import RULES, Context, Learner, Rule, ShrinkReport, parse_rule, targets
 from dashtheory.rules.rule import seeded_layers
 from dashtheory.scoring import ScoreChoice
@@ -175,7 +175,7 @@ def _weights(
     """Norms and spectra."""
     found: Numbers = {("weight_norm", ""): weight_norm(network)}
     for target in targets(network):
-        found["weight_norm", target.name] = float(target.parameter.detach().double().norm())
+        found["weight_norm", target.name] = float(wide(target.parameter.detach()).norm())
     found["gradient_norm", ""] = gradient_norm(
         network, join(old), loss_fn=loss_fn, score=score, batch_size=batch_size
     )

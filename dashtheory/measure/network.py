@@ -74,13 +74,18 @@ def gradient_norm(
                 output = again(inputs)
                 refuse_bypass(model, output)
                 (loss_fn(output, targets) * share).backward()
-    squares = [float(p.grad.double().square().sum()) for p in again.parameters() if p.grad is not None]
-    return math.sqrt(sum(squares))
+    return math.sqrt(sum(_square(p.grad) for p in again.parameters() if p.grad is not None))
 
 
 def weight_norm(model: nn.Module) -> float:
     """Norm over all parameters that the rules shrink: convolution and linear weights and biases."""
-    return math.sqrt(sum(float(target.parameter.detach().double().square().sum()) for target in shrinkable(model)))
+    return math.sqrt(sum(_square(target.parameter.detach()) for target in shrinkable(model)))
+
+
+def _square(values: Tensor) -> float:
+    """Squared norm; that of a complex tensor is of its real and imaginary parts."""
+    values = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
+    return float(values.double().square().sum())
 
 
 def alignment(model: nn.Module, examples: Examples, *, loss_fn: LossFunction = cross_entropy) -> float:

@@ -39,8 +39,13 @@ def singular_values(matrix: Tensor) -> Tensor:
         fail("matrix", "must have two axes or more", str(tuple(matrix.shape)), "Flatten kernels: (out, in h w).")
     if not bool(matrix.isfinite().all()):
         fail("matrix", "must be finite", "NaN or infinity", "Did the training diverge?")
-    found: Tensor = torch.linalg.svdvals(matrix.detach().double())
+    found: Tensor = torch.linalg.svdvals(wide(matrix.detach()))
     return found
+
+
+def wide(values: Tensor) -> Tensor:
+    """In float64 or complex128."""
+    return values.to(torch.complex128) if values.is_complex() else values.double()
 
 
 def effective_rank(values: Tensor) -> Tensor:
@@ -141,7 +146,7 @@ def representation_spectrum(
     Raises:
         ValueError: if there is no such layer, or it does not put out one tensor per pass.
     """
-    outputs = activations(model, inputs, layer, batch_size=batch_size).double()
+    outputs = wide(activations(model, inputs, layer, batch_size=batch_size))
     if centered:
         outputs = outputs - outputs.mean(dim=0)
     return Spectrum(singular_values(outputs))
