@@ -17,11 +17,3 @@ class DamagedFile(ValueError):  # noqa: N818
 
 class OtherRun(ValueError):  # noqa: N818
     """A whole file of another run lies where this run keeps its own: nothing there may be used or replaced."""
-
-
-class PartlyShrunk(UserWarning):
-    """A rule leaves more than one half of a model's weights alone."""
-
-
-class RuleUndone(UserWarning):
-    """Something keeps a copy of the weights of before a rule, and may undo it."""

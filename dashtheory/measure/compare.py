@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from dashtheory._check import fail
 from dashtheory.batchnorm import has_statistics, reestimated
-from dashtheory.copies import copied
-from dashtheory.evaluate import LossFunction, cross_entropy, evaluate
+from dashtheory.copies import copied, refuse_bypass
+from dashtheory.evaluate import LossFunction, cross_entropy, evaluate, evaluating
 from dashtheory.measure.alignment import mean_cosines, sample_alignment
 from dashtheory.measure.gap import canary_gap, canary_mask
 from dashtheory.measure.network import gradient_norm, weight_norm
@@ -119,6 +119,8 @@ def compare(
 
     with _streams_kept(device):
         replica = copied(model)
+        with evaluating(replica), torch.enable_grad():
+            refuse_bypass(model, replica(old[0].inputs[:2]))
         before = measured(replica)
         changed, report = _applied(rule, replica, context)
         after = measured(changed)

@@ -1,5 +1,6 @@
 from .alignment import group_cosines as group_cosines
 from .alignment import smoothed_descent as smoothed_descent
+from .anchors import RuleUndone as RuleUndone
 from .anchors import ShrinkLeft as ShrinkLeft
 from .anchors import anchored as anchored
 from .anchors import check_after_step as check_after_step
@@ -22,6 +23,7 @@ from .groups import targets as targets
 from .l2_init import L2Init as L2Init
 from .layers import register_layers as register_layers
 from .left import LeftAlone as LeftAlone
+from .left import PartlyShrunk as PartlyShrunk
 from .report import LayerReport as LayerReport
 from .report import ShrinkReport as ShrinkReport
 from .reset import Reset as Reset

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import fail
-from dashtheory.errors import RuleUndone
 from dashtheory.rules.groups import by_group, targets
 from dashtheory.rules.report import ShrinkReport
 
@@ -33,7 +32,12 @@ _COPIES = frozenset(
     )
 )
 """Keys of optimizer state that are copies of a parameter, in torch-optimizer, timm, apex and others."""
+_MUST_BE_LEFT = 0.7  # Lookahead goes half of the way back
 _NEAR = 0.2  # an entry of state this near to a parameter, in shares of its norm, looks like a copy
+
+
+class RuleUndone(UserWarning):
+    """Something keeps a copy of the weights of before a rule, and may undo it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +176,7 @@ def check_after_step(report: ShrinkReport, model: nn.Module) -> ShrinkLeft:
     (norm before the rule - norm now) / (norm before - norm right after)
 
     Training moves it later on; one step moves it little, unless something writes the weights of before back.
+    (Lookahead does so at its next synchronization: ask after that.)
 
     Args:
         report: of `dash_`.
@@ -181,7 +186,7 @@ def check_after_step(report: ShrinkReport, model: nn.Module) -> ShrinkLeft:
         ValueError: if the report is about other parameters.
 
     Warns:
-        RuleUndone: if less than one half is left.
+        RuleUndone: if less than 0.7 is left.
     """
     shrinkable = {target.name: target for target in targets(model, report.granularity)}
     squares = torch.zeros(3, dtype=torch.float64)
@@ -196,7 +201,7 @@ def check_after_step(report: ShrinkReport, model: nn.Module) -> ShrinkLeft:
         squares += norms.square()
         layers[layer.name] = _share(norms)
     share = _share(squares.sqrt())
-    if share < 0.5:
+    if share < _MUST_BE_LEFT:
         warnings.warn(
             f"{share:.0%} of the shrink is left: the optimizer, or an average, keeps a copy of the weights. "
             "Shrink inside `with anchored(optimizer):`, or renew the optimizer after it.",

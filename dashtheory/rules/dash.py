@@ -49,7 +49,7 @@ def dash_(
 
     Normalisation, embedding and recurrent layers (RNN, LSTM, GRU), bare parameters and classes of layers that
     are not known are left alone; the report says which share of the weights that is, and why, and a warning is
-    given (`dashtheory.errors.PartlyShrunk`) if it is more than one half. Works on any `nn.Module`, device and
+    given (`dashtheory.rules.PartlyShrunk`) if it is more than one half. Works on any `nn.Module`, device and
     memory format. Tensors of a batch are moved to the device of the model's first parameter. Optimizer state is
     not touched: call this between stages and train on. An optimizer or an average that keeps a copy of the
     weights (float32 masters, Lookahead, schedule-free, EMA, SWA) would undo it: shrink inside

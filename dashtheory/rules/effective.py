@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
+from torch.nn.utils.spectral_norm import SpectralNorm, remove_spectral_norm
 from torch.nn.utils.weight_norm import WeightNorm, remove_weight_norm
 
 from dashtheory._check import fail
@@ -58,13 +59,25 @@ def _strip(plain: nn.Module) -> None:
     """Store the weights that are computed."""
     for module in list(plain.modules()):
         if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):  # type: ignore[arg-type]
-                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+            _strip_parametrizations(module)
         for hook in list(module._forward_pre_hooks.values()):
             if isinstance(hook, WeightNorm):
                 remove_weight_norm(module, hook.name)
             elif isinstance(hook, prune.BasePruningMethod):
                 prune.remove(module, hook._tensor_name)
+            elif isinstance(hook, SpectralNorm):
+                remove_spectral_norm(module, hook.name)
+
+
+def _strip_parametrizations(module: nn.Module) -> None:
+    """As torch's own removal, which takes the weight from the class too, that a copy shares with its original."""
+    lists: Any = module.parametrizations
+    computed = {name: getattr(module, name).detach().clone() for name in lists}
+    trained = {name: any(value.requires_grad for value in one.parameters()) for name, one in lists.items()}
+    module.__class__ = type(module).__bases__[0]
+    del module._modules["parametrizations"]
+    for name, value in computed.items():
+        module.register_parameter(name, nn.Parameter(value, requires_grad=trained[name]))
 
 
 @torch.no_grad()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from dashtheory.errors import PartlyShrunk
 from dashtheory.rules.groups import Target
 from dashtheory.rules.layers import layout_of
 
@@ -19,6 +18,10 @@ _WHY: tuple[tuple[tuple[type, ...], str], ...] = (
     ((nn.Embedding, nn.EmbeddingBag), "embedding"),
     ((nn.RNNBase, nn.RNNCellBase), "recurrent layer"),
 )
+
+
+class PartlyShrunk(UserWarning):
+    """A rule leaves more than one half of a model's weights alone."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from dashtheory.errors import PartlyShrunk
+from dashtheory.rules import PartlyShrunk
 
 
 @pytest.fixture(autouse=True)
