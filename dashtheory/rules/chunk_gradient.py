@@ -27,7 +27,7 @@ from dashtheory.scoring import guess_score, is_mean_loss
 Batches = Iterable[tuple[object, object]] | DataLoader[Any]
 """One (input, target) pair, or one `DataLoader`, per chunk."""
 
-WHOLE = 5000
+WHOLE = 2000
 """Examples of a chunk that are taken at once."""
 _MEND = "Look for an empty chunk or NaN in the data, or train with a lower learning rate."
 

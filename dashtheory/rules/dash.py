@@ -75,7 +75,7 @@ def dash_(
         granularity: how the entries of weights share factors: "authors", or as `dashtheory.rules.groups` says.
         layers: {class: how its weight groups}, for layers that are not known (`dashtheory.rules.layers`).
         part_size: examples whose gradient is taken at once; parts add up to the gradient of the chunk, in less
-            memory. By itself a chunk is cut above 5,000 examples where the loss is known to be a plain mean.
+            memory. By itself a chunk is cut above 2,000 examples where the loss is known to be a plain mean.
 
     Returns:
         a `ShrinkReport` with cosines, factors and the share clamped, per parameter.
@@ -117,14 +117,16 @@ def dash_factors(
     """The report of `dash_`, with no weight changed; arguments and errors are the same."""
     lam = checked_lam(lam)
     granularity = choice("granularity", granularity, GRANULARITIES)
-    with known_layers(layers), torch.inference_mode(False):
+    with known_layers(layers):
         descent, num_batches = smoothed_descent(
             model, batches, loss_fn, alpha=alpha, training=training, part_size=part_size
         )
         shrinkable = targets(model, granularity)
-        found = tuple(
-            Alignment.of(target, Directions.of(target), descent[target.name]).report(lam) for target in shrinkable
-        )
+        with torch.inference_mode(False):
+            found = tuple(
+                Alignment.of(target, Directions.of(target), descent[target.name]).report(lam)
+                for target in shrinkable
+            )
         return make_report(model, shrinkable, found, num_batches=num_batches, granularity=granularity)
 
 
