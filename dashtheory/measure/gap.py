@@ -157,7 +157,7 @@ def canary_gap(
     """
     canary = canary_mask(canary, examples)
     with evaluating(model), torch.no_grad():
-        num_classes = model(examples.inputs[:1]).shape[-1]
+        num_classes = _num_classes(model(examples.inputs[:2]), examples.targets[:2])
     clean, fitted = (
         evaluate(
             model, examples.take(mask.nonzero().squeeze(1)), loss_fn=loss_fn, score=score, batch_size=batch_size
@@ -165,6 +165,14 @@ def canary_gap(
         for mask in (~canary, canary)
     )
     return CanaryGap(clean=clean, canary=fitted, num_classes=num_classes)
+
+
+def _num_classes(output: Tensor, target: Tensor) -> int:
+    """Classes that a label may be; two where there is one logit."""
+    if output.shape == target.shape or output.shape[-1] == 1:
+        return 2
+    dense = output.ndim > 2 and target.shape == output.shape[:1] + output.shape[2:]
+    return int(output.shape[1 if dense and target.shape != output.shape[:-1] else -1])
 
 
 def canary_mask(canary: Tensor, examples: Examples) -> Tensor:

@@ -101,6 +101,25 @@ class Alignment:
         )
 
 
+def is_scale_free(target: Target, descent: Tensor) -> bool:
+    """Whether the loss stays the same when all that leads to one output of a layer is multiplied by a number.
+
+    Then the weights of every output are orthogonal to their descent: the layer uses them through an effective
+    weight (standardised, divided by its norm) or is followed by a normalization without running statistics.
+
+    Args:
+        target: a weight; of a bias it is False.
+        descent: its G.
+    """
+    kinds: dict[Kind, Kind] = {"kernel": "filter", "filter": "filter", "row": "row", "column": "column"}
+    kind = kinds.get(target.kind)
+    if kind is None or not target.parameter.numel() or not bool(descent.any()):
+        return False
+    weight = target.parameter.detach()
+    cosines = group_cosines(weight, descent, kind, target.groups)
+    return bool((cosines.abs() < 1e-5).all())
+
+
 def smoothed_descent(
     model: nn.Module,
     batches: Batches,

@@ -17,14 +17,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import nn
 
 from dashtheory._check import choice, fail
-from dashtheory.rules.alignment import Alignment, Directions, checked_alpha, checked_lam, smoothed_descent
+from dashtheory.rules.alignment import (
+    Alignment,
+    Directions,
+    checked_alpha,
+    checked_lam,
+    is_scale_free,
+    smoothed_descent,
+)
 from dashtheory.rules.chunk_gradient import Batches
 from dashtheory.rules.groups import GRANULARITIES, Target, scale_groups_, targets
 from dashtheory.rules.layers import Layers, known_layers
@@ -127,7 +134,9 @@ def dash_factors(
                 Alignment.of(target, Directions.of(target), descent[target.name]).report(lam)
                 for target in shrinkable
             )
-        return make_report(model, shrinkable, found, num_batches=num_batches, granularity=granularity)
+            free = tuple(one.name for one in shrinkable if is_scale_free(one, descent[one.name]))
+        report = make_report(model, shrinkable, found, num_batches=num_batches, granularity=granularity)
+        return replace(report, scale_free=free)
 
 
 def make_report(

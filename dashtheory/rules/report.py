@@ -68,6 +68,8 @@ class ShrinkReport:
         granularity: how the entries of weights were grouped.
         left: the parameters left alone, and why.
         shared: names of parameters over the memory of a shrunk one, and its name: they shrank with it, once.
+        scale_free: weights whose scale the loss does not see, output by output (used through an effective weight,
+            or followed by a normalization): shrinking whole outputs of these changes the steps to come alone.
     """
 
     layers: tuple[LayerReport, ...]
@@ -76,6 +78,7 @@ class ShrinkReport:
     granularity: str = "authors"
     left: tuple[LeftAlone, ...] = ()
     shared: Mapping[str, str] = field(default_factory=dict)
+    scale_free: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[LayerReport]:
         return iter(self.layers)

@@ -196,3 +196,34 @@ def test_known_layers_end_with_their_block() -> None:
     with known_layers({Conv1D: "column"}):
         assert len(targets(model)) == 4
     assert len(targets(model)) == 2
+
+
+class Cosine(nn.Linear):
+    """Rows divided by their lengths."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in torch
+        """Cosines with the rows."""
+        return functional.linear(input, functional.normalize(self.weight, dim=1))
+
+
+class Standardized(nn.Conv2d):
+    """Filters of mean 0 and variance 1."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - its name in torch
+        """Convolution."""
+        weight = self.weight - self.weight.mean(dim=(1, 2, 3), keepdim=True)
+        return functional.conv2d(input, weight / weight.std(dim=(1, 2, 3), keepdim=True), self.bias)
+
+
+def test_weights_whose_scale_the_loss_does_not_see_are_told() -> None:
+    model = nn.Sequential(
+        *(Standardized(1, 4, 3), nn.Tanh(), nn.Conv2d(4, 4, 3), nn.Tanh(), nn.Flatten()),
+        *(nn.Linear(16, 8), nn.Tanh(), Cosine(8, 3, bias=False)),
+    )
+    data = [(torch.randn(30, 1, 6, 6), torch.arange(30) % 3)]
+    before = model(data[0][0])
+    report = dash_(model, data, functional.cross_entropy)
+    assert report.scale_free == ("0.weight", "7.weight")
+    for name in ("2.weight", "5.weight"):
+        assert not (report[name].cosines.abs() < 1e-5).all()
+    assert not torch.equal(before, model(data[0][0]))
