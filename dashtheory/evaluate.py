@@ -43,11 +43,13 @@ class Sums:
     Args:
         device: of the tensors that are summed.
         score: of a batch.
+        count: targets of an epoch, if all of them count: then they need not be counted.
     """
 
-    def __init__(self, device: torch.device, score: Score | None = None) -> None:
+    def __init__(self, device: torch.device, score: Score | None = None, *, count: int | None = None) -> None:
         kind = torch.float32 if device.type == "mps" else torch.float64
         self.score = Scoring("classes") if score is None else score
+        self.count = count if isinstance(self.score, Scoring) and self.score.counts_all else None
         self.loss = torch.zeros((), dtype=kind, device=device)
         self.right = torch.zeros((), dtype=torch.int64, device=device)
         self.counted = torch.zeros((), dtype=torch.int64, device=device)
@@ -60,6 +62,10 @@ class Sums:
             logits: outputs of the model.
             targets: of the batch.
         """
+        if self.count is not None and isinstance(self.score, Scoring):
+            self.loss += loss * targets.numel()
+            self.right += self.score.num_right(logits, targets)
+            return
         right, counted = self.score(logits, targets)
         self.loss += torch.where(counted > 0, loss * counted, 0)
         if right.is_floating_point() and not self.right.is_floating_point():
@@ -82,6 +88,7 @@ class Sums:
         """
         totals = (self.loss, self.right.to(self.loss.dtype), self.counted.to(self.loss.dtype))
         loss, right, count = torch.stack(totals).tolist()
+        count = count if self.count is None else self.count
         if not count > 0:
             fail("targets", "must hold one that counts", "none", "All are padding: leave such examples out.")
         return Scores(loss=loss / count, accuracy=right / count)
@@ -111,7 +118,9 @@ def evaluate(
         ValueError: if the score must be named, or no target counts.
     """
     with evaluating(model):
-        sums = Sums(examples.inputs.device, make_score(score, loss_fn, examples.targets))
+        sums = Sums(
+            examples.inputs.device, make_score(score, loss_fn, examples.targets), count=examples.targets.numel()
+        )
         for start in range(0, len(examples), batch_size):
             labels = examples.targets[start : start + batch_size]
             logits = model(examples.inputs[start : start + batch_size])

@@ -66,15 +66,24 @@ class Scoring:
 
     def __call__(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Right predictions and counted targets, scalar tensors on the device, so that nothing waits for it."""
+        return self.num_right(output, target), self.num_counted(target)
+
+    @property
+    def counts_all(self) -> bool:
+        """Whether each entry of the targets counts, whatever it is."""
+        return not self.ignore and self.kind not in ("soft", "none")
+
+    def num_right(self, output: Tensor, target: Tensor) -> Tensor:
+        """Right predictions, a scalar tensor; NaN where nothing is right or wrong."""
         if self.kind == "none":
-            return torch.full((), torch.nan, device=target.device), self.num_counted(target)
+            return torch.full((), torch.nan, device=target.device)
         if not isinstance(output, Tensor):
             _refuse(output, target, f"must fit the outputs ({self.kind} wants a tensor)")
         predicted, expected = self._compared(output, target)
         right = predicted == expected
         if any(value >= 0 for value in self.ignore):  # no class is negative
             right = right & self._counts(expected)
-        return right.sum(), self.num_counted(target)
+        return right.sum()
 
     def num_counted(self, target: Tensor) -> Tensor:
         """Targets that count, a scalar tensor: it hangs on the targets alone."""
@@ -111,7 +120,7 @@ ScoreChoice = str | Score | None
 
 def num_right(logits: Tensor, targets: Tensor) -> Tensor:
     """Number of targets (one of C) whose logit is the largest; a scalar tensor, so that no device waits."""
-    return Scoring("classes")(logits, targets)[0]
+    return Scoring("classes").num_right(logits, targets)
 
 
 def checked_score(score: object) -> ScoreChoice:
@@ -131,6 +140,10 @@ def make_score(score: ScoreChoice, loss_fn: LossFunction, targets: Tensor) -> Sc
     """
     if isinstance(score, str):
         return Scoring(score)
+    if score is None and loss_fn is cross_entropy:
+        return Scoring("classes", (IGNORED,) if bool((targets == IGNORED).any()) else ())
+    if isinstance(score, Scoring):
+        return score
     return _Checked(score) if score is not None else _Guess(loss_fn, targets)
 
 
@@ -201,9 +214,7 @@ class _Guess:
         self.found: Scoring | None = None
 
     def known(self, model: Callable[[Tensor], Tensor], inputs: Tensor, target: Tensor) -> Scoring:
-        """The way to score; the model is asked only if the loss does not tell."""
-        if self.loss_fn is cross_entropy:
-            return Scoring("classes")
+        """The way to score."""
         return guess_score(self.loss_fn, model(inputs), target, self.targets)
 
     def __call__(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -66,7 +66,7 @@ class Work:
     def sums(self) -> Sums:
         """Of an epoch, not yet begun."""
         score = make_score(self.score, self.loss_fn, self.examples.targets)
-        return Sums(self.examples.inputs.device, score)
+        return Sums(self.examples.inputs.device, score, count=self.examples.targets.numel())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
