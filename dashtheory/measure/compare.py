@@ -22,6 +22,7 @@ from dashtheory.measure.gap import canary_gap, canary_mask
 from dashtheory.measure.network import gradient_norm, weight_norm
 from dashtheory.measure.spectrum import weight_spectra, wide
 from dashtheory.rules import RULES, Context, Learner, Rule, ShrinkReport, parse_rule, targets
+from dashtheory.rules.effective import to_look_at
 from dashtheory.rules.rule import seeded_layers
 from dashtheory.scoring import ScoreChoice
 from dashtheory.stream import Examples, join
@@ -176,7 +177,7 @@ def _weights(
 ) -> Numbers:
     """Norms and spectra."""
     found: Numbers = {("weight_norm", ""): weight_norm(network)}
-    for target in targets(network):
+    for target in targets(to_look_at(network)):
         found["weight_norm", target.name] = float(wide(target.parameter.detach()).norm())
     found["gradient_norm", ""] = gradient_norm(
         network, join(old), loss_fn=loss_fn, score=score, batch_size=batch_size

@@ -12,6 +12,7 @@ from dashtheory.copies import copied, refuse_bypass
 from dashtheory.evaluate import LossFunction, Scores, cross_entropy, evaluate, evaluating
 from dashtheory.rules import dash_factors
 from dashtheory.rules import targets as shrinkable
+from dashtheory.rules.effective import to_look_at
 from dashtheory.scoring import ScoreChoice, target_shares
 from dashtheory.stream import Examples
 
@@ -79,7 +80,7 @@ def gradient_norm(
 
 def weight_norm(model: nn.Module) -> float:
     """Norm over all parameters that the rules shrink: convolution and linear weights and biases."""
-    return math.sqrt(sum(_square(target.parameter.detach()) for target in shrinkable(model)))
+    return math.sqrt(sum(_square(target.parameter.detach()) for target in shrinkable(to_look_at(model))))
 
 
 def _square(values: Tensor) -> float:

@@ -26,6 +26,7 @@ from dashtheory._check import choice, fail, real
 from dashtheory.copies import copied
 from dashtheory.evaluate import evaluating
 from dashtheory.rules import targets
+from dashtheory.rules.effective import to_look_at
 from dashtheory.rules.groups import by_group
 
 
@@ -120,7 +121,7 @@ def weight_spectra(model: nn.Module) -> dict[str, Spectrum]:
         model: unchanged.
     """
     found = {}
-    for target in targets(model, "filter"):
+    for target in targets(to_look_at(model), "filter"):
         if target.kind != "vector" and target.parameter.numel():
             matrix = by_group(target.parameter.detach(), target.kind, target.groups)
             found[target.name] = Spectrum(singular_values(matrix))

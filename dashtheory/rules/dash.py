@@ -33,6 +33,7 @@ from dashtheory.rules.alignment import (
     smoothed_descent,
 )
 from dashtheory.rules.chunk_gradient import Batches
+from dashtheory.rules.effective import to_look_at
 from dashtheory.rules.groups import GRANULARITIES, Target, scale_groups_, targets
 from dashtheory.rules.layers import Layers, known_layers
 from dashtheory.rules.left import left_alone, tell_if_partly
@@ -94,6 +95,8 @@ def dash_(
             the loss does not use.
     """
     with known_layers(layers):
+        if isinstance(model, nn.Module):
+            targets(model)  # refuses weights that are computed
         report = dash_factors(
             model,
             batches,
@@ -121,10 +124,14 @@ def dash_factors(
     layers: Layers | None = None,
     part_size: int | None = None,
 ) -> ShrinkReport:
-    """The report of `dash_`, with no weight changed; arguments and errors are the same."""
+    """The report of `dash_`, with no weight changed; arguments and errors are the same.
+
+    Weights that are computed (weight_norm, pruning) are looked at as they are, here where nothing is changed.
+    """
     lam = checked_lam(lam)
     granularity = choice("granularity", granularity, GRANULARITIES)
     with known_layers(layers):
+        model = to_look_at(model) if isinstance(model, nn.Module) else model
         descent, num_batches = smoothed_descent(
             model, batches, loss_fn, alpha=alpha, training=training, part_size=part_size
         )

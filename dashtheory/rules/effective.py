@@ -44,15 +44,29 @@ def plain_weights(model: nn.Module) -> Iterator[nn.Module]:
         ValueError: if a parametrization cannot give the new weights (spectral_norm fixes the norm that a rule
             would change); then no weight of the model has changed.
     """
-    computed = computed_weights(model)
+    plain = plain_copy(model)
+    yield plain
+    _write_back(model, plain, computed_weights(model))
+
+
+def plain_copy(model: nn.Module) -> nn.Module:
+    """A copy whose layers store their weights.
+
+    Args:
+        model: unchanged.
+    """
     plain = copied(model)
     modes = {name: module.training for name, module in plain.named_modules()}
     plain.eval()  # in which spectral_norm moves no vector while its weight is computed
     _strip(plain)
     for name, module in plain.named_modules():
         module.training = modes[name]
-    yield plain
-    _write_back(model, plain, computed)
+    return plain
+
+
+def to_look_at(model: nn.Module) -> nn.Module:
+    """The model, or a plain copy if weights of it are computed: for what changes nothing."""
+    return plain_copy(model) if computed_weights(model) else model
 
 
 def _strip(plain: nn.Module) -> None:

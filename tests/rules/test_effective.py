@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, prune, weight_norm
 
+from dashtheory.measure import compare
 from dashtheory.rules import Context, Learner, dash_, make_rule, plain_weights
 
 DATA = [(torch.randn(30, 2, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3)]
@@ -118,3 +120,16 @@ def test_the_refusal_names_this_way_out() -> None:
         ValueError, match=r"got a computed 0\.weight\. Say `with plain_weights\(model\) as plain:`"
     ):
         dash_(network(HOLDING["pruning"]), DATA, functional.cross_entropy)
+
+
+@pytest.mark.parametrize("how", HOLDING)
+def test_measures_look_at_the_weights_that_are_computed(how: str) -> None:
+    model = network(HOLDING[how])
+    model(DATA[0][0])
+    twin = twin_of(model)
+    table, want = compare(model, "dash", DATA), compare(twin, "dash", DATA)
+    assert table[["measure", "layer"]].equals(want[["measure", "layer"]])
+    own = ~table["measure"].isin(["gradient_norm"])  # which is of the stored tensors
+    for column in ("before", "after"):
+        found, wanted = table[column][own].to_numpy(), want[column][own].to_numpy()
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
