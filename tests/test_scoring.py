@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dashtheory.evaluate import Scores, cross_entropy, evaluate
-from dashtheory.measure import compare
+from dashtheory.measure import canary_gap, compare
 from dashtheory.measure.network import gradient_norm
 from dashtheory.protocol import Task, TrainConfig, run_stages, train
 from dashtheory.protocol.training import Training
@@ -243,3 +243,20 @@ def test_a_score_of_ones_own_is_asked_for_every_batch() -> None:
 def test_a_score_that_is_none_is_refused(score: object) -> None:
     with pytest.raises(ValueError, match="score must be one of classes"):
         Task(make_model=tagger, make_optimizer=torch.optim.SGD, score=score)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("model", "loss_fn", "classes"),
+    [
+        (nn.Linear(3, 1), lambda out, y: functional.binary_cross_entropy_with_logits(out[:, 0], y.float()), 2),
+        (nn.Linear(3, 4), cross_entropy, 4),
+    ],
+)
+def test_canaries_of_one_logit_have_two_classes(
+    model: nn.Module, loss_fn: Callable[[Tensor, Tensor], Tensor], classes: int
+) -> None:
+    data = Examples(torch.randn(20, 3, generator=generator()), torch.arange(20) % 2)
+    score = "binary" if classes == 2 else None
+    found = canary_gap(model, data, torch.arange(20) < 5, loss_fn=loss_fn, score=score)
+    assert found.num_classes == classes
+    assert math.isfinite(found.memorized_share)
