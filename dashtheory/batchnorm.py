@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -46,8 +47,28 @@ Norms = dict[_NormBase, str]
 """Layers with running statistics, and their names."""
 
 
+class StaleStatistics(UserWarning):
+    """Running statistics of a layer that is not torch's cannot be taken anew."""
+
+
 def has_statistics(model: nn.Module) -> bool:
-    """Whether the model has batch or instance normalisation with running statistics."""
+    """Whether the model has batch or instance normalisation with running statistics.
+
+    Warns:
+        StaleStatistics: of other layers with `running_mean` and `running_var`, which stay as they are.
+    """
+    others = {
+        type(part).__name__
+        for part in model.modules()
+        if not isinstance(part, _NormBase) and {"running_mean", "running_var"} <= part._buffers.keys()
+    }
+    if others:
+        warnings.warn(
+            f"running statistics of {', '.join(sorted(others))} cannot be taken anew, and accuracy right after a "
+            "rule is with those of before. Make the class a subclass of torch's.",
+            StaleStatistics,
+            stacklevel=2,
+        )
     return any(isinstance(part, _NormBase) and part.running_mean is not None for part in model.modules())
 
 
@@ -79,9 +100,10 @@ def reestimated(model: nn.Module, inputs: Tensor, *, batch_size: int = BATCH_SIZ
     }
     batched = {part: name for part, name in norms.items() if not isinstance(part, _InstanceNorm)}
     instances = [norm for norm in norms if norm not in batched]
-    with same_streams(model), torch.enable_grad():
+    with same_streams(model), torch.enable_grad(), torch.compiler.set_stance("force_eager"):
         refuse_bypass(model, again(inputs[:2]))
-    with torch.no_grad(), same_streams(model), _instances_watched(instances) as begin:
+    eager = torch.compiler.set_stance("force_eager")  # compiled layers do not look at new hooks
+    with eager, torch.no_grad(), same_streams(model), _instances_watched(instances) as begin:
         if len(inputs) <= batch_size or _fits_one_pass(again, norms, inputs):
             begin()
             _in_one_pass(again, batched, inputs)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from dashtheory import batchnorm
-from dashtheory.batchnorm import has_statistics, reestimated
+from dashtheory.batchnorm import StaleStatistics, has_statistics, reestimated
 
 NAMES = ("running_mean", "running_var")
 
@@ -153,3 +153,21 @@ def test_the_model_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(part.training for part in model.modules())
     assert torch.equal(torch.get_rng_state(), stream)
+
+
+@pytest.mark.usefixtures("one_pass")
+def test_compiled_models_are_looked_at_layer_by_layer() -> None:
+    model, inputs = flat().eval(), by_class(30)
+    compiled = torch.compile(model, backend="eager")
+    compiled(inputs)
+    found = reestimated(compiled, inputs, batch_size=7)  # type: ignore[arg-type]
+    want = at_once(model, inputs)
+    torch.testing.assert_close(found(inputs), want(inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_layers_of_ones_own_with_statistics_are_told() -> None:
+    own = nn.Module()
+    for name in NAMES:
+        own.register_buffer(name, torch.ones(3))
+    with pytest.warns(StaleStatistics, match="running statistics of Module cannot be taken anew"):
+        assert not has_statistics(nn.Sequential(nn.Linear(3, 3), own))
