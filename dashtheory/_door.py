@@ -8,8 +8,11 @@ package's errors, with the cause chained, and costs nothing where nothing goes w
 
 from __future__ import annotations
 
+import dis
 import functools
 import inspect
+import sys
+import threading
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +26,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 FOREIGN = (TypeError, AttributeError, LookupError, RuntimeError, ArithmeticError, ValueError)
 """Kinds of errors that are looked at; those that this package raised itself go through."""
 DATA = "Look at the shapes, dtypes and labels of the data, and at what the model and the loss take."
+_inside = threading.local()  # whether a door is open: the one that the user came through speaks
 _PLAIN: Mapping[type, str] = {
     str: "text",
     bool: "True or False",
@@ -57,10 +61,15 @@ def door(*, fix: str = DATA) -> Callable[[Function], Function]:
 
             @functools.wraps(function)
             def marked(*args: Any, **options: Any) -> Any:
+                outer, _inside.door = getattr(_inside, "door", False), True
                 try:
                     return function(*args, **options)
                 except FOREIGN as error:
+                    if outer:
+                        raise
                     _tell(function, args, options, error, fix)
+                finally:
+                    _inside.door = outer
 
         return typing.cast(Function, marked)
 
@@ -68,12 +77,12 @@ def door(*, fix: str = DATA) -> Callable[[Function], Function]:
 
 
 def _tell(function: Callable[..., Any], args: Any, options: Any, error: Exception, fix: str) -> NoReturn:
-    """Raise the error again if it is ours, else one that names what it was about.
+    """Raise the error again if it is ours or a user's, else one that names what it was about.
 
     Raises:
         ValueError: in one line.
     """
-    if _ours(error) or memory_ran_out(error):
+    if _left_alone(error) or memory_ran_out(error):
         raise error
     try:
         bound = inspect.signature(function).bind(*args, **options)
@@ -89,12 +98,24 @@ def _tell(function: Callable[..., Any], args: Any, options: Any, error: Exceptio
     fail(function.__name__, "must be able to use what it is given", f"'{got}'", fix)
 
 
-def _ours(error: Exception) -> bool:
-    """Whether the error came from `dashtheory._check.fail`, which is where this package's own come from."""
+def _left_alone(error: Exception) -> bool:
+    """Whether the error is from `dashtheory._check.fail`, where this package's own come from, or raised by a user.
+
+    A user's loss or model may raise what it likes; what a library raises in it is looked at.
+    """
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
         last = last.tb_next
-    return last is not None and last.tb_frame.f_code is fail.__code__
+    if last is None:
+        return True
+    code, module = last.tb_frame.f_code, str(last.tb_frame.f_globals.get("__name__", ""))
+    raised = code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    return code is fail.__code__ or (raised and module.partition(".")[0] not in _LIBRARIES)
+
+
+_LIBRARIES = {"torch", "numpy", "pandas", "scipy", "sklearn", "PIL", "dashtheory"} | sys.stdlib_module_names - {
+    "__main__"
+}
 
 
 def _hints(function: Callable[..., Any]) -> Mapping[str, Any]:
@@ -128,4 +149,4 @@ def _words(hint: Any) -> str:
     if kind in _PLAIN:
         return _PLAIN[kind]
     place = f"{kind.__module__}.".split(".", 1)[0]
-    return f"a {kind.__name__} of {place}"
+    return f"a {kind.__name__}" if place == "builtins" else f"{place}.{kind.__name__}"

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from dashtheory._check import fail
+from dashtheory._door import door
+from dashtheory.copies import copied, refuse_bypass
 
 
 @contextmanager
@@ -34,43 +41,239 @@ def frozen_running_statistics(model: nn.Module) -> Iterator[None]:
 
 
 BATCH_SIZE = 1000
+ONE_PASS = 2**26
+"""Numbers that the largest input of a normalisation layer may have for all examples to go in one pass on a CPU."""
+
+Norms = dict[_NormBase, str]
+"""Layers with running statistics, and their names."""
+
+
+class StaleStatistics(UserWarning):
+    """Running statistics of a layer that is not torch's cannot be taken anew."""
 
 
 def has_statistics(model: nn.Module) -> bool:
-    """Whether the model has batch normalisation with running statistics."""
-    return any(isinstance(part, _BatchNorm) and part.track_running_stats for part in model.modules())
+    """Whether the model has batch or instance normalisation with running statistics.
+
+    Warns:
+        StaleStatistics: of other layers with `running_mean` and `running_var`, which stay as they are.
+    """
+    others = {
+        type(part).__name__
+        for part in model.modules()
+        if not isinstance(part, _NormBase) and {"running_mean", "running_var"} <= part._buffers.keys()
+    }
+    if others:
+        warnings.warn(
+            f"running statistics of {', '.join(sorted(others))} cannot be taken anew, and accuracy right after a "
+            "rule is with those of before. Make the class a subclass of torch's.",
+            StaleStatistics,
+            stacklevel=2,
+        )
+    return any(isinstance(part, _NormBase) and part.running_mean is not None for part in model.modules())
 
 
+@door()
 def reestimated(model: nn.Module, inputs: Tensor, *, batch_size: int = BATCH_SIZE) -> nn.Module:
-    """A copy whose batch-norm statistics are the mean over batches of `inputs`, in evaluation mode.
+    """A copy whose running statistics are the moments over all of `inputs`, in evaluation mode.
 
-    Only batch normalisation is put into training mode: dropout stays off. Each batch weighs the same, as in
-    `torch.nn.BatchNorm` with momentum None; a last batch too small to have a variance is left out.
+    They are those of one training-mode pass over all examples at once, however these are cut into batches: mean
+    and (unbiased) variance over the examples of what each layer sees when the layers before it have theirs; for
+    instance normalisation the mean of each example's own. Where all examples do not fit into one pass, there is
+    a pass for each layer of batch norm, as far as that layer. Dropout stays off; a layer that is not reached
+    keeps its statistics.
 
     Args:
         model: unchanged.
         inputs: (n, ...), on its device.
-        batch_size: examples per batch.
+        batch_size: examples per pass, where they do not fit into one.
 
     Returns:
         the copy.
+
+    Raises:
+        ValueError: if the model cannot be copied, or a layer sees one value per channel, which has no variance.
     """
-    again = copy.deepcopy(model)
-    again.eval()
-    norms = [part for part in again.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
-    momenta = [norm.momentum for norm in norms]
+    again = copied(model).eval()
+    norms = {
+        part: name
+        for name, part in again.named_modules()
+        if isinstance(part, _NormBase) and part.running_mean is not None
+    }
+    batched = {part: name for part, name in norms.items() if not isinstance(part, _InstanceNorm)}
+    instances = [norm for norm in norms if norm not in batched]
+    with same_streams(model), torch.enable_grad(), torch.compiler.set_stance("force_eager"):
+        refuse_bypass(model, again(inputs[:2]))
+    eager = torch.compiler.set_stance("force_eager")  # compiled layers do not look at new hooks
+    with eager, torch.no_grad(), same_streams(model), _instances_watched(instances) as begin:
+        if len(inputs) <= batch_size or _fits_one_pass(again, norms, inputs):
+            begin()
+            _in_one_pass(again, batched, inputs)
+        else:
+            _call_by_call(again, batched, inputs.split(batch_size), begin)
+    return again.eval()
+
+
+def _fits_one_pass(model: nn.Module, norms: Norms, inputs: Tensor) -> bool:
+    """Whether the largest input of a normalisation layer is small enough, for all examples together."""
+    probe, largest = inputs[:2], 0
+
+    def look(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        nonlocal largest
+        largest = max(largest, given[0].numel())
+
+    with _hooked(norms, look):
+        model(probe)
+    limit = ONE_PASS
+    if inputs.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(inputs.device)
+        limit = min(2**31 - 1, free // 32)  # numbers of four bytes, with room for eight such tensors
+    return largest * len(inputs) <= limit * len(probe)
+
+
+@contextmanager
+def _hooked(norms: Iterable[_NormBase], look: Callable[[_NormBase, tuple[Tensor, ...]], None]) -> Iterator[None]:
+    """Let `look` see the input of each layer inside."""
+    handles = [norm.register_forward_pre_hook(look) for norm in norms]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _in_one_pass(model: nn.Module, norms: Norms, inputs: Tensor) -> None:
+    """Torch's own training-mode statistics of one batch; calls of one layer weigh the same."""
+    kept = [(norm, norm.momentum, [buffer.clone() for buffer in norm.buffers(recurse=False)]) for norm in norms]
+    reached = set()
+
+    def look(norm: _NormBase, given: tuple[Tensor, ...]) -> None:
+        reached.add(norm)
+        _check_variance(norms[norm], given[0].numel() // given[0].shape[1])
+
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    with torch.no_grad(), same_streams(model):
-        for batch in inputs.split(batch_size):
-            if len(batch) > 1 or len(inputs) == 1:
-                again(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
+    with _hooked(norms, look):
+        model(inputs)
+    for norm, momentum, before in kept:
         norm.momentum = momentum
-        norm.eval()
-    return again
+        if norm not in reached:
+            for buffer, value in zip(norm.buffers(recurse=False), before, strict=True):
+                buffer.copy_(value)
+
+
+def _check_variance(name: str, count: int) -> None:
+    if count < 2:
+        fail("inputs", f"must have a variance in {name}", "one value per channel", "Give two examples or more.")
+
+
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Of what a call of a layer sees, over batches.
+
+    Attributes:
+        count: values per channel.
+        mean: per channel, float64.
+        squares: squared deviations from the mean, summed, per channel, float64.
+    """
+
+    count: int
+    mean: Tensor
+    squares: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor) -> _Moments:
+        """Of an input (n, C, ...)."""
+        rows = values.to(torch.promote_types(values.dtype, torch.float32)).transpose(0, 1).flatten(1)
+        variance, mean = torch.var_mean(rows, dim=1, correction=0)
+        return cls(rows.shape[1], mean.cpu().double(), variance.cpu().double() * rows.shape[1])
+
+    def __add__(self, other: _Moments) -> _Moments:
+        count, step = self.count + other.count, other.mean - self.mean
+        between = step.square() * (self.count * other.count / count)
+        return _Moments(count, self.mean + step * (other.count / count), self.squares + other.squares + between)
+
+
+class _Stop(BaseException):
+    """A pass goes no further; not an Exception, so that no model catches it."""
+
+
+def _call_by_call(model: nn.Module, norms: Norms, batches: Sequence[Tensor], begin: Callable[[], None]) -> None:
+    """Moments over all batches of the first call that has none, then of the next, until a pass comes through."""
+    known: dict[_NormBase, list[_Moments]] = {norm: [] for norm in norms}
+    found: dict[_NormBase, _Moments] = {}
+    calls: Counter[_NormBase] = Counter()
+
+    def look(norm: _NormBase, given: tuple[Tensor, ...]) -> None:
+        calls[norm] += 1
+        if calls[norm] > len(known[norm]):
+            moments = _Moments.of(given[0])
+            found[norm] = found[norm] + moments if norm in found else moments
+            raise _Stop
+        moments = known[norm][calls[norm] - 1]
+        _set_statistics(norm, [moments], correction=0)  # as training mode would normalise
+
+    with _hooked(norms, look):
+        while True:
+            begin()
+            found.clear()
+            for batch in batches:
+                calls.clear()
+                with suppress(_Stop):
+                    model(batch)
+            if not found:
+                break
+            for norm, moments in found.items():
+                _check_variance(norms[norm], moments.count)
+                known[norm].append(moments)
+    for norm, each in known.items():
+        if each:
+            _set_statistics(norm, each, correction=1)
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.fill_(len(batches))
+
+
+def _set_statistics(norm: _NormBase, calls: Sequence[_Moments], *, correction: int) -> None:
+    """Mean over calls of their means and variances."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.copy_(torch.stack([one.mean for one in calls]).mean(dim=0))
+    variances = [one.squares / (one.count - correction) for one in calls]
+    norm.running_var.copy_(torch.stack(variances).mean(dim=0))
+
+
+@contextmanager
+def _instances_watched(norms: Sequence[_NormBase]) -> Iterator[Callable[[], None]]:
+    """Give instance normalisation the mean of each example's own moments in the pass that was begun last.
+
+    Inside it works as in training, each example by its own moments, so that batches play no part.
+    """
+    sums: dict[_NormBase, tuple[int, Tensor, Tensor]] = {}
+
+    def look(norm: _NormBase, given: tuple[Tensor, ...]) -> None:
+        values = given[0].unsqueeze(0) if given[0].ndim == norm._get_no_batch_dim() else given[0]  # type: ignore[operator]
+        variance, mean = torch.var_mean(values.float().flatten(2), dim=2)
+        count, means, variances = sums.get(norm, (0, 0, 0))
+        sums[norm] = (
+            count + len(values),
+            means + mean.cpu().double().sum(dim=0),
+            variances + variance.cpu().double().sum(dim=0),
+        )
+
+    kept = [(norm, [buffer.clone() for buffer in norm.buffers(recurse=False)]) for norm in norms]
+    for norm in norms:
+        norm.train()
+    with _hooked(norms, look):
+        yield sums.clear
+    for norm, before in kept:
+        for buffer, value in zip(norm.buffers(recurse=False), before, strict=True):
+            buffer.copy_(value)
+        if norm in sums and norm.running_mean is not None and norm.running_var is not None:
+            count, means, variances = sums[norm]
+            norm.running_mean.copy_(means / count)
+            norm.running_var.copy_(variances / count)
 
 
 def same_streams(model: nn.Module) -> AbstractContextManager[Any]:

@@ -56,13 +56,13 @@ def test_what_works_works_as_before() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "net"}, "model must be a Module of torch, got str"),
+        ({"model": "net"}, "model must be torch.Module, got str"),
         ({"loss_fn": None}, "loss_fn must be a function, got NoneType"),
         ({"batches": 3}, "batches must be something to go through, got int"),
-        ({"generator": np.random.default_rng(0)}, "generator must be a Generator of torch or None, got Generator"),
+        ({"generator": np.random.default_rng(0)}, "generator must be torch.Generator or None, got Generator"),
         ({"rates": 0.1}, "rates must be a list, got float"),
         ({"rate": "0.1"}, "rate must be a number, got str"),
-        ({"place": 3}, "place must be a Path of pathlib or text, got int"),
+        ({"place": 3}, "place must be pathlib.Path or text, got int"),
         (
             {"batches": [(torch.zeros(2, 5), DATA[0][1])]},
             "use must be able to use what it is given, got 'RuntimeError: mat1",
@@ -105,6 +105,14 @@ def test_errors_of_this_package_go_through_as_they_are() -> None:
         diverge("text")  # type: ignore[arg-type]
 
 
+def test_what_a_user_raises_goes_through_as_it_is() -> None:
+    def refuse(output: Tensor, labels: Tensor) -> Tensor:
+        raise RuntimeError("not today")
+
+    with pytest.raises(RuntimeError, match=r"^not today$"):
+        use(NET, DATA, refuse)
+
+
 def test_memory_that_ran_out_goes_through_for_those_who_look_after_it() -> None:
     @door()
     def allocate(number: int) -> None:
@@ -120,10 +128,16 @@ def test_a_call_with_other_arguments_is_python_s_own_error() -> None:
         use(modle=NET)  # type: ignore[call-arg]
 
 
-def test_doors_within_doors_speak_once() -> None:
+def test_of_doors_within_doors_the_outer_one_speaks() -> None:
     @door()
     def outer(model: nn.Module) -> float:
         return use(model, DATA, None)  # type: ignore[arg-type]
 
-    with pytest.raises(ValueError, match=r"^loss_fn must be a function, got NoneType"):
+    with pytest.raises(
+        ValueError, match=r"^outer must be able to use what it is given, got 'TypeError: 'NoneType'"
+    ):
         outer(NET)
+    with pytest.raises(ValueError, match=r"^model must be torch"):
+        outer("net")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^loss_fn must be a function"):  # and later the inner one again
+        use(NET, DATA, None)  # type: ignore[arg-type]

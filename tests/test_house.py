@@ -12,7 +12,7 @@ import dashtheory
 PACKAGE = Path(dashtheory.__file__).parent
 
 GROUND = (
-    *("stream", "evaluate", "batchnorm", "seeds", "user_code", "errors"),
+    *("stream", "copies", "scoring", "evaluate", "batchnorm", "seeds", "user_code", "errors"),
     *("_check", "_door", "_nested", "_spec", "_version", "record", "plot", "parallel"),
 )
 MAY_IMPORT: dict[str, tuple[str, ...]] = {

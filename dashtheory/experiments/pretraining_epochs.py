@@ -112,7 +112,7 @@ def _pretrained(
         whole = replace(config.training, criterion="loss", threshold=0.0, max_epochs=config.epochs[-1])
         train_stage(learner, stream.chunks[0], task, whole, torch_streams(seed, 1), on_epoch=on_epoch)
     for epochs, (copied, metrics) in kept.items():
-        test = evaluate(copied.model, stream.test, loss_fn=task.loss_fn)
+        test = evaluate(copied.model, stream.test, loss_fn=task.loss_fn, score=task.score)
         yield epochs, copied, {**metrics, "half_test_accuracy": test.accuracy}
 
 
@@ -135,7 +135,7 @@ def _finished(
         torch_streams(seed, 2),
         penalty=rule.penalty(mine.model, state),
     )
-    scores = evaluate(mine.model, stream.test, loss_fn=task.loss_fn)
+    scores = evaluate(mine.model, stream.test, loss_fn=task.loss_fn, score=task.score)
     return {
         "test_accuracy": scores.accuracy,
         "test_loss": scores.loss,

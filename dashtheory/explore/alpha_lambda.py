@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from dashtheory.copies import copied
 from dashtheory.explore.networks import ALPHAS, LAMS, NETWORKS, TrainedNetwork
 from dashtheory.explore.state import Slider, control
 from dashtheory.rules import ShrinkReport, apply_factors_
@@ -126,7 +126,7 @@ class Shrinks:
 
 def _shrunk(model: nn.Module, report: ShrinkReport) -> nn.Module:
     """A copy of the model after the factors of a report."""
-    replica = copy.deepcopy(model)
+    replica = copied(model)
     apply_factors_(replica, report)
     return replica
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -15,14 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import fail
+from dashtheory._door import door
 from dashtheory.batchnorm import has_statistics, reestimated
-from dashtheory.evaluate import LossFunction, cross_entropy, evaluate
+from dashtheory.copies import copied, refuse_bypass
+from dashtheory.evaluate import LossFunction, cross_entropy, evaluate, evaluating
 from dashtheory.measure.alignment import mean_cosines, sample_alignment
 from dashtheory.measure.gap import canary_gap, canary_mask
 from dashtheory.measure.network import gradient_norm, weight_norm
-from dashtheory.measure.spectrum import weight_spectra
+from dashtheory.measure.spectrum import weight_spectra, wide
 from dashtheory.rules import RULES, Context, Learner, Rule, ShrinkReport, parse_rule, targets
+from dashtheory.rules.effective import to_look_at
 from dashtheory.rules.rule import seeded_layers
+from dashtheory.scoring import ScoreChoice
 from dashtheory.stream import Examples, join
 
 Chunk = Examples | tuple[Tensor, Tensor]
@@ -33,6 +36,7 @@ COMPARISON_COLUMNS = ("measure", "layer", "before", "after", "change")
 """Columns of the table of `compare`."""
 
 
+@door()
 def compare(
     model: nn.Module,
     rule: AnyRule,
@@ -41,6 +45,7 @@ def compare(
     new: Chunk | None = None,
     canary: Tensor | None = None,
     loss_fn: LossFunction = cross_entropy,
+    score: ScoreChoice = None,
     fresh: Callable[[], nn.Module] | None = None,
     generator: torch.Generator | None = None,
     alpha: float = 0.3,
@@ -85,6 +90,7 @@ def compare(
         new: the chunk that arrives now, which rules see too, as the newest; none by default.
         canary: bool, one per sample of `data` in order: True where its label is random (`random_labels`).
         loss_fn: mean loss of (logits, targets).
+        score: what is right and what counts, as in `evaluate`.
         fresh: makes a new model, for rules that need one (cold, reset).
         generator: of the noise of rules that draw, and the seed of torch's stream while `fresh` draws; a new one
             with seed 0 by default. It is not advanced.
@@ -107,15 +113,17 @@ def compare(
     context = _context(model, old if arriving is None else [*old, arriving], loss_fn, fresh, generator)
 
     def measured(network: nn.Module) -> Numbers:
-        found = _scores(network, old, arriving, loss_fn, batch_size)
+        found = _scores(network, old, arriving, loss_fn, score, batch_size)
         if canary is not None:
-            found |= _canaries(network, old, arriving, canary, loss_fn, batch_size)
-        found |= _weights(network, old, loss_fn, batch_size)
+            found |= _canaries(network, old, arriving, canary, loss_fn, score, batch_size)
+        found |= _weights(network, old, loss_fn, score, batch_size)
         found |= _alignment(network, old, canary, loss_fn, alpha)
         return found
 
     with _streams_kept(device):
-        replica = copy.deepcopy(model)
+        replica = copied(model)
+        with evaluating(replica), torch.enable_grad():
+            refuse_bypass(model, replica(old[0].inputs[:2]))
         before = measured(replica)
         changed, report = _applied(rule, replica, context)
         after = measured(changed)
@@ -123,7 +131,12 @@ def compare(
 
 
 def _scores(
-    network: nn.Module, old: list[Examples], new: Examples | None, loss_fn: LossFunction, batch_size: int
+    network: nn.Module,
+    old: list[Examples],
+    new: Examples | None,
+    loss_fn: LossFunction,
+    score: ScoreChoice,
+    batch_size: int,
 ) -> Numbers:
     """Loss and accuracy on old data and the arriving chunk, plain and with statistics taken anew."""
     found: Numbers = {}
@@ -131,7 +144,7 @@ def _scores(
     suffix = ""
     for suffix, each in _versions(network, old, new, batch_size).items():
         for name, part in parts.items():
-            scores = evaluate(each, part, loss_fn=loss_fn, batch_size=batch_size)
+            scores = evaluate(each, part, loss_fn=loss_fn, score=score, batch_size=batch_size)
             found |= {(f"{name}_loss{suffix}", ""): scores.loss, (f"{name}_accuracy{suffix}", ""): scores.accuracy}
     if new is not None:  # of the last version: with statistics taken anew, if there are any
         gap = found[f"old_accuracy{suffix}", ""] - found[f"new_accuracy{suffix}", ""]
@@ -145,10 +158,11 @@ def _canaries(
     new: Examples | None,
     canary: Tensor,
     loss_fn: LossFunction,
+    score: ScoreChoice,
     batch_size: int,
 ) -> Numbers:
     each = list(_versions(network, old, new, batch_size).values())[-1]
-    found = canary_gap(each, join(old), canary, loss_fn=loss_fn, batch_size=batch_size)
+    found = canary_gap(each, join(old), canary, loss_fn=loss_fn, score=score, batch_size=batch_size)
     numbers = {
         "clean_loss": found.clean.loss,
         "canary_loss": found.canary.loss,
@@ -160,12 +174,16 @@ def _canaries(
     return {(name, ""): value for name, value in numbers.items()}
 
 
-def _weights(network: nn.Module, old: list[Examples], loss_fn: LossFunction, batch_size: int) -> Numbers:
+def _weights(
+    network: nn.Module, old: list[Examples], loss_fn: LossFunction, score: ScoreChoice, batch_size: int
+) -> Numbers:
     """Norms and spectra."""
     found: Numbers = {("weight_norm", ""): weight_norm(network)}
-    for target in targets(network):
-        found["weight_norm", target.name] = float(target.parameter.detach().double().norm())
-    found["gradient_norm", ""] = gradient_norm(network, join(old), loss_fn=loss_fn, batch_size=batch_size)
+    for target in targets(to_look_at(network)):
+        found["weight_norm", target.name] = float(wide(target.parameter.detach()).norm())
+    found["gradient_norm", ""] = gradient_norm(
+        network, join(old), loss_fn=loss_fn, score=score, batch_size=batch_size
+    )
     for layer, spectrum in weight_spectra(network).items():
         found |= {(name, layer): value for name, value in spectrum.summary().items()}
     return found
@@ -239,7 +257,7 @@ def _context(
         if fresh is None:
             _no_fresh()
         with seeded_layers(model, stream):
-            made = copy.deepcopy(fresh()).to(chunks[0].inputs.device)
+            made = copied(fresh()).to(chunks[0].inputs.device)
         return Learner(made, _optimizer(made))
 
     return Context(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dashtheory._check import fail, integer, real
 from dashtheory.evaluate import Scores, cross_entropy, evaluate, evaluating
+from dashtheory.scoring import ScoreChoice
 from dashtheory.stream import Examples
 
 
@@ -126,6 +127,7 @@ def canary_gap(
     canary: Tensor,
     *,
     loss_fn: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    score: ScoreChoice = None,
     batch_size: int = 1000,
 ) -> CanaryGap:
     """Memorisation in networks where features and noise are unknown, told by samples with random labels.
@@ -147,6 +149,7 @@ def canary_gap(
         examples: training samples with the labels trained on, on the model's device.
         canary: bool (n,), as `random_labels` gives.
         loss_fn: mean loss.
+        score: what is right and what counts, as in `evaluate`.
         batch_size: of the evaluation.
 
     Raises:
@@ -154,12 +157,22 @@ def canary_gap(
     """
     canary = canary_mask(canary, examples)
     with evaluating(model), torch.no_grad():
-        num_classes = model(examples.inputs[:1]).shape[-1]
+        num_classes = _num_classes(model(examples.inputs[:2]), examples.targets[:2])
     clean, fitted = (
-        evaluate(model, examples.take(mask.nonzero().squeeze(1)), loss_fn=loss_fn, batch_size=batch_size)
+        evaluate(
+            model, examples.take(mask.nonzero().squeeze(1)), loss_fn=loss_fn, score=score, batch_size=batch_size
+        )
         for mask in (~canary, canary)
     )
     return CanaryGap(clean=clean, canary=fitted, num_classes=num_classes)
+
+
+def _num_classes(output: Tensor, target: Tensor) -> int:
+    """Classes that a label may be; two where there is one logit."""
+    if output.shape == target.shape or output.shape[-1] == 1:
+        return 2
+    dense = output.ndim > 2 and target.shape == output.shape[:1] + output.shape[2:]
+    return int(output.shape[1 if dense and target.shape != output.shape[:-1] else -1])
 
 
 def canary_mask(canary: Tensor, examples: Examples) -> Tensor:

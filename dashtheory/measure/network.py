@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
 from torch import Tensor, nn
 
 from dashtheory.batchnorm import BATCH_SIZE, has_statistics, reestimated, same_streams
+from dashtheory.copies import copied, refuse_bypass
 from dashtheory.evaluate import LossFunction, Scores, cross_entropy, evaluate, evaluating
-from dashtheory.rules import dash_factors, targets
+from dashtheory.rules import dash_factors
+from dashtheory.rules import targets as shrinkable
+from dashtheory.rules.effective import to_look_at
+from dashtheory.scoring import ScoreChoice, target_shares
 from dashtheory.stream import Examples
 
 
 def retention(
-    model: nn.Module, old: Examples, inputs: Tensor, *, loss_fn: LossFunction = cross_entropy, suffix: str = ""
+    model: nn.Module,
+    old: Examples,
+    inputs: Tensor,
+    *,
+    loss_fn: LossFunction = cross_entropy,
+    score: ScoreChoice = None,
+    suffix: str = "",
 ) -> dict[str, float]:
     """Training accuracy on old chunks: what a rule has left of them.
 
@@ -24,14 +33,15 @@ def retention(
         old: examples of earlier chunks.
         inputs: for re-estimating statistics.
         loss_fn: mean loss.
+        score: what is right and what counts, as in `evaluate`.
         suffix: of the names.
 
     Returns:
         old_accuracy, and old_accuracy_reestimated if the model has batch-norm statistics.
     """
-    found = {f"old_accuracy{suffix}": evaluate(model, old, loss_fn=loss_fn).accuracy}
+    found = {f"old_accuracy{suffix}": evaluate(model, old, loss_fn=loss_fn, score=score).accuracy}
     if has_statistics(model):
-        again: Scores = evaluate(reestimated(model, inputs), old, loss_fn=loss_fn)
+        again: Scores = evaluate(reestimated(model, inputs), old, loss_fn=loss_fn, score=score)
         found[f"old_accuracy_reestimated{suffix}"] = again.accuracy
     return found
 
@@ -41,32 +51,42 @@ def gradient_norm(
     examples: Examples,
     *,
     loss_fn: LossFunction = cross_entropy,
+    score: ScoreChoice = None,
     batch_size: int = BATCH_SIZE,
 ) -> float:
-    """Norm of the gradient of the mean loss over `examples`, in evaluation mode, over all parameters.
+    """Norm of the gradient of the mean loss over the targets of `examples` that count, over all parameters.
+
+    In evaluation mode; the gradient of a batch weighs by the targets of it that count.
 
     Args:
         model: a copy is used.
         examples: on its device.
         loss_fn: mean loss.
+        score: what counts, as in `evaluate`; one batch needs none.
         batch_size: examples per pass.
     """
-    again = copy.deepcopy(model)
+    again = copied(model)
     for parameter in again.parameters():
         parameter.grad = None
-    count = examples.targets.numel()
     with evaluating(again), torch.enable_grad():
-        for start in range(0, len(examples), batch_size):
-            labels = examples.targets[start : start + batch_size]
-            loss = loss_fn(again(examples.inputs[start : start + batch_size]), labels)
-            (loss * (labels.numel() / count)).backward()
-    squares = [float(p.grad.double().square().sum()) for p in again.parameters() if p.grad is not None]
-    return math.sqrt(sum(squares))
+        parts = list(zip(examples.inputs.split(batch_size), examples.targets.split(batch_size), strict=True))
+        for share, (inputs, targets) in zip(target_shares(score, loss_fn, again, parts), parts, strict=True):
+            if share:
+                output = again(inputs)
+                refuse_bypass(model, output)
+                (loss_fn(output, targets) * share).backward()
+    return math.sqrt(sum(_square(p.grad) for p in again.parameters() if p.grad is not None))
 
 
 def weight_norm(model: nn.Module) -> float:
     """Norm over all parameters that the rules shrink: convolution and linear weights and biases."""
-    return math.sqrt(sum(float(target.parameter.detach().double().square().sum()) for target in targets(model)))
+    return math.sqrt(sum(_square(target.parameter.detach()) for target in shrinkable(to_look_at(model))))
+
+
+def _square(values: Tensor) -> float:
+    """Squared norm; that of a complex tensor is of its real and imaginary parts."""
+    values = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
+    return float(values.double().square().sum())
 
 
 def alignment(model: nn.Module, examples: Examples, *, loss_fn: LossFunction = cross_entropy) -> float:

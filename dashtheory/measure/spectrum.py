@@ -17,15 +17,16 @@ row changes them though no neuron has learned or forgotten anything. Compare lay
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from dashtheory._check import choice, fail, real
+from dashtheory.copies import copied
 from dashtheory.evaluate import evaluating
 from dashtheory.rules import targets
+from dashtheory.rules.effective import to_look_at
 from dashtheory.rules.groups import by_group
 
 
@@ -39,8 +40,13 @@ def singular_values(matrix: Tensor) -> Tensor:
         fail("matrix", "must have two axes or more", str(tuple(matrix.shape)), "Flatten kernels: (out, in h w).")
     if not bool(matrix.isfinite().all()):
         fail("matrix", "must be finite", "NaN or infinity", "Did the training diverge?")
-    found: Tensor = torch.linalg.svdvals(matrix.detach().double())
+    found: Tensor = torch.linalg.svdvals(wide(matrix.detach()))
     return found
+
+
+def wide(values: Tensor) -> Tensor:
+    """In float64 or complex128."""
+    return values.to(torch.complex128) if values.is_complex() else values.double()
 
 
 def effective_rank(values: Tensor) -> Tensor:
@@ -115,7 +121,7 @@ def weight_spectra(model: nn.Module) -> dict[str, Spectrum]:
         model: unchanged.
     """
     found = {}
-    for target in targets(model, "filter"):
+    for target in targets(to_look_at(model), "filter"):
         if target.kind != "vector" and target.parameter.numel():
             matrix = by_group(target.parameter.detach(), target.kind, target.groups)
             found[target.name] = Spectrum(singular_values(matrix))
@@ -141,7 +147,7 @@ def representation_spectrum(
     Raises:
         ValueError: if there is no such layer, or it does not put out one tensor per pass.
     """
-    outputs = activations(model, inputs, layer, batch_size=batch_size).double()
+    outputs = wide(activations(model, inputs, layer, batch_size=batch_size))
     if centered:
         outputs = outputs - outputs.mean(dim=0)
     return Spectrum(singular_values(outputs))
@@ -159,7 +165,7 @@ def activations(model: nn.Module, inputs: Tensor, layer: str, *, batch_size: int
     Raises:
         ValueError: if there is no such layer, or it does not put out one tensor per pass.
     """
-    replica = copy.deepcopy(model)
+    replica = copied(model)
     modules = dict(replica.named_modules())
     choice("layer", layer, [name for name in modules if name])
     caught: list[object] = []

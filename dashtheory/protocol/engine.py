@@ -20,6 +20,7 @@ from dashtheory._check import fail
 from dashtheory.batchnorm import frozen_running_statistics
 from dashtheory.evaluate import LossFunction, Scores, Sums
 from dashtheory.rules import Learner
+from dashtheory.scoring import ScoreChoice, make_score
 from dashtheory.stream import Examples
 
 
@@ -44,6 +45,7 @@ class Work:
         examples: of the stage, on the model's device.
         batch_size: examples per step; a smaller last batch is kept.
         loss_fn: mean loss of (logits, targets).
+        score: what is right and what counts (`dashtheory.scoring`); None where loss and shapes leave one way.
         penalty: added to the loss of every step, or None.
         augmentation: of the inputs of every batch, or None.
     """
@@ -52,6 +54,7 @@ class Work:
     examples: Examples
     batch_size: int
     loss_fn: LossFunction
+    score: ScoreChoice = None
     penalty: Callable[[], Tensor] | None = None
     augmentation: Augmentation | None = None
 
@@ -59,6 +62,11 @@ class Work:
     def num_steps(self) -> int:
         """Steps of an epoch."""
         return -(-len(self.examples) // self.batch_size)
+
+    def sums(self) -> Sums:
+        """Of an epoch, not yet begun."""
+        score = make_score(self.score, self.loss_fn, self.examples.targets)
+        return Sums(self.examples.inputs.device, score, count=self.examples.targets.numel())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,7 +110,7 @@ class PlainEngine:
         """As `Engine.run`."""
         work, examples = self.work, self.work.examples
         device = examples.inputs.device
-        sums = Sums(device)
+        sums = work.sums()
         for step, index in enumerate(epoch.order.to(device).split(work.batch_size)):
             batch = examples.take(index)
             if work.augmentation is not None and epoch.draws is not None:
@@ -112,7 +120,7 @@ class PlainEngine:
             set_rates(work.learner.optimizer, None if epoch.rates is None else epoch.rates[step])
             loss, logits = take_step(work, batch)
             sums.add(loss, logits, batch.targets)
-        return sums.read(examples.targets.numel())
+        return sums.read()
 
 
 def set_rates(optimizer: torch.optim.Optimizer, rates: Sequence[float] | None) -> None:

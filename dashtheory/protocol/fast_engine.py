@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from dashtheory._check import fail
-from dashtheory.evaluate import Scores, Sums
+from dashtheory.evaluate import Scores
 from dashtheory.protocol.engine import Engine, Epoch, Work, set_rates, take_step
 from dashtheory.stream import Examples
 
@@ -45,7 +45,7 @@ class FastEngine:
         self.draws: Tensor | None = None
         self.place = torch.zeros((), dtype=torch.int64, device=device)
         self.ranks = torch.arange(work.batch_size, device=device)
-        self.sums = Sums(device)
+        self.sums = work.sums()
         self.recorded: dict[tuple[int, tuple[float, ...]], Step] = {}
         self.taken: set[int] = set()
 
@@ -58,7 +58,7 @@ class FastEngine:
             set_rates(optimizer, None if epoch.rates is None else epoch.rates[step])
             size = full if step < num_steps - 1 else len(self.order) - step * full
             self._step_of(size, recordable=steady)()
-        return self.sums.read(self.work.examples.targets.numel())
+        return self.sums.read()
 
     def load(self, epoch: Epoch) -> None:
         """Put what an epoch needs into the buffers, whose addresses never change."""

@@ -37,6 +37,7 @@ from dashtheory.evaluate import LossFunction, cross_entropy, evaluate
 from dashtheory.measure.network import alignment, cosine_histogram, gradient_norm, retention, weight_norm
 from dashtheory.measure.step_size import effective_step, mean_effective_step
 from dashtheory.protocol.settings import Measures
+from dashtheory.scoring import ScoreChoice
 from dashtheory.stream import Examples, join
 
 __all__ = ["Measures", "measure_after_epoch", "measure_at_end", "measure_at_start"]
@@ -52,6 +53,8 @@ def measure_at_start(
     loss_fn: LossFunction = cross_entropy,
     noisy: Masks = (),
     optimizer: torch.optim.Optimizer | None = None,
+    *,
+    score: ScoreChoice = None,
 ) -> dict[str, float]:
     """Measures after the rule, before the stage's first step.
 
@@ -62,21 +65,22 @@ def measure_at_start(
         loss_fn: mean loss.
         noisy: which labels are wrong, chunk by chunk.
         optimizer: of the model, for its step sizes; without it effective steps are not measured.
+        score: what is right and what counts, as in `evaluate`.
 
     Returns:
         numbers by name.
     """
     old, new = chunks[:-1], chunks[-1]
-    found = measure_after_epoch(measures, model, chunks, 0, loss_fn)
+    found = measure_after_epoch(measures, model, chunks, 0, loss_fn, score=score)
     if measures.weights:
         found["weight_norm_at_start"] = weight_norm(model)
     found |= _effective_step(measures, model, chunks, optimizer, "_at_start")
     if measures.gradients:
         parts = {"new": [new], "all": list(chunks), **({"old": list(old)} if old else {})}
         for name, part in parts.items():
-            found[f"gradient_norm_{name}"] = gradient_norm(model, join(part), loss_fn=loss_fn)
+            found[f"gradient_norm_{name}"] = gradient_norm(model, join(part), loss_fn=loss_fn, score=score)
     if old and measures.canaries:
-        found |= _canaries(model, old, join(chunks).inputs, loss_fn, noisy, "_at_start")
+        found |= _canaries(model, old, join(chunks).inputs, loss_fn, score, noisy, "_at_start")
     if old and _counted(measures, len(old)):
         found |= cosine_histogram(model, join(old), "after", loss_fn=loss_fn)
     return found
@@ -88,6 +92,8 @@ def measure_after_epoch(
     chunks: Sequence[Examples],
     epoch: int,
     loss_fn: LossFunction = cross_entropy,
+    *,
+    score: ScoreChoice = None,
 ) -> dict[str, float]:
     """Measures that are followed over the first epochs of a stage; {} once they are not.
 
@@ -97,11 +103,14 @@ def measure_after_epoch(
         chunks: of the stage, the newest last.
         epoch: epochs done, from 1; 0: right after the rule.
         loss_fn: mean loss.
+        score: what is right and what counts, as in `evaluate`.
     """
     found: dict[str, float] = {}
     old = chunks[:-1]
     if old and epoch <= measures.retention:
-        found |= retention(model, join(old), join(chunks).inputs, loss_fn=loss_fn, suffix=f"_epoch{epoch}")
+        found |= retention(
+            model, join(old), join(chunks).inputs, loss_fn=loss_fn, score=score, suffix=f"_epoch{epoch}"
+        )
     if epoch <= measures.alignment:
         found[f"alignment_epoch{epoch}"] = alignment(model, join(chunks), loss_fn=loss_fn)
     return found
@@ -115,6 +124,8 @@ def measure_at_end(
     loss_fn: LossFunction = cross_entropy,
     noisy: Masks = (),
     optimizer: torch.optim.Optimizer | None = None,
+    *,
+    score: ScoreChoice = None,
 ) -> dict[str, float]:
     """Measures after the stage's last step.
 
@@ -126,14 +137,15 @@ def measure_at_end(
         loss_fn: mean loss.
         noisy: which labels are wrong, chunk by chunk.
         optimizer: as `measure_at_start`.
+        score: what is right and what counts, as in `evaluate`.
     """
     found = {"weight_norm": weight_norm(model)} if measures.weights else {}
     found |= _effective_step(measures, model, chunks, optimizer, "")
     if measures.reestimate and has_statistics(model):
         again = reestimated(model, join(chunks).inputs)
-        found["test_accuracy_reestimated"] = evaluate(again, test, loss_fn=loss_fn).accuracy
+        found["test_accuracy_reestimated"] = evaluate(again, test, loss_fn=loss_fn, score=score).accuracy
     if measures.canaries:
-        found |= _canaries(model, chunks, join(chunks).inputs, loss_fn, noisy, "")
+        found |= _canaries(model, chunks, join(chunks).inputs, loss_fn, score, noisy, "")
     if _counted(measures, len(chunks)):
         found |= cosine_histogram(model, join(chunks), "before", loss_fn=loss_fn)
     return found
@@ -157,7 +169,13 @@ def _counted(measures: Measures, stage: int) -> bool:
 
 
 def _canaries(
-    model: nn.Module, chunks: Sequence[Examples], inputs: Tensor, loss_fn: LossFunction, noisy: Masks, when: str
+    model: nn.Module,
+    chunks: Sequence[Examples],
+    inputs: Tensor,
+    loss_fn: LossFunction,
+    score: ScoreChoice,
+    noisy: Masks,
+    when: str,
 ) -> dict[str, float]:
     if not noisy:
         return {}
@@ -168,8 +186,8 @@ def _canaries(
     if not canaries:
         return {}
     wrong, found = join(canaries), {}
-    found[f"canary_accuracy{when}"] = evaluate(model, wrong, loss_fn=loss_fn).accuracy
+    found[f"canary_accuracy{when}"] = evaluate(model, wrong, loss_fn=loss_fn, score=score).accuracy
     if has_statistics(model):
         again = reestimated(model, inputs)
-        found[f"canary_accuracy{when}_reestimated"] = evaluate(again, wrong, loss_fn=loss_fn).accuracy
+        found[f"canary_accuracy{when}_reestimated"] = evaluate(again, wrong, loss_fn=loss_fn, score=score).accuracy
     return found

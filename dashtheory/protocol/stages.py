@@ -25,6 +25,7 @@ from dashtheory.protocol.measures import measure_after_epoch, measure_at_end, me
 from dashtheory.protocol.settings import Measures, Schedule, TrainConfig
 from dashtheory.protocol.training import Training, train
 from dashtheory.rules import Context, Learner, Rule, RuleState, ShrinkReport
+from dashtheory.scoring import ScoreChoice, checked_score
 from dashtheory.seeds import torch_stream, torch_streams
 from dashtheory.stream import Examples, Stream, join
 
@@ -38,6 +39,8 @@ class Task:
             torch's global stream instead is as reproducible: that stream is seeded for the call and put back.)
         make_optimizer: builds the optimizer of a model's parameters.
         loss_fn: mean loss of (logits, targets).
+        score: what is right and what counts (`dashtheory.scoring`): a name, a function
+            `score(output, target) -> (right, counted)`, or None where loss and shapes leave one way.
         device: where the model and the examples live.
         make_engine: how epochs are trained (`dashtheory.protocol.engine`).
         schedule: of the step size within a stage, or None.
@@ -47,10 +50,14 @@ class Task:
     make_model: Callable[[torch.Generator], nn.Module]
     make_optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
     loss_fn: Callable[[Tensor, Tensor], Tensor] = cross_entropy
+    score: ScoreChoice = None
     device: str = "cpu"
     make_engine: MakeEngine = PlainEngine
     schedule: Schedule | None = None
     augmentation: Augmentation | None = None
+
+    def __post_init__(self) -> None:
+        checked_score(self.score)
 
     def fresh(self, generator: torch.Generator) -> Learner:
         """Build a learner from an initialisation stream."""
@@ -82,7 +89,7 @@ class StageResult:
     measured: dict[str, float] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
-        """The stage's numbers, by the names used in the tidy table."""
+        """The stage's numbers, by the names used in the tidy table; no accuracy of a regression."""
         found = {
             "test_loss": self.test.loss,
             "test_accuracy": self.test.accuracy,
@@ -95,7 +102,8 @@ class StageResult:
         if self.shrink is not None:
             found["mean_scale"] = self.shrink.mean_scale
             found["share_clamped"] = self.shrink.share_clamped
-        return found | self.measured
+        found |= self.measured
+        return {name: value for name, value in found.items() if "accuracy" not in name or not math.isnan(value)}
 
 
 @door()
@@ -133,6 +141,7 @@ def train_stage(
             config,
             stream("order"),
             loss_fn=task.loss_fn,
+            score=task.score,
             on_epoch=on_epoch,
             penalty=penalty,
             make_engine=task.make_engine,
@@ -198,7 +207,9 @@ def run_stages(
         rule_seconds = time.perf_counter() - started
         measured = {}
         if measures is not None:
-            measured = measure_at_start(measures, learner.model, seen, task.loss_fn, noisy, learner.optimizer)
+            measured = measure_at_start(
+                measures, learner.model, seen, task.loss_fn, noisy, learner.optimizer, score=task.score
+            )
         started = time.perf_counter()
         training = train_stage(
             learner,
@@ -206,11 +217,11 @@ def run_stages(
             task,
             config,
             torch_streams(seed, stage),
-            on_epoch=_each_epoch(on_epoch, stage, learner, seen, task.loss_fn, measures, measured),
+            on_epoch=_each_epoch(on_epoch, stage, learner, seen, task, measures, measured),
             penalty=rule.penalty(learner.model, state),
         )
         train_seconds = time.perf_counter() - started
-        scores = evaluate(learner.model, test, loss_fn=task.loss_fn)
+        scores = evaluate(learner.model, test, loss_fn=task.loss_fn, score=task.score)
         if not math.isfinite(scores.loss):
             fail(
                 "loss",
@@ -220,7 +231,9 @@ def run_stages(
                 error=Diverged,
             )
         if measures is not None:
-            measured |= measure_at_end(measures, learner.model, seen, test, task.loss_fn, noisy, learner.optimizer)
+            measured |= measure_at_end(
+                measures, learner.model, seen, test, task.loss_fn, noisy, learner.optimizer, score=task.score
+            )
             if measures.seconds:
                 measured |= {"rule_seconds": rule_seconds, "train_seconds": train_seconds}
         yield StageResult(
@@ -268,7 +281,7 @@ def _each_epoch(
     stage: int,
     learner: Learner,
     chunks: tuple[Examples, ...],
-    loss_fn: Callable[[Tensor, Tensor], Tensor],
+    task: Task,
     measures: Measures | None,
     measured: dict[str, float],
 ) -> Callable[[int, Scores], None]:
@@ -276,7 +289,8 @@ def _each_epoch(
 
     def after(epoch: int, scores: Scores) -> None:
         if measures is not None:
-            measured.update(measure_after_epoch(measures, learner.model, chunks, epoch, loss_fn))
+            found = measure_after_epoch(measures, learner.model, chunks, epoch, task.loss_fn, score=task.score)
+            measured.update(found)
         if on_epoch is not None:
             on_epoch(stage, epoch, scores)
 

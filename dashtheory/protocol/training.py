@@ -17,6 +17,7 @@ from dashtheory.evaluate import Scores, cross_entropy
 from dashtheory.protocol.engine import Augmentation, Epoch, MakeEngine, PlainEngine, Work
 from dashtheory.protocol.settings import Schedule, TrainConfig
 from dashtheory.rules import Learner
+from dashtheory.scoring import ScoreChoice
 from dashtheory.stream import Examples
 
 Criterion = Literal["loss", "accuracy", "epochs"]
@@ -48,6 +49,7 @@ def train(
     generator: torch.Generator,
     *,
     loss_fn: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    score: ScoreChoice = None,
     on_epoch: Callable[[int, Scores], None] | None = None,
     penalty: Callable[[], Tensor] | None = None,
     make_engine: MakeEngine = PlainEngine,
@@ -57,8 +59,8 @@ def train(
 ) -> Training:
     """Train until the mean over an epoch reaches the threshold, or the epoch cap; at least one epoch.
 
-    The mean is over targets, each scored in training mode on the weights before the step that uses it. The
-    model is left in training mode.
+    The mean is over the targets that count, each scored in training mode on the weights before the step that uses
+    it. The model is left in training mode.
 
     Args:
         learner: trained in place.
@@ -66,6 +68,7 @@ def train(
         config: batch size and criterion.
         generator: CPU stream of the order of examples, one permutation an epoch.
         loss_fn: mean loss of (logits (..., classes), targets (...)).
+        score: what is right and what counts (`dashtheory.scoring`); None where loss and shapes leave one way.
         on_epoch: told the number of epochs done and their last scores; must not touch the learner.
         penalty: added to the loss of every step, such as `Rule.penalty` gives. Scores are of the loss alone.
         make_engine: how epochs are trained.
@@ -78,7 +81,8 @@ def train(
 
     Raises:
         dashtheory.errors.Diverged: if the loss becomes NaN or infinite.
-        ValueError: if an augmentation has no stream, or if the optimizer does not keep torch's contract:
+        ValueError: if an augmentation has no stream, if it is not certain how targets are scored, if accuracy is
+            the criterion of a regression, or if the optimizer does not keep torch's contract:
             `step(closure)` calls the closure, which does the forward and backward pass, at least once. An
             optimizer that calls it again at other weights (SAM) meets the penalty there too; scores are of the
             first call.
@@ -91,6 +95,7 @@ def train(
         examples=examples,
         batch_size=config.batch_size,
         loss_fn=loss_fn,
+        score=score,
         penalty=penalty,
         augmentation=augmentation,
     )
@@ -104,6 +109,13 @@ def train(
                 f"{scores.loss} in epoch {epoch}",
                 "Lower the learning rate.",
                 error=Diverged,
+            )
+        if config.criterion == "accuracy" and math.isnan(scores.accuracy):
+            fail(
+                "criterion",
+                "must be loss or epochs where nothing is right or wrong",
+                "accuracy",
+                "Say criterion=.",
             )
         if on_epoch is not None:
             on_epoch(epoch, scores)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from dashtheory._check import fail
 from dashtheory.errors import Diverged
-from dashtheory.evaluate import evaluate
+from dashtheory.evaluate import Scores, evaluate
 from dashtheory.protocol.settings import HELD_OUT, TrainConfig
 from dashtheory.protocol.stages import Task, train_stage
 from dashtheory.seeds import torch_stream, torch_streams
@@ -47,8 +47,9 @@ def tune(
 ) -> float:
     """The candidate that does best on a fifth of all chunks, trained from scratch on the other four.
 
-    Best is most often right. The test set is not looked at. All candidates share initialisation and order of
-    examples (the streams "tuning init" and "tuning order" of the seed), which are not those of the run.
+    Best is most often right (least loss, where nothing is right or wrong). The test set is not looked at. All
+    candidates share initialisation and order of examples (the streams "tuning init" and "tuning order" of the
+    seed), which are not those of the run.
 
     Args:
         stream: chunks in random order.
@@ -56,7 +57,7 @@ def tune(
         config: of a stage.
         candidates: values to choose from.
         seed: root seed.
-        on_candidate: told each candidate and its accuracy.
+        on_candidate: told each candidate and its accuracy (minus its loss, where nothing is right or wrong).
 
     Returns:
         the best; of equals the first. A candidate whose loss is not finite counts as never right.
@@ -73,13 +74,20 @@ def tune(
         learner = task.fresh(torch_stream(seed, "tuning init"))
         try:
             train_stage(learner, examples.to(task.device), task, config, torch_streams(seed, prefix="tuning "))
-            found = evaluate(learner.model, held_out.to(task.device), loss_fn=task.loss_fn)
-            score = found.accuracy if math.isfinite(found.loss) else -1.0
+            found = evaluate(learner.model, held_out.to(task.device), loss_fn=task.loss_fn, score=task.score)
+            score = _goodness(found)
         except Diverged:
             score = -1.0
         scores.append(score)
         if on_candidate is not None:
             on_candidate(candidate, score)
-    if max(scores) < 0:
+    if max(scores) in (-1.0, -math.inf):
         fail("candidates", "must hold one that trains", str(tuple(candidates)), "Try smaller values.")
     return candidates[scores.index(max(scores))]
+
+
+def _goodness(scores: Scores) -> float:
+    """More is better; -1 for an accuracy that diverged."""
+    if math.isnan(scores.accuracy):
+        return -scores.loss if math.isfinite(scores.loss) else -math.inf
+    return scores.accuracy if math.isfinite(scores.loss) else -1.0

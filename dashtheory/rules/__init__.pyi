@@ -1,5 +1,9 @@
 from .alignment import group_cosines as group_cosines
 from .alignment import smoothed_descent as smoothed_descent
+from .anchors import RuleUndone as RuleUndone
+from .anchors import ShrinkLeft as ShrinkLeft
+from .anchors import anchored as anchored
+from .anchors import check_after_step as check_after_step
 from .cold import Cold as Cold
 from .controls import ColdShrunk as ColdShrunk
 from .controls import Permuted as Permuted
@@ -11,6 +15,7 @@ from .dash import Dash as Dash
 from .dash import apply_factors_ as apply_factors_
 from .dash import dash_ as dash_
 from .dash import dash_factors as dash_factors
+from .effective import plain_weights as plain_weights
 from .grid import ShrinkGrid as ShrinkGrid
 from .grid import shrink_grid as shrink_grid
 from .groups import GRANULARITIES as GRANULARITIES
@@ -18,6 +23,9 @@ from .groups import Target as Target
 from .groups import targets as targets
 from .invariance import scale_invariant as scale_invariant
 from .l2_init import L2Init as L2Init
+from .layers import register_layers as register_layers
+from .left import LeftAlone as LeftAlone
+from .left import PartlyShrunk as PartlyShrunk
 from .matched import NormMatched as NormMatched
 from .proportional import Proportional as Proportional
 from .report import LayerReport as LayerReport

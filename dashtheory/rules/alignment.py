@@ -9,21 +9,22 @@ read together with the authors' code.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from dashtheory._check import fail, real
+from dashtheory._door import door
+from dashtheory.copies import copied
 from dashtheory.errors import Diverged
+from dashtheory.rules.chunk_gradient import Batches, ChunkGradient
 from dashtheory.rules.groups import Kind, Target, by_group, targets
 from dashtheory.rules.report import LayerReport
 from dashtheory.rules.rule import LossFunction
-
-_MEND = "Look for an empty chunk or NaN in the data, or train with a lower learning rate."
 
 
 def checked_lam(lam: object) -> float:
@@ -57,7 +58,10 @@ class Directions:
     @classmethod
     def among(cls, values: Tensor, dtype: torch.dtype, kind: Kind, groups: int) -> Directions:
         """Of the groups of `values`."""
-        rows = _largest_entry_one(by_group(values.to(dtype), kind, groups))
+        rows = by_group(values.to(dtype), kind, groups)
+        if rows.is_complex():
+            rows = torch.view_as_real(rows.resolve_conj()).flatten(1)
+        rows = _largest_entry_one(rows)
         return cls(rows, rows.norm(dim=1))
 
     def cosines(self, other: Directions) -> Tensor:
@@ -75,12 +79,15 @@ class Alignment:
     kind: Kind
     cosines: Tensor
     num_entries: int
+    group_norms: Tensor
 
     @classmethod
     def of(cls, target: Target, weight: Directions, descent: Tensor) -> Alignment:
         """Between the parameter of `target`, whose directions are `weight`, and `descent`."""
         cosines = weight.cosines(Directions.of(target, descent)).reshape(target.group_shape)
-        return cls(target.name, target.kind, cosines, target.parameter.numel())
+        values = target.parameter.detach()
+        norms = by_group(values.to(_wide(values.dtype)), target.kind, target.groups).norm(dim=1)
+        return cls(target.name, target.kind, cosines, values.numel(), norms.reshape(target.group_shape))
 
     def report(self, lam: float) -> LayerReport:
         """Equation (2), without changing the parameter."""
@@ -91,16 +98,38 @@ class Alignment:
             scales=self.cosines.clamp(lam, 1),
             num_entries=self.num_entries,
             lam=lam,
+            group_norms=self.group_norms,
         )
 
 
+def is_scale_free(target: Target, descent: Tensor) -> bool:
+    """Whether the loss stays the same when all that leads to one output of a layer is multiplied by a number.
+
+    Then the weights of every output are orthogonal to their descent: the layer uses them through an effective
+    weight (standardised, divided by its norm) or is followed by a normalization without running statistics.
+
+    Args:
+        target: a weight; of a bias it is False.
+        descent: its G.
+    """
+    kinds: dict[Kind, Kind] = {"kernel": "filter", "filter": "filter", "row": "row", "column": "column"}
+    kind = kinds.get(target.kind)
+    if kind is None or not target.parameter.numel() or not bool(descent.any()):
+        return False
+    weight = target.parameter.detach()
+    cosines = group_cosines(weight, descent, kind, target.groups)
+    return bool((cosines.abs() < 1e-5).all())
+
+
+@door()
 def smoothed_descent(
     model: nn.Module,
-    batches: Iterable[tuple[object, object]],
+    batches: Batches,
     loss_fn: LossFunction,
     *,
     alpha: float,
     training: bool = False,
+    part_size: int | None = None,
 ) -> tuple[Mapping[str, Tensor], int]:
     """G of equation (1) for every parameter that rules shrink, taken on a copy of the model.
 
@@ -108,11 +137,13 @@ def smoothed_descent(
         model: changed in place, and only its convolution and linear parameters: buffers, train/eval mode, `.grad`
             and the random streams stay as they are.
         batches: (input, target) pairs, one per chunk seen so far, oldest first, each the whole chunk, without
-            augmentation. They are consumed once, before any weight moves.
+            augmentation. They are consumed once, before any weight moves. A `DataLoader` is one chunk, whether it
+            is given for `batches` or is one of them.
         loss_fn: `loss_fn(model(input), target)`, the mean loss, a scalar. Only what it takes from the output of
             the copy counts: a penalty on the weights of `model` itself adds nothing to G.
         alpha: weight of each newer chunk in G, in (0, 1]; 1 keeps the newest chunk alone.
         training: take the gradient in training mode (batch statistics, dropout) instead of evaluation mode.
+        part_size: examples whose gradient is taken at once (`dashtheory.rules.chunk_gradient`).
 
     Returns:
         tuple[Mapping[str, Tensor], int]: {name of the parameter: G, its shape, float32 or wider}, and the number
@@ -122,17 +153,20 @@ def smoothed_descent(
         ValueError: as `dash_`. Random draws of the model (dropout in training mode) start from the current state
             of the global stream, which is put back.
     """
-    (descent,), num_batches = smoothed_descents(model, batches, loss_fn, alphas=[alpha], training=training)
+    (descent,), num_batches = smoothed_descents(
+        model, batches, loss_fn, alphas=[alpha], training=training, part_size=part_size
+    )
     return descent, num_batches
 
 
 def smoothed_descents(
     model: nn.Module,
-    batches: Iterable[tuple[object, object]],
+    batches: Batches,
     loss_fn: LossFunction,
     *,
     alphas: Sequence[float],
     training: bool = False,
+    part_size: int | None = None,
 ) -> tuple[list[Mapping[str, Tensor]], int]:
     """What `smoothed_descent` gives for each of `alphas`, from one pass over the batches.
 
@@ -147,29 +181,23 @@ def smoothed_descents(
         if not bool(target.parameter.isfinite().all()):
             got = f"NaN or infinity in {target.name}"
             fail("model", "must have finite weights", got, "Restore a checkpoint.", error=Diverged)
-    num_batches, reached = 0, False
+    chunks: Iterable[object] = [batches] if isinstance(batches, DataLoader) else batches
+    num_batches = 0
     with torch.inference_mode(False), torch.enable_grad():
-        replica = copy.deepcopy(model).train(training)
-        shrinkable = targets(replica)
-        descents = [_zeros(shrinkable) for _ in alphas]
+        replica = copied(model).train(training)
+        gradient_of = ChunkGradient(model, replica, loss_fn, part_size=part_size)
+        descents = [_zeros(gradient_of.shrinkable) for _ in alphas]
         cuda = sorted({p.device.index for p in replica.parameters() if p.device.type == "cuda"})
         with torch.random.fork_rng(devices=cuda), _recurrent_backward(replica):
-            for batch in batches:
-                gradients = _loss_gradients(replica, shrinkable, batch, loss_fn, num_batches)
-                reached |= any(gradient is not None for gradient in gradients)
+            for chunk in chunks:
+                gradients = gradient_of(chunk, num_batches)
                 for descent, alpha in zip(descents, alphas, strict=True):
-                    _smooth_(descent, shrinkable, gradients, alpha)
-                del gradients  # before the next batch, so that its memory serves again
+                    _smooth_(descent, gradient_of.shrinkable, gradients, alpha)
+                del gradients  # before the next chunk, so that its memory serves again
                 num_batches += 1
     if not num_batches:
         fail("batches", "must yield one (input, target) per chunk", "none", "Give the chunks seen so far.")
-    if not reached:
-        fail(
-            "model",
-            "must compute its output with its own layers",
-            "a loss that no copied weight changes",
-            "A forward method or a loss that refers to the original model bypasses the copy.",
-        )
+    gradient_of.check_reached()
     return [*descents], num_batches
 
 
@@ -181,7 +209,7 @@ def _zeros(shrinkable: list[Target]) -> dict[str, Tensor]:
 
 
 def _smooth_(
-    descent: Mapping[str, Tensor], shrinkable: list[Target], gradients: tuple[Tensor | None, ...], alpha: float
+    descent: Mapping[str, Tensor], shrinkable: list[Target], gradients: Sequence[Tensor | None], alpha: float
 ) -> None:
     """Equation (1) for one batch, in place."""
     for target, gradient in zip(shrinkable, gradients, strict=True):
@@ -190,6 +218,7 @@ def _smooth_(
             smoothed.sub_(gradient.to(smoothed.dtype), alpha=alpha)
 
 
+@door()
 def group_cosines(weight: Tensor, descent: Tensor, kind: Kind, groups: int = 1) -> Tensor:
     """Cosine between `weight` and `descent` in each group, flat, float32 or wider.
 
@@ -224,52 +253,5 @@ def _recurrent_backward(model: nn.Module) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def _ready(part: object, device: torch.device) -> object:
-    """A tensor on `device` that autograd may use; anything else as it is."""
-    if not isinstance(part, Tensor):
-        return part
-    moved = part.to(device)
-    return moved.clone() if moved.is_inference() else moved
-
-
 def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
-
-
-def _loss_gradients(
-    model: nn.Module,
-    shrinkable: list[Target],
-    batch: object,
-    loss_fn: LossFunction,
-    index: int,
-) -> tuple[Tensor | None, ...]:
-    """Gradients of the batch's loss (None for a parameter that it does not use), checked to be finite."""
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
-        fail(
-            "batches",
-            "must yield (input, target) pairs",
-            f"{type(batch).__name__} at batch {index}",
-            "Wrap each chunk as a pair.",
-        )
-    device = next(model.parameters()).device
-    inputs, labels = (_ready(part, device) for part in batch)
-    loss = loss_fn(model(inputs), labels)
-    if not isinstance(loss, Tensor) or loss.ndim != 0 or not loss.requires_grad:
-        got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        got = "a detached tensor" if got == "shape ()" else got
-        fail("loss_fn", "must return a differentiable scalar", f"{got} at batch {index}", "Take the mean loss.")
-    parameters = [target.parameter for target in shrinkable]
-    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    for target, gradient in zip(shrinkable, gradients, strict=True):
-        if gradient is not None and not bool(gradient.isfinite().all()):
-            fail(
-                "batches",
-                "must give finite gradients",
-                f"a non-finite gradient of {target.name} at batch {index} (loss {loss.item():g})",
-                "No weight was changed. " + _MEND,
-                error=Diverged,
-            )
-    if not bool(loss.isfinite()):
-        fix = "No weight was changed. " + _MEND
-        fail("loss", "must be finite", f"{loss.item():g} at batch {index}", fix, error=Diverged)
-    return gradients

@@ -15,39 +15,58 @@ evaluation mode and without augmentation.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from dashtheory._check import choice, fail, real
-from dashtheory.rules.alignment import Alignment, Directions, checked_alpha, checked_lam, smoothed_descent
-from dashtheory.rules.groups import GRANULARITIES, scale_groups_, targets, untouched
-from dashtheory.rules.report import ShrinkReport
+from dashtheory._door import door
+from dashtheory.rules.alignment import (
+    Alignment,
+    Directions,
+    checked_alpha,
+    checked_lam,
+    is_scale_free,
+    smoothed_descent,
+)
+from dashtheory.rules.chunk_gradient import Batches
+from dashtheory.rules.effective import to_look_at
+from dashtheory.rules.groups import GRANULARITIES, Target, scale_groups_, targets
+from dashtheory.rules.layers import Layers, known_layers
+from dashtheory.rules.left import left_alone, tell_if_partly
+from dashtheory.rules.report import LayerReport, ShrinkReport
 from dashtheory.rules.rule import Context, InPlace, LossFunction, ablation, flag, seeded_layers
 
 
+@door()
 def dash_(
     model: nn.Module,
-    batches: Iterable[tuple[object, object]],
+    batches: Batches,
     loss_fn: LossFunction,
     *,
     alpha: float = 0.3,
     lam: float = 0.3,
     training: bool = False,
     granularity: str = "authors",
+    layers: Layers | None = None,
+    part_size: int | None = None,
 ) -> ShrinkReport:
     """Shrink the weights of `model` in place by their alignment with descent, equations (1) and (2).
 
-    Normalisation, embedding and recurrent layers (RNN, LSTM, GRU) and bare parameters are left alone, as in the
-    authors' code; the report lists them. Works on any `nn.Module`, device and memory format. Tensors of a batch
-    are moved to the device of the model's first parameter. Optimizer state is not touched: call this between
-    stages and train on. Forward hooks run on the copy. A `torch.compile`d or data-parallel wrapper has another
-    model inside: pass the module that it wraps. A kernel of one entry (1x1 convolution) has cosine -1, 0 or 1, so
-    it keeps its value or shrinks by `lam`, as in the authors' code.
+    Normalisation, embedding and recurrent layers (RNN, LSTM, GRU), bare parameters and classes of layers that
+    are not known are left alone; the report says which share of the weights that is, and why, and a warning is
+    given (`dashtheory.rules.PartlyShrunk`) if it is more than one half. Works on any `nn.Module`, device and
+    memory format. Tensors of a batch are moved to the device of the model's first parameter. Optimizer state is
+    not touched: call this between stages and train on. An optimizer or an average that keeps a copy of the
+    weights (float32 masters, Lookahead, schedule-free, EMA, SWA) would undo it: shrink inside
+    `anchored(optimizer, average)`, and ask `check_after_step(report, model)` after the first step. Forward hooks
+    run on the copy. A `torch.compile`d or data-parallel wrapper has another model inside: pass the module that
+    it wraps. A kernel of one entry (1x1 convolution) has cosine -1, 0 or 1, so it keeps its value or shrinks by
+    `lam`, as in the authors' code.
 
     Right after shrinking, the running statistics of batch normalisation no longer fit the weights: accuracy
     reads as chance until they are re-estimated by a forward pass over the data in training mode.
@@ -56,13 +75,17 @@ def dash_(
         model: changed in place, and only its convolution and linear parameters: buffers, train/eval mode, `.grad`
             and the random streams stay as they are.
         batches: (input, target) pairs, one per chunk seen so far, oldest first, each the whole chunk, without
-            augmentation. They are consumed once, before any weight moves.
+            augmentation. They are consumed once, before any weight moves. A `DataLoader` is one chunk, whether it
+            is given for `batches` or is one of them: its batches weigh by the targets that count.
         loss_fn: `loss_fn(model(input), target)`, the mean loss, a scalar. Only what it takes from the output of
             the copy counts: a penalty on the weights of `model` itself adds nothing to G.
         alpha: weight of each newer chunk in G, in (0, 1]; 1 keeps the newest chunk alone.
         lam: smallest factor, in [0, 1]; 1 leaves the model unchanged.
         training: take the gradient in training mode (batch statistics, dropout) instead of evaluation mode.
         granularity: how the entries of weights share factors: "authors", or as `dashtheory.rules.groups` says.
+        layers: {class: how its weight groups}, for layers that are not known (`dashtheory.rules.layers`).
+        part_size: examples whose gradient is taken at once; parts add up to the gradient of the chunk, in less
+            memory. By itself a chunk is cut above 2,000 examples where the loss is known to be a plain mean.
 
     Returns:
         a `ShrinkReport` with cosines, factors and the share clamped, per parameter.
@@ -73,37 +96,80 @@ def dash_(
             the copy. A group whose weights or G are all zero has cosine 0, so factor `lam`; so has a layer that
             the loss does not use.
     """
-    report = dash_factors(
-        model, batches, loss_fn, alpha=alpha, lam=lam, training=training, granularity=granularity
-    )
-    apply_factors_(model, report)
+    with known_layers(layers):
+        if isinstance(model, nn.Module):
+            targets(model)  # refuses weights that are computed
+        report = dash_factors(
+            model,
+            batches,
+            loss_fn,
+            alpha=alpha,
+            lam=lam,
+            training=training,
+            granularity=granularity,
+            part_size=part_size,
+        )
+        tell_if_partly(targets(model), report.left)
+        apply_factors_(model, report)
     return report
 
 
+@door()
 def dash_factors(
     model: nn.Module,
-    batches: Iterable[tuple[object, object]],
+    batches: Batches,
     loss_fn: LossFunction,
     *,
     alpha: float = 0.3,
     lam: float = 0.3,
     training: bool = False,
     granularity: str = "authors",
+    layers: Layers | None = None,
+    part_size: int | None = None,
 ) -> ShrinkReport:
-    """The report of `dash_`, with no weight changed; arguments and errors are the same."""
+    """The report of `dash_`, with no weight changed; arguments and errors are the same.
+
+    Weights that are computed (weight_norm, pruning) are looked at as they are, here where nothing is changed.
+    """
     lam = checked_lam(lam)
     granularity = choice("granularity", granularity, GRANULARITIES)
-    descent, num_batches = smoothed_descent(model, batches, loss_fn, alpha=alpha, training=training)
-    with torch.inference_mode(False):
-        layers = tuple(
-            Alignment.of(target, Directions.of(target), descent[target.name]).report(lam)
-            for target in targets(model, granularity)
+    with known_layers(layers):
+        model = to_look_at(model) if isinstance(model, nn.Module) else model
+        descent, num_batches = smoothed_descent(
+            model, batches, loss_fn, alpha=alpha, training=training, part_size=part_size
         )
+        shrinkable = targets(model, granularity)
+        with torch.inference_mode(False):
+            found = tuple(
+                Alignment.of(target, Directions.of(target), descent[target.name]).report(lam)
+                for target in shrinkable
+            )
+            free = tuple(one.name for one in shrinkable if is_scale_free(one, descent[one.name]))
+        report = make_report(model, shrinkable, found, num_batches=num_batches, granularity=granularity)
+        return replace(report, scale_free=free)
+
+
+def make_report(
+    model: nn.Module,
+    shrinkable: Sequence[Target],
+    layers: Sequence[LayerReport],
+    *,
+    num_batches: int,
+    granularity: str,
+) -> ShrinkReport:
+    """The report of these layers, with what is left alone of the model."""
+    left = left_alone(model, shrinkable)
     return ShrinkReport(
-        layers=layers, untouched=untouched(model), num_batches=num_batches, granularity=granularity
+        layers=tuple(layers),
+        untouched=tuple(one.name for one in left),
+        num_batches=num_batches,
+        granularity=granularity,
+        left=left,
+        shared={name: target.name for target in shrinkable for name in target.shared},
     )
 
 
+@door()
 def apply_factors_(model: nn.Module, report: ShrinkReport) -> None:
     """Multiply every group of weights of `model`, in place, by its factor in `report`.
 

@@ -6,16 +6,19 @@ only clamps the cosines. So one pass gives the gradients for every pair; memory 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
 from dashtheory._check import fail
+from dashtheory._door import door
 from dashtheory.rules.alignment import Alignment, Directions, checked_alpha, checked_lam, smoothed_descents
+from dashtheory.rules.chunk_gradient import Batches
 from dashtheory.rules.dash import apply_factors_
-from dashtheory.rules.groups import targets, untouched
+from dashtheory.rules.groups import targets
+from dashtheory.rules.left import LeftAlone, left_alone
 from dashtheory.rules.report import ShrinkReport
 from dashtheory.rules.rule import LossFunction
 
@@ -31,6 +34,8 @@ class ShrinkGrid:
         untouched: names of the parameters left alone.
         num_batches: batches in the gradient pass.
         granularity: how the entries of weights were grouped.
+        left: as in `ShrinkReport`.
+        shared: as in `ShrinkReport`.
     """
 
     alphas: tuple[float, ...]
@@ -39,6 +44,8 @@ class ShrinkGrid:
     untouched: tuple[str, ...]
     num_batches: int
     granularity: str
+    left: tuple[LeftAlone, ...] = ()
+    shared: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.alphas) * len(self.lams)
@@ -61,6 +68,8 @@ class ShrinkGrid:
             untouched=self.untouched,
             num_batches=self.num_batches,
             granularity=self.granularity,
+            left=self.left,
+            shared=self.shared,
         )
 
     def apply_(self, model: nn.Module, alpha: float, lam: float) -> ShrinkReport:
@@ -80,9 +89,10 @@ class ShrinkGrid:
         return report
 
 
+@door()
 def shrink_grid(
     model: nn.Module,
-    batches: Iterable[tuple[object, object]],
+    batches: Batches,
     loss_fn: LossFunction,
     alphas: Sequence[float],
     lams: Sequence[float],
@@ -116,6 +126,7 @@ def shrink_grid(
     shrinkable = targets(model, granularity) if isinstance(model, nn.Module) else []
     descents, num_batches = smoothed_descents(model, batches, loss_fn, alphas=alphas, training=training)
     found: list[list[Alignment]] = [[] for _ in alphas]
+    left = left_alone(model, shrinkable)
     with torch.inference_mode(False):
         for target in shrinkable:
             weight = Directions.of(target)
@@ -125,9 +136,11 @@ def shrink_grid(
         alphas=alphas,
         lams=lams,
         alignments=tuple(map(tuple, found)),
-        untouched=untouched(model),
+        untouched=tuple(one.name for one in left),
         num_batches=num_batches,
         granularity=granularity,
+        left=left,
+        shared={name: target.name for target in shrinkable for name in target.shared},
     )
 
 

@@ -62,12 +62,16 @@ class L2Init(Rule):
         layers = _layers(model, state)
 
         def squares() -> Tensor:
-            return torch.stack([(w - w_0).square().sum() for layer in layers for w, w_0 in layer]).sum() * self.l2
+            return torch.stack([_square(w - w_0).sum() for layer in layers for w, w_0 in layer]).sum() * self.l2
 
         def square_of_sum() -> Tensor:
             return torch.stack([_distance(layer) for layer in layers]).sum().square() * self.l2
 
         return square_of_sum if self.form == "authors" else squares
+
+
+def _square(values: Tensor) -> Tensor:
+    return values.abs().square() if values.is_complex() else values.square()
 
 
 def _distance(layer: list[tuple[Tensor, Tensor]]) -> Tensor:

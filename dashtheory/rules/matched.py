@@ -11,7 +11,6 @@ Source: derived here; a norm-matched control is missing from the papers that pro
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import fail
+from dashtheory.copies import copied
 from dashtheory.rules.report import LayerReport, ShrinkReport
 from dashtheory.rules.rule import Context, InPlace, ablation, flag
 from dashtheory.rules.spec import parse_rule
@@ -62,7 +62,7 @@ class NormMatched(InPlace):
 
     def change_(self, model: nn.Module, context: Context) -> ShrinkReport | None:
         """Let the rule act on a copy, and take its norms."""
-        changed = copy.deepcopy(model)
+        changed = copied(model)
         report = self.rule().change_(changed, context)
         factors = _factors(model, changed, whole=self.whole)
         with torch.no_grad():

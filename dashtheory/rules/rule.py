@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import choice, fail
+from dashtheory.rules.anchors import anchored
+from dashtheory.rules.effective import computed_weights, plain_weights
 from dashtheory.rules.report import ShrinkReport
 
 LossFunction = Callable[..., Tensor]
@@ -118,11 +120,17 @@ class InPlace(Rule):
         """Change the model in place; return a report if there is one."""
 
     def apply(self, learner: Learner, context: Context) -> tuple[Learner, ShrinkReport | None]:
-        """Change the model in place, then keep or renew the optimizer."""
-        report = self.change_(learner.model, context)
-        if self.optimizer == "kept":
-            return learner, report
-        return Learner(learner.model, context.renew(learner.model)), report
+        """Change the model in place, then keep or renew the optimizer.
+
+        Copies of the weights that a kept optimizer has start anew from the changed ones
+        (`dashtheory.rules.anchors`); weights that are computed get what they are computed from
+        (`dashtheory.rules.effective`).
+        """
+        model, kept = learner.model, self.optimizer == "kept"
+        plain = plain_weights(model) if computed_weights(model) else nullcontext(model)
+        with anchored(learner.optimizer, model=model) if kept else nullcontext(), plain as changed:
+            report = self.change_(changed, context)
+        return (learner if kept else Learner(model, context.renew(model))), report
 
 
 @contextmanager

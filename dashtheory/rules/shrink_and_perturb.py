@@ -11,10 +11,13 @@ from typing import ClassVar
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from dashtheory._check import fail, real
 from dashtheory._door import door
+from dashtheory.copies import overlapping
 from dashtheory.rules.groups import targets
+from dashtheory.rules.left import left_alone, tell_if_partly
 from dashtheory.rules.rule import Context, InPlace, ablation
 
 
@@ -36,8 +39,8 @@ def shrink_and_perturb_(
 
     With `fresh`, the form of Ash & Adams (NeurIPS 2020, arXiv:1910.08475, authors' code):
 
-        w <- shrink w + perturb w_fresh        every trainable parameter; all buffers (running batch-norm
-                                               statistics) become those of `fresh`
+        w <- shrink w + perturb w_fresh        every trainable parameter; running statistics of normalisation
+                                               become those of `fresh`; other buffers (masks, say) are kept
 
     Other papers name the amount *removed*: FIRE and Hare & Tortoise write (1 - c) w + c w_0 with the run's own
     initial weights w_0. That is `shrink=1 - c, perturb=c, fresh=initial_model`; their c = 0.8 is shrink = 0.2.
@@ -68,21 +71,34 @@ def shrink_and_perturb_(
         _mix_with_fresh_(model, fresh, shrink, perturb)
         return
     assert generator is not None
-    for target in targets(model):
+    shrinkable = targets(model)
+    tell_if_partly(shrinkable, left_alone(model, shrinkable))
+    for target in shrinkable:
         value = target.parameter
-        noise = torch.randn(value.shape, generator=generator, device=generator.device, dtype=torch.float32)
+        shape = (*value.shape, 2) if value.is_complex() else value.shape
+        noise = torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32)
+        if value.is_complex():  # on the real and the imaginary part
+            noise = torch.view_as_complex(noise)
         value.mul_(shrink).add_(noise.to(value.device, value.dtype), alpha=perturb)
 
 
 def _mix_with_fresh_(model: nn.Module, fresh: nn.Module, shrink: float, perturb: float) -> None:
     _check_fresh(model, fresh)
-    new = dict(fresh.named_parameters())
-    for name, value in model.named_parameters():
+    new, ours = dict(fresh.named_parameters()), dict(model.named_parameters())
+    for group in overlapping(ours):  # of parameters over one memory the largest, or the first, is changed
+        owner = max(group, key=lambda name: group[name].numel())
+        ours = {name: value for name, value in ours.items() if name == owner or name not in group}
+    for name, value in ours.items():
         if value.requires_grad:
             value.mul_(shrink).add_(new[name].to(value.device, value.dtype), alpha=perturb)
     statistics = dict(fresh.named_buffers())
-    for name, buffer in model.named_buffers():
-        buffer.copy_(statistics[name])
+    for prefix, module in model.named_modules():
+        for local, buffer in module.named_buffers(recurse=False):
+            if isinstance(module, _NormBase) or local in _STATISTICS:
+                buffer.copy_(statistics[f"{prefix}.{local}".lstrip(".")])
+
+
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def _check_fresh(model: nn.Module, fresh: nn.Module) -> None:
@@ -137,8 +153,8 @@ class ShrinkPerturb(InPlace):
 class ShrinkFresh(InPlace):
     """S&P of Ash & Adams (NeurIPS 2020, arXiv:1910.08475): w <- shrink w + perturb w_fresh, on all parameters.
 
-    w_fresh is a fresh initialisation of the stage's own stream; buffers (running batch-norm statistics) become
-    those of it. The paper sweeps both numbers and fixes no default: these are this package's, and not tuned.
+    w_fresh is a fresh initialisation of the stage's own stream; running batch-norm statistics become those of
+    it. The paper sweeps both numbers and fixes no default: these are this package's, and not tuned.
 
     Attributes:
         shrink: factor kept, in [0, 1].

@@ -219,7 +219,7 @@ def test_sums_begin_anew() -> None:
     sums.add(torch.tensor(2.0), torch.eye(2), targets)
     sums.clear()
     sums.add(torch.tensor(0.5), torch.eye(2).flip(0), targets)
-    found = sums.read(2)
+    found = sums.read()
     assert (found.loss, found.accuracy) == (0.5, 0.0)
 
 

@@ -171,27 +171,6 @@ def test_gradients_that_a_model_has_do_not_count() -> None:
     assert all(map(torch.equal, before, after))
 
 
-def test_reestimated_statistics_are_the_mean_over_batches() -> None:
-    model, inputs = net(), torch.cat([chunk.inputs for chunk in CHUNKS])
-    again = reestimated(model, inputs, batch_size=10)  # 28 examples: 10, 10, 8
-    hidden = [model.get_submodule("0")(batch).detach() for batch in inputs.split(10)]
-    mean = torch.stack([part.mean(dim=(0, 2, 3)) for part in hidden]).mean(dim=0)
-    var = torch.stack([part.transpose(0, 1).flatten(1).var(dim=1) for part in hidden]).mean(dim=0)
-    norm = again.get_submodule("1")
-    assert torch.allclose(again.get_buffer("1.running_mean"), mean, atol=1e-6)
-    assert torch.allclose(again.get_buffer("1.running_var"), var, atol=1e-6)
-    assert norm.momentum == 0.1
-    assert not any(part.training for part in again.modules())
-    same = [torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True)]
-    assert all(same)
-    # A last batch of one has no variance in a linear layer, and is left out.
-    flat = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16))
-    assert torch.equal(
-        reestimated(flat, inputs[:11], batch_size=10).get_buffer("1.running_mean"),
-        reestimated(flat, inputs[:10], batch_size=10).get_buffer("1.running_mean"),
-    )
-
-
 def test_accuracy_right_after_scaling_is_told_apart_from_what_is_remembered() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))

@@ -127,3 +127,19 @@ def test_a_fresh_model_that_shares_tensors_with_the_model_is_refused(shared: str
     with pytest.raises(ValueError, match="fresh"):
         shrink_and_perturb_(model, fresh=fresh)
     assert same(everything(model), before)
+
+
+def test_masks_and_other_buffers_are_kept_and_running_statistics_taken() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.norm = nn.Linear(8, 3), nn.BatchNorm1d(3)
+            self.register_buffer("mask", torch.rand(3, 8) < 0.5)
+            self.norm.get_buffer("running_mean").normal_()
+
+    model, fresh = Masked(), Masked()
+    mask = model.get_buffer("mask").clone()
+    assert not torch.equal(mask, fresh.get_buffer("mask"))
+    shrink_and_perturb_(model, shrink=0.4, perturb=0.1, fresh=fresh)
+    assert torch.equal(model.get_buffer("mask"), mask)
+    assert torch.equal(model.get_buffer("norm.running_mean"), fresh.get_buffer("norm.running_mean"))
