@@ -158,8 +158,11 @@ def grow(
     Raises:
         ValueError: if a run came to no good end, after all others have ended.
     """
+    kept = {job.name: _Kept(folder / "checkpoints", job.name, identities[job.name], trusted) for job in jobs}
+    for job in jobs:
+        if results.reached(job.name):  # by a call that may have been killed before it could forget
+            kept[job.name].forget()
     missing = [job for job in jobs if not results.reached(job.name, job.num_stages)]
-    kept = {job.name: _Kept(folder / "checkpoints", job.name, identities[job.name], trusted) for job in missing}
     problems: dict[str, str] = {}
     started = [_with_folder(job, kept[job.name].folder) for job in missing]
     for done in run_jobs(started, num_workers=num_workers, total=len(jobs)) if started else ():

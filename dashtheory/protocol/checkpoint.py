@@ -26,6 +26,7 @@ from torch import Tensor
 from dashtheory._check import fail, integer
 from dashtheory.errors import DamagedFile, OtherRun
 from dashtheory.record import replacing
+from dashtheory.record.atomic import sweep
 from dashtheory.rules import Learner
 
 FORMAT = "dashtheory checkpoint 1"
@@ -116,6 +117,7 @@ class Checkpoints:
             "sha256": hashlib.sha256(body).hexdigest(),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
+        sweep(self.path(stage))
         with replacing(self.path(stage)) as temporary:
             temporary.write_bytes(json.dumps(head).encode() + b"\n" + body)
         for old in self.stages()[:-_KEPT]:
