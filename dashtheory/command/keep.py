@@ -82,9 +82,9 @@ def other_setting(saved: Results, empty: Results, identities: Identities) -> str
         for name, known in identities.items()
         if name in saved.runs and _setting(saved, name) != known["setting"]
     ]
-    if not single and not runs:
+    if not names or not (single or runs):  # the same values, by whatever code: what does not fit is done again
         return ""
-    return ", ".join(f"{name} is {theirs.get(name)}" for name in names) or f"run {runs[0]} is of other options"
+    return ", ".join(f"{name} is {theirs.get(name)}" for name in names)
 
 
 def setting_hash(results: Results) -> str:

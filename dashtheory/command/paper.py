@@ -27,6 +27,7 @@ from dashtheory.command.options import (
     OneLineParser,
     add_limits,
     add_options,
+    check_counts,
     given_options,
     read_duration,
     setting_name,
@@ -213,6 +214,7 @@ def _call(options: argparse.Namespace) -> Call:
     if jobs is None:
         jobs = usable_cores() if device == "cpu" else JOBS_ON_GPU
     integer("--jobs", jobs, minimum=1, fix="It is the number of runs at once.")
+    check_counts(options.seeds, jobs)
     return Call(
         name=setting_name(options.preset, {name: value for name, value in changed.items() if name != "device"}),
         config=config.with_values(device=device),

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 
 from dashtheory._check import choice, fail, integer, real
+from dashtheory._memory import must_fit_together
 from dashtheory.twolayer.data import SignalNoise
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -103,6 +104,14 @@ class TwoLayerConfig:
             if getattr(self, name) % self.data.num_classes:
                 rule = f"must be a multiple of the {self.data.num_classes} classes"
                 fail(name, rule, str(getattr(self, name)), "Every class brings as many samples.")
+        sample = 4 * (self.data.num_classes * self.data.num_features + self.data.noise_dim)  # bytes
+        must_fit_together(
+            {
+                "num_stages": (self.num_stages, 8, self.chunk_size * sample, 1),
+                "chunk_size": (self.chunk_size, 50, self.num_stages * sample, 1),
+                "num_test": (self.num_test, 2000, sample, 1),
+            }
+        )
         choice("optimizer", self.optimizer, STACK_OPTIMIZERS)
         choice("velocity", self.velocity, ("reset", "kept"))
         choice("dtype", self.dtype, DTYPES)
