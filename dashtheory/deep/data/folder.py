@@ -96,6 +96,9 @@ def _read(path: Path, size: int | None, test_share: float | None, name: str, max
     pictures.sort(key=lambda picture: picture.path)
     places = _places([picture.path for picture in pictures], path)
     classes = tuple(sorted({place[1] for place in places}))
+    if len(classes) < 2:
+        got = f"'{classes[0]}' alone in '{path}'"
+        fail("path", "must hold at least two classes", got, "One class leaves nothing to tell apart.")
     train, test = _sets(pictures, places, classes, test_share)
     if path.is_dir():
         listed = b"".join(str(one.path).encode() + b"\0" + one.sha256 for one in pictures)
@@ -125,10 +128,14 @@ def _walk(folder: Path, inside: PurePosixPath = _TOP) -> Iterator[tuple[PurePosi
     """The files below `folder`, links followed, in the order of their names: (path inside, path)."""
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
+    if inside.parts and not found:
+        fail("path", "must hold pictures in every folder", f"'{inside}' empty", "Add its pictures, or remove it.")
     for entry in found:
         place = inside / entry.name
         if _hidden(place):
             continue
+        if entry.name != entry.name.encode(errors="replace").decode():
+            fail("path", "must hold names in UTF-8", ascii(str(place)), "Rename it.")
         if not entry.is_dir():
             yield place, Path(entry.path)
         elif len(place.parts) < _MAX_DEPTH:
