@@ -9,6 +9,7 @@ import pytest
 
 from dashtheory.command.options import OneLineParser
 from dashtheory.deep.config import RunConfig
+from dashtheory.experiments.activation_regimes import RegimesConfig
 from dashtheory.experiments.alpha_lambda_map import AlphaLambdaConfig
 
 
@@ -52,3 +53,15 @@ def test_a_list_that_begins_with_a_minus_is_a_value() -> None:
 def test_one_stage_leaves_no_rule_to_map() -> None:
     with pytest.raises(ValueError, match="num_stages must be at least 2, or 0, got 1"):
         AlphaLambdaConfig(num_stages=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"init_scales": (1e30,)}, r"init_scales must be a number in \(0, 1000\], got 1e\+30"),
+        ({"rules": ("cold",)}, "rules must name one beside cold"),
+    ],
+)
+def test_regimes_that_cannot_be_mapped_are_refused(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        RegimesConfig(**values)

@@ -18,6 +18,9 @@ from dashtheory.twolayer.data import SignalNoise
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 """Kinds of numbers, by name."""
 
+LARGEST_SCALE = 1e3
+"""Standard deviation of initial weights beyond which powers of products leave float32."""
+
 STACK_OPTIMIZERS = ("gd", "adam")
 """Heavy-ball gradient descent, and Adam."""
 
@@ -38,7 +41,7 @@ class PatchConfig:
     def __post_init__(self) -> None:
         integer("neurons", self.neurons, minimum=1, fix="It counts neurons of a class.")
         real("exponent", self.exponent, low=1, high=3, fix="1 is the ReLU.")
-        real("init_scale", self.init_scale, low=0, fix="It is a standard deviation.")
+        real("init_scale", self.init_scale, low=0, high=LARGEST_SCALE, fix="It is a standard deviation.")
         if not isinstance(self.smoothed, bool):
             fail("smoothed", "must be True or False", repr(self.smoothed), "It bends the activation.")
 
@@ -57,8 +60,8 @@ class MLPConfig:
 
     def __post_init__(self) -> None:
         integer("hidden", self.hidden, minimum=1, fix="It counts neurons.")
-        real("hidden_scale", self.hidden_scale, low=0, fix="It is a standard deviation.")
-        real("output_scale", self.output_scale, low=0, fix="It is a standard deviation.")
+        real("hidden_scale", self.hidden_scale, low=0, high=LARGEST_SCALE, fix="It is a standard deviation.")
+        real("output_scale", self.output_scale, low=0, high=LARGEST_SCALE, fix="It is a standard deviation.")
 
 
 @dataclass(frozen=True, kw_only=True)
