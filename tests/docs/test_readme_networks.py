@@ -175,22 +175,22 @@ def test_every_number_about_the_paper_s_experiments_is_the_committed_one() -> No
 def test_the_first_stages_of_the_paper_s_setting_are_the_committed_ones() -> None:
     table, _ = load_table(ROOT / "paper_repro" / "results" / "cpu" / "cifar10-resnet18.csv")
     rows = table[(table["metric"] == "test_accuracy") & (table["seed"] == 0)]
-    values = {(rule, stage): 100 * value for rule, stage, value in rows[["rule", "stage", "value"]].to_numpy()}
-    found = {place: f"{value:.1f}%" for place, value in values.items()}
+    values = {(rule, stage): value for rule, stage, value in rows[["rule", "stage", "value"]].to_numpy()}
+    found = {place: f"{100 * value:.1f}%" for place, value in values.items()}
     slow, decayed = "cold:learning_rate=0.01", "cold:learning_rate=0.1:weight_decay=0.0005"
 
-    def lead(over: str) -> str:
-        return f"{values['dash', 5] - values[over, 5]:.1f}"
+    def lead(rule: str, over: str) -> str:
+        return f"{100 * (values[rule, 5] - values[over, 5]):.1f}"
 
     text = " ".join(README.split())
     for words in (
-        f"after stage 5 warm is at {found['warm', 5]}, cold at {found['cold', 5]}, S&P at {found['sp', 5]}, one factor "
-        f"for all weights at {found['uniform', 5]}, DASH's factors at random places at {found['permuted', 5]}, DASH at "
-        f"{found['dash', 5]}. Of DASH's lead of {lead('cold')} points over cold, "
-        f"{values[slow, 5] - values['cold', 5]:.1f} are those of a cold start with learning rate 0.01 "
-        f"({found[slow, 5]}), and all but {lead('uniform')} those of one factor for all.",
+        f"after stage 5 warm is at {found['warm', 5]}, cold at {found['cold', 5]}, S&P at {found['sp', 5]}, one "
+        f"factor for all weights at {found['uniform', 5]}, DASH's factors at random places at "
+        f"{found['permuted', 5]}, DASH at {found['dash', 5]}. Of DASH's lead of {lead('dash', 'cold')} points over "
+        f"cold, {lead(slow, 'cold')} are those of a cold start with learning rate 0.01 ({found[slow, 5]}), and all "
+        f"but {lead('dash', 'uniform')} those of one factor for all.",
         f"(one factor {found['uniform', 2]}, random places {found['permuted', 2]}, DASH {found['dash', 2]})",
-        f"({found[slow, 2]} with learning rate 0.01, {found[decayed, 2]} with 0.1 and weight decay 0.0005, in place of "
-        f"{found['cold', 2]})",
+        f"({found[slow, 2]} with learning rate 0.01, {found[decayed, 2]} with 0.1 and weight decay 0.0005, in place "
+        f"of {found['cold', 2]})",
     ):
         assert words in text, words
