@@ -186,11 +186,11 @@ def test_the_first_stages_of_the_paper_s_setting_are_the_committed_ones() -> Non
     for words in (
         f"after stage 5 warm is at {found['warm', 5]}, cold at {found['cold', 5]}, S&P at {found['sp', 5]}, one "
         f"factor for all weights at {found['uniform', 5]}, DASH's factors at random places at "
-        f"{found['permuted', 5]}, DASH at {found['dash', 5]}. Of DASH's lead of {lead('dash', 'cold')} points over "
-        f"cold, {lead(slow, 'cold')} are those of a cold start with learning rate 0.01 ({found[slow, 5]}), and all "
-        f"but {lead('dash', 'uniform')} those of one factor for all.",
+        f"{found['permuted', 5]}, DASH at {found['dash', 5]}. Of DASH's lead of {lead('dash', 'cold')} points "
+        f"over cold, {lead(slow, 'cold')} are those of a cold start with learning rate 0.01 ({found[slow, 5]}), "
+        f"and all but {lead('dash', 'uniform')} those of one factor for all.",
         f"(one factor {found['uniform', 2]}, random places {found['permuted', 2]}, DASH {found['dash', 2]})",
-        f"({found[slow, 2]} with learning rate 0.01, {found[decayed, 2]} with 0.1 and weight decay 0.0005, in place "
-        f"of {found['cold', 2]})",
+        f"({found[slow, 2]} with learning rate 0.01, {found[decayed, 2]} with 0.1 and weight decay 0.0005, in "
+        f"place of {found['cold', 2]})",
     ):
         assert words in text, words
