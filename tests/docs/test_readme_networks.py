@@ -7,7 +7,7 @@ import pytest
 
 from dashtheory.experiments.effective_step import STEP, Agreement, rank_agreement
 from dashtheory.paper import summarize_runs
-from dashtheory.record import load_results, load_table
+from dashtheory.record import load_results, load_table, paired_differences
 from tests.docs.readme_cases import README, ROOT, difference, last_stage
 
 
@@ -194,3 +194,27 @@ def test_the_first_stages_of_the_paper_s_setting_are_the_committed_ones() -> Non
         f"place of {found['cold', 2]})",
     ):
         assert words in text, words
+
+
+def test_direction_shows_where_readme_says() -> None:
+    table, _ = load_table(ROOT / "figures" / "direction.csv")
+    found = {}
+    for other in ("warm", "norm_matched", "permuted", "uniform"):
+        rows = paired_differences(table, "test_accuracy", other)
+        for row in rows[rows["rule"] == "dash"].to_dict("records"):
+            found[other, row["setting"]] = (row["mean"], row["low"], row["high"])
+    controls = {place: one for place, one in found.items() if place[0] != "warm"}
+    apart = [place for place, (_, low, high) in controls.items() if low > 0 or high < 0]
+    assert len(controls) == 15
+    assert apart == [(other, "blocks=2") for other in ("norm_matched", "permuted", "uniform")]
+
+    def words(*place: str) -> str:
+        mean, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in found[place])
+        return f"{mean} [{low}, {high}]"
+
+    text = " ".join(README.split())
+    assert (
+        f"DASH is {words('norm_matched', 'blocks=2')} points from its norms alone, "
+        f"{words('permuted', 'blocks=2')} from its factors permuted and {words('uniform', 'blocks=2')} from one factor for all."
+    ) in text
+    assert f"DASH is {words('warm', 'base')} points from warm" in text
