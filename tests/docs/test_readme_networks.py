@@ -215,6 +215,7 @@ def test_direction_shows_where_readme_says() -> None:
     text = " ".join(README.split())
     assert (
         f"DASH is {words('norm_matched', 'blocks=2')} points from its norms alone, "
-        f"{words('permuted', 'blocks=2')} from its factors permuted and {words('uniform', 'blocks=2')} from one factor for all."
+        f"{words('permuted', 'blocks=2')} from its factors permuted and {words('uniform', 'blocks=2')} from one "
+        "factor for all."
     ) in text
     assert f"DASH is {words('warm', 'base')} points from warm" in text
