@@ -31,6 +31,19 @@ def add_options(group: argparse._ArgumentGroup, config: type[Any], leave: Collec
             group.add_argument(option, dest=one.name, type=_reader(one.kind), help=text, metavar="X")
 
 
+def option_names(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """How values are written on a command line, by their names: {"chunk_size": "--chunk-size"}; no switches.
+
+    Args:
+        parser: with all of its options.
+    """
+    return {
+        action.dest: action.option_strings[-1]
+        for action in parser._actions
+        if action.option_strings and action.nargs != 0
+    }
+
+
 def given_options(options: argparse.Namespace, config: type[Any]) -> dict[str, object]:
     """Values of the options that were given, by name.
 

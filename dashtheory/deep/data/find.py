@@ -27,13 +27,17 @@ _CIFAR10_SHAPE = (3, 32, 32)
 
 
 @door()
-def find_data(name: str, *, download: bool = False, cache: Path | str | None = None) -> ImageData:
+def find_data(
+    name: str, *, size: int | None = None, download: bool = False, cache: Path | str | None = None
+) -> ImageData:
     """The data set called `name`.
 
     Args:
         name: "digits"; "folder:PATH" (see `image_folder`); "cifar10:ROOT", "cifar100:ROOT", "svhn:ROOT",
             "fashion_mnist:ROOT" or "tiny_imagenet:ROOT" with the folder of the official files; or "cifar10" alone:
             what the environment variable DASHTHEORY_CIFAR10 points to (see `cifar10_available`).
+        size: height and width to stretch every picture of a folder to (see `image_folder`); None keeps theirs,
+            which must be one. Official pictures have one size, and `make_stream` shrinks them.
         download: whether to download official files that are missing.
         cache: folder for decoded pictures; see `cache_folder`.
 
@@ -42,6 +46,8 @@ def find_data(name: str, *, download: bool = False, cache: Path | str | None = N
     """
     kind, colon, place = name.partition(":")
     choice("name", kind, ("digits", "folder", *_OFFICIAL, "tiny_imagenet"))
+    if size is not None and kind != "folder":
+        fail("size", "must be left out for official pictures", str(size), "Give it to make_stream.")
     if kind == "digits" and not colon:
         return digits()
     if kind == "cifar10" and not colon:
@@ -50,7 +56,7 @@ def find_data(name: str, *, download: bool = False, cache: Path | str | None = N
         rule = "must be digits, cifar10, folder:PATH or KIND:ROOT"
         fail("name", rule, repr(name), f"Say {kind if kind == 'digits' else kind + ':' + 'PATH'}.")
     if kind == "folder":
-        return image_folder(place, cache=cache)
+        return image_folder(place, size=size, cache=cache)
     if kind == "tiny_imagenet":
         return tiny_imagenet(place, download=download, cache=cache)
     return _OFFICIAL[kind](place, download=download)
