@@ -26,9 +26,15 @@ def fail(argument: str, rule: str, value: object, fix: str, *, error: type[Value
     Raises:
         error: always.
     """
+    raise _made(error, argument, rule, str(value), fix)
+
+
+def _made(error: type[ValueError], *parts: str) -> ValueError:
+    """An error that knows its parts, through pickles too; made here, so that no frame of its traceback holds it."""
+    argument, rule, value, fix = parts
     made = error(f"{argument} {rule}, got {value}. {fix}")
-    vars(made)[_PARTS] = (argument, rule, str(value), fix)  # goes with it through pickles
-    raise made
+    vars(made)[_PARTS] = parts
+    return made
 
 
 _PARTS = "parts"

@@ -13,6 +13,7 @@ from dashtheory.deep.data.fashion import fashion_mnist
 from dashtheory.deep.data.folder import image_folder
 from dashtheory.deep.data.handwritten import digits
 from dashtheory.deep.data.images import ImageData
+from dashtheory.deep.data.pickled import find_pickles
 from dashtheory.deep.data.street_view import svhn
 from dashtheory.deep.data.tiny import tiny_imagenet
 
@@ -65,15 +66,15 @@ def find_data(
 def cifar10_available() -> bool:
     """Whether DASHTHEORY_CIFAR10 points to something: then `find_data("cifar10")` reads it.
 
-    It may be the official binary archive (by its official name) or the folder that holds it, or a folder or
-    archive of the pictures in class folders.
+    It may be the official archive, binary or for Python (by its official name), or the folder that holds it, or a
+    folder or archive of the pictures in class folders.
     """
     place = os.environ.get(CIFAR10_VARIABLE, "")
     return bool(place) and Path(place).expanduser().exists()
 
 
 def cifar10_name() -> str:
-    """What results on the local CIFAR-10 are called: "CIFAR-10" for the official binaries, else "CIFAR-10 (JPEG)".
+    """What results on the local CIFAR-10 are called: "CIFAR-10" for the official pixels, else "CIFAR-10 (JPEG)".
 
     Pictures in class folders are re-encodings as far as is known, and never mixed with the official pixels.
     """
@@ -81,11 +82,12 @@ def cifar10_name() -> str:
 
 
 def _official_folder() -> Path | None:
-    """The folder of the official binary archive, if that is where the variable points."""
+    """Where the official archive, binary or for Python, lies, if that is where the variable points."""
     place = Path(os.environ.get(CIFAR10_VARIABLE, "")).expanduser()
     if place.name == CIFAR10.file.name:
         return place.parent
-    return place if (place / CIFAR10.file.name).exists() else None
+    there = (place / CIFAR10.file.name).exists() or find_pickles(CIFAR10.pickled, place) is not None
+    return place if there else None
 
 
 def _local_cifar10(cache: Path | str | None) -> ImageData:
