@@ -30,7 +30,7 @@ def fail(argument: str, rule: str, value: object, fix: str, *, error: type[Value
 
 
 def _made(error: type[ValueError], *parts: str) -> ValueError:
-    """An error that knows its parts, through pickles too; made here, so that no frame of its traceback holds it."""
+    """An error that knows its parts, through pickles too. Made here: no frame of its traceback must hold it."""
     argument, rule, value, fix = parts
     made = error(f"{argument} {rule}, got {value}. {fix}")
     vars(made)[_PARTS] = parts

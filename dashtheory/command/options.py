@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
+import sys
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from dashtheory._check import fail, integer, real
@@ -97,6 +98,17 @@ def shown(default: object) -> str:
 
 class OneLineParser(argparse.ArgumentParser):
     """Errors in one line, without the usage block."""
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """As argparse, once all of it can be written down: bytes that are no text are refused."""
+        for one in sys.argv[1:] if args is None else args:
+            if any("\ud800" <= letter <= "\udfff" for letter in one):
+                utf8 = sys.getfilesystemencoding() == "utf-8"
+                fix = "Rename the file." if utf8 else "Set PYTHONUTF8=1."
+                self.error(f"arguments must be names that this Python can spell, got {one!a}. {fix}")
+        return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """End with the line and status 2."""
