@@ -7,6 +7,8 @@ Data by name: those of `dashtheory.deep.data.find_data`; "text", windows of CPyt
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -227,5 +229,5 @@ def _read(name: str, size: int | None = None) -> ImageData:
             raise
         return find_data(name, size=size)
     except NotDownloaded as error:
-        command = f'python -c "from dashtheory.deep.data import find_data; find_data({name!r}, download=True)"'
-        again(error, fix=f"Put it there, or get it: {command}.")
+        code = f"from dashtheory.deep.data import find_data; find_data({json.dumps(name)}, download=True)"
+        again(error, fix=f"Put it there, or say: python -c {shlex.quote(code)}")
