@@ -203,6 +203,14 @@ def test_a_damaged_archive_is_one_line(official: dict[str, bytes], tmp_path: Pat
     assert not tarfile.is_tarfile(path)
 
 
+def test_unpacked_binaries_are_told_from_the_archive(tmp_path: Path) -> None:
+    (tmp_path / "cifar-10-batches-bin").mkdir()
+    with pytest.raises(
+        ValueError, match=r"'cifar-10-binary.tar.gz' itself, got '.*-bin', unpacked, .*say download"
+    ):
+        cifar10(tmp_path)
+
+
 def test_nothing_there_names_the_official_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^root must hold 'cifar-10-binary.tar.gz', got .*say download=True\.$"):
         cifar10(tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from dashtheory.deep.data.pickled import (
     find_pickles,
     read_pickles,
 )
+from dashtheory.errors import NotDownloaded
 
 _SHAPE = (3, 32, 32)
 _PIXELS = 3 * 32 * 32
@@ -116,6 +117,13 @@ def read_cifar(form: CifarFormat, root: Path | str, *, download: bool = False) -
         read = read_pickles(form.pickled, pickles, form.num_train, form.num_test)
         url = f"{_PAGE}{form.pickled.archive}"
         return image_data(read.train, read.test, read.classes, form.name, source=url, sha256=read.sha256)
+    unpacked = root / PurePosixPath(form.names).parts[0]
+    if unpacked.is_dir() and not download and not (root / form.file.name).exists():
+        rule, fix = (
+            f"must hold '{form.file.name}' itself",
+            f"Put it there (from {form.file.url}), or say download=True.",
+        )
+        fail("root", rule, f"'{unpacked}', unpacked, whose checksums are not published", fix, error=NotDownloaded)
     found = obtain(form.file, root, download=download)
     wanted = {form.names, *form.train, *form.test}
     bound = (form.num_train + form.num_test) * (form.label_bytes + _PIXELS) + _TEXT_BYTES
