@@ -35,14 +35,17 @@ def add_options(group: argparse._ArgumentGroup, config: type[Any], leave: Collec
 def option_names(parser: argparse.ArgumentParser) -> dict[str, str]:
     """How values are written on a command line, by their names: {"chunk_size": "--chunk-size"}; no switches.
 
+    One of several values ("rule") is written where all are ("--rules").
+
     Args:
         parser: with all of its options.
     """
-    return {
+    names = {
         action.dest: action.option_strings[-1]
         for action in parser._actions
         if action.option_strings and action.nargs != 0
     }
+    return {name.removesuffix("s"): option for name, option in names.items()} | names
 
 
 def given_options(options: argparse.Namespace, config: type[Any]) -> dict[str, object]:

@@ -211,6 +211,9 @@ def test_unpacked_binaries_are_told_from_the_archive(tmp_path: Path) -> None:
         cifar10(tmp_path)
 
 
-def test_nothing_there_names_the_official_file(tmp_path: Path) -> None:
+def test_nothing_there_names_the_official_file_and_its_folder(tmp_path: Path) -> None:
+    for archive_name in ("cifar-10-python.tar.gz", "cifar-10-binary.tar.gz"):
+        with pytest.raises(ValueError, match=f"got '{tmp_path}' without it"):
+            cifar10(tmp_path / archive_name)
     with pytest.raises(ValueError, match=r"^root must hold 'cifar-10-binary.tar.gz', got .*say download=True\.$"):
         cifar10(tmp_path)

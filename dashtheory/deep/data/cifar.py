@@ -111,7 +111,10 @@ def cifar100(root: Path | str, *, download: bool = False) -> ImageData:
 def read_cifar(form: CifarFormat, root: Path | str, *, download: bool = False) -> ImageData:
     """Read an archive laid out as `form` says; arguments and errors as `cifar10`."""
     root = Path(root).expanduser()
-    root = root.parent if root.name == form.file.name and root.is_file() else root
+    if not root.is_dir() and (
+        root.name == form.file.name or (root.name == form.pickled.archive and not root.exists())
+    ):
+        root = root.parent  # the archive was named in place of its folder
     pickles = find_pickles(form.pickled, root)
     if pickles is not None and not (root / form.file.name).exists():
         read = read_pickles(form.pickled, pickles, form.num_train, form.num_test)
@@ -119,11 +122,9 @@ def read_cifar(form: CifarFormat, root: Path | str, *, download: bool = False) -
         return image_data(read.train, read.test, read.classes, form.name, source=url, sha256=read.sha256)
     unpacked = root / PurePosixPath(form.names).parts[0]
     if unpacked.is_dir() and not download and not (root / form.file.name).exists():
-        rule, fix = (
-            f"must hold '{form.file.name}' itself",
-            f"Put it there (from {form.file.url}), or say download=True.",
-        )
-        fail("root", rule, f"'{unpacked}', unpacked, whose checksums are not published", fix, error=NotDownloaded)
+        fix = f"Put it there (from {form.file.url}), or say download=True."
+        got = f"'{unpacked}', unpacked, whose checksums are not published"
+        fail("root", f"must hold '{form.file.name}' itself", got, fix, error=NotDownloaded)
     found = obtain(form.file, root, download=download)
     wanted = {form.names, *form.train, *form.test}
     bound = (form.num_train + form.num_test) * (form.label_bytes + _PIXELS) + _TEXT_BYTES

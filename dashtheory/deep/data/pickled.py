@@ -93,7 +93,9 @@ class PickledPictures:
 
 def find_pickles(form: PickledFormat, root: Path) -> Path | None:
     """The archive or the unpacked folder: below `root`, or `root` itself."""
-    if root.name in (form.archive, form.folder) and root.exists():
+    if root.name == form.archive and root.is_file():
+        return root
+    if root.name == form.folder and root.is_dir():
         return root
     there = [root / name for name in (form.archive, form.folder) if (root / name).exists()]
     return there[0] if there else None
