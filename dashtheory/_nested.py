@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from dashtheory._check import fail
@@ -102,6 +103,42 @@ def flat(config: Any) -> dict[str, Any]:
             value = getattr(value, part)
         found[one.name] = value
     return found
+
+
+def check_kinds(config: Any) -> None:
+    """Refuse values of another kind than their field's: words, lists, yes or no, and parts; numbers have checks.
+
+    Args:
+        config: an instance of a dataclass.
+
+    Raises:
+        ValueError: that names the first that does not fit.
+    """
+    for field, kind in _kinds(typing.cast(Hashable, type(config))):
+        value, name = getattr(config, field.name), str(field.metadata.get("as", field.name))
+        entry = (typing.get_args(kind) or (None,))[0] if typing.get_origin(kind) is tuple else None
+        if kind is bool and not isinstance(value, bool):
+            fail(name, "must be True or False", repr(value), "Say which.")
+        elif kind is str and not isinstance(value, str):
+            fail(name, "must be a text", repr(value), "Put it in quotes.")
+        elif entry is not None and not isinstance(value, tuple):
+            fail(name, "must be a tuple", repr(value), "Write (a, b), or (a,) for one.")
+        elif entry is str and not all(isinstance(one, str) for one in value):
+            fail(name, "must hold texts", repr(value), "Put each in quotes.")
+        elif dataclasses.is_dataclass(kind) and not isinstance(value, typing.cast(type, kind)):
+            got = f"{value!r} of type {type(value).__name__}"
+            fail(
+                field.name,
+                f"must be a {getattr(kind, '__name__', kind)}",
+                got,
+                "Give values by name: RunConfig.of(...).",
+            )
+
+
+@cache
+def _kinds(kind: Any) -> tuple[tuple[dataclasses.Field[Any], Any], ...]:
+    hints = typing.get_type_hints(kind)
+    return tuple((field, hints[field.name]) for field in dataclasses.fields(kind))
 
 
 def changed(config: Config, **values: Any) -> Config:

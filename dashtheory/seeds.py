@@ -7,8 +7,10 @@ rules compared within a seed share their data, initialisation and order of batch
 
 from __future__ import annotations
 
+import random
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,3 +66,22 @@ def torch_streams(seed: int, *index: int, prefix: str = "") -> Callable[[str], t
         prefix: of all names.
     """
     return lambda name: torch_stream(seed, prefix + name, *index)
+
+
+@contextmanager
+def seeded_globals(value: int) -> Iterator[None]:
+    """Seed the global streams of numpy and of `random` inside, and put them back after.
+
+    Code of the user's may draw from them; torch's are seeded by `dashtheory.protocol`.
+
+    Args:
+        value: seed, >= 0.
+    """
+    before, plain_before = np.random.get_state(), random.getstate()  # noqa: NPY002
+    np.random.seed(value % 2**32)  # noqa: NPY002
+    random.seed(value)
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+        random.setstate(plain_before)

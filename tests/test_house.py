@@ -13,7 +13,7 @@ PACKAGE = Path(dashtheory.__file__).parent
 
 GROUND = (
     *("stream", "copies", "scoring", "evaluate", "batchnorm", "seeds", "user_code", "errors"),
-    *("_check", "_door", "_nested", "_spec", "_version", "record", "plot", "parallel"),
+    *("_check", "_door", "_memory", "_nested", "_spec", "_version", "record", "plot", "parallel"),
 )
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(GROUND, GROUND),

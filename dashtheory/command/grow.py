@@ -158,13 +158,18 @@ def grow(
     Raises:
         ValueError: if a run came to no good end, after all others have ended.
     """
+    kept = {job.name: _Kept(folder / "checkpoints", job.name, identities[job.name], trusted) for job in jobs}
+    for job in jobs:
+        if results.reached(job.name):  # by a call that may have been killed before it could forget
+            kept[job.name].forget()
     missing = [job for job in jobs if not results.reached(job.name, job.num_stages, job.at)]
-    kept = {job.name: _Kept(folder / "checkpoints", job.name, identities[job.name], trusted) for job in missing}
     problems: dict[str, str] = {}
     started = [_with_folder(job, kept[job.name].folder) for job in missing]
     for done in run_jobs(started, num_workers=num_workers, total=len(jobs)) if started else ():
         with interrupts_held():
-            results = _with(results, done, identities)
+            grown = _with(results, done, identities)
+            _refuse_stranger(grown, done.name)
+            results = grown
             save(results)
             if results.reached(done.name):
                 kept[done.name].forget()
@@ -181,6 +186,14 @@ def grow(
 
 def _with(results: Results, done: Done, identities: Identities) -> Results:
     return results.with_run(done.name, done.table, identity=identities[done.name], seconds=done.seconds)
+
+
+def _refuse_stranger(results: Results, name: str) -> None:
+    """Refuse a run that did not begin with the bits of the other rules of its seed."""
+    other, what = results.stranger(name) if name in results.runs else ("", "")
+    if other:
+        fix = "What the code or data depend on has changed: run all again with --fresh."
+        fail(f"run {name}", f"must begin with the same bits as {other}", f"another {what}", fix)
 
 
 class _Kept:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from dashtheory._check import fail, integer, real
+from dashtheory._memory import must_fit
 from dashtheory._nested import build, flat, values_of
+from dashtheory.parallel import usable_cores
 
 Config = TypeVar("Config")
 
@@ -100,7 +102,11 @@ def shown(default: object) -> str:
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Errors in one line, without the usage block."""
+    """Errors in one line, without the usage block; "-1,0" is a value, like "-1"."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def parse_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -174,6 +180,16 @@ def read_duration(text: str) -> float:
         fail("--budget", "must be a number with s, m or h", repr(text), "Say 9m, for instance.")
     seconds = float(match[1]) * _UNITS[match[2]]
     return real("--budget", seconds, low=RESERVE, open_low=True, fix="In seconds; say 9m, for instance.") - RESERVE
+
+
+_RUN, _PROCESS = 1 << 12, 1 << 27  # bytes that a run in a list and a process that computes need at least
+
+
+def check_counts(num_seeds: int, num_jobs: int) -> None:
+    """Refuse --seeds and --jobs that cannot be in memory; as many processes as cores are always tried."""
+    must_fit("--seeds", num_seeds, _RUN)
+    if num_jobs > usable_cores():
+        must_fit("--jobs", num_jobs, _PROCESS)
 
 
 def setting_name(name: str, changed: Mapping[str, object]) -> str:

@@ -23,10 +23,12 @@ from typing import Any
 from dashtheory._check import fail, integer
 from dashtheory.command.grow import Identities, grow, identities_of, others, reused
 from dashtheory.command.guard import guarded
+from dashtheory.command.keep import saved_or_refused
 from dashtheory.command.options import (
     OneLineParser,
     add_limits,
     add_options,
+    check_counts,
     given_options,
     option_names,
     read_duration,
@@ -39,9 +41,10 @@ from dashtheory.deep.task import data_facts
 from dashtheory.paper.presets import preset, preset_names
 from dashtheory.parallel import Job, usable_cores
 from dashtheory.protocol import find_device
-from dashtheory.record import Results, load_results, only_one, writable_folder
+from dashtheory.record import Results, only_one, writable_folder
 from dashtheory.record.provenance import plain_config
 from dashtheory.record.results import same_data
+from dashtheory.record.store import mend_table
 from dashtheory.rules.spec import parse_spec
 
 OUT = Path("paper_repro/results")
@@ -114,7 +117,8 @@ def run(call: Call) -> None:
     with only_one(call.out / ".partial" / f"{call.kind}-{call.name}.lock", "--out"):
         if call.fresh:
             _forget(call)
-        saved = load_results(call.results, call.name) if call.results.exists() else empty
+        mend_table(call.results)
+        saved = saved_or_refused(call.results, empty, fresh=call.fresh)
         _check_saved(call, saved, empty, identities)
         before = reused(empty, jobs, [saved], identities, TRUSTED)
         _say_older(before, identities)
@@ -129,9 +133,9 @@ def run(call: Call) -> None:
             trusted=TRUSTED,
             go_on=True,
         )
-        with contextlib.suppress(OSError):  # not empty, or never made
-            call.partial.rmdir()
-            call.partial.parent.rmdir()
+        for folder in (call.partial, call.partial.parent):
+            with contextlib.suppress(OSError):  # not empty, or never made
+                folder.rmdir()
     print(_ending(call, jobs, before, results, set(problems), time.monotonic() - started))  # noqa: T201
 
 
@@ -213,6 +217,7 @@ def _call(options: argparse.Namespace) -> Call:
     if jobs is None:
         jobs = usable_cores() if device == "cpu" else JOBS_ON_GPU
     integer("--jobs", jobs, minimum=1, fix="It is the number of runs at once.")
+    check_counts(options.seeds, jobs)
     return Call(
         name=setting_name(options.preset, {name: value for name, value in changed.items() if name != "device"}),
         config=config.with_values(device=device),

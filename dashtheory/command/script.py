@@ -22,6 +22,7 @@ from dashtheory.command.options import (
     OneLineParser,
     add_limits,
     add_options,
+    check_counts,
     given_options,
     make_config,
     option_names,
@@ -130,6 +131,7 @@ def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[An
     num_seeds = usual if options.seeds is None else options.seeds
     integer("--jobs", options.jobs, minimum=1, fix="It is the number of processes.")
     integer("--seeds", num_seeds, minimum=1, fix="It is the number of seeds: 0, 1, 2, ...")
+    check_counts(num_seeds, options.jobs)
     return config, list(range(num_seeds))
 
 

@@ -16,11 +16,14 @@ import matplotlib.pyplot as plt
 from dashtheory._check import fail
 from dashtheory._nested import restore
 from dashtheory.command.grow import grow, identities_of, loaded, others, reused, seed_groups
+from dashtheory.command.keep import other_setting, refuse_other_setting, saved_or_refused, setting_hash
 from dashtheory.command.script import Script
 from dashtheory.plot import save_figure, style
+from dashtheory.plot.style import PICTURES
 from dashtheory.record import Results, load_table, only_one, provenance, writable_folder
-from dashtheory.record.atomic import unplaced
+from dashtheory.record.atomic import sweep
 from dashtheory.record.provenance import plain_config
+from dashtheory.record.store import mend_table
 
 
 def carry_out(
@@ -81,16 +84,23 @@ def _compute(
     """
     started = time.perf_counter()
     facts = script.facts() if script.facts_of is None else script.facts_of(config)
-    partial = path.parent / ".partial" / script.name
+    empty = Results(name=script.name, config=plain_config(config), data=facts)
+    partial = path.parent / ".partial" / f"{script.name}-{setting_hash(empty)}"
     if options.fresh:
         shutil.rmtree(partial, ignore_errors=True)
     kept, waiting = partial / "runs.csv", partial / "others.csv"
-    empty = Results(name=script.name, config=plain_config(config), data=facts)
-    stopped, further, saved = loaded(kept, empty), loaded(waiting, empty), loaded(path, empty)
+    for table in (kept, waiting, path):
+        mend_table(table)
+    sweep(*(path.with_suffix(suffix) for suffix in PICTURES))
+    stopped, further = loaded(kept, empty), loaded(waiting, empty)
+    saved = saved_or_refused(path, empty, fresh=options.fresh)
     usable = [stopped, further] if options.fresh or options.recompute else [stopped, further, saved]
     groups = seed_groups(seeds, usable) if script.grouped else [seeds]
     jobs = [job for group in groups for job in script.plan(config, group, **limits)]
     identities, names = identities_of(jobs, facts), [job.name for job in jobs]
+    if options.fresh and other_setting(saved, empty, identities):
+        saved = empty
+    refuse_other_setting(saved, empty, identities, path)
     more = others(empty, jobs, [stopped, further, saved])
     _put(others(empty, [], [more, stopped, further]), waiting)  # whatever becomes of this call
     results, _ = grow(
@@ -126,9 +136,9 @@ def _compute(
 def _put(results: Results, path: Path) -> None:
     """Save results at `path`, or leave nothing there if they hold no run."""
     results.save(path)
-    for file in () if results.runs else (path, path.with_suffix(".json")):
-        for left_over in (file, *unplaced(file)):
-            left_over.unlink(missing_ok=True)
+    if not results.runs:
+        for file in (path, path.with_suffix(".json")):
+            file.unlink(missing_ok=True)
 
 
 def _saved_configuration(script: Script[Any], path: Path) -> Any:

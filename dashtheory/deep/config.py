@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 from dashtheory._check import choice, fail, integer, real
-from dashtheory._nested import build, flat
+from dashtheory._memory import must_fit, must_fit_together
+from dashtheory._nested import build, check_kinds, flat
 from dashtheory._spec import OWN, is_own, read_options
 from dashtheory.protocol.settings import HELD_OUT, PRECISIONS, Measures, Schedule, TrainConfig
 from dashtheory.rules.spec import RULES, parse_spec
@@ -52,11 +53,29 @@ class DataConfig:
     label_noise: float = field(default=0.0, metadata={"help": "share of wrong training labels"})
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         for name, least in (("num_chunks", 1), ("chunk_size", 1), ("num_test", 0), ("size", 0)):
             integer(name, getattr(self, name), minimum=least, fix="It counts things.")
         real("label_noise", self.label_noise, low=0, high=1, fix="It is a share of the labels.")
+        self._check_memory()
         if self.name == TEXT and (self.label_noise or self.balanced):
             fail("label_noise and balanced", "must be off for text", "on", "They are for pictures.")
+
+    def _check_memory(self) -> None:
+        """An example has a label and a place in the order, 8 bytes each, and a byte a pixel or character."""
+        side = self.size if self.name == TEXT else self.size**2
+        each, chunk = 16 + (side or 1), self.chunk_size
+        if self.name.startswith(PYTHON):  # which may have any number of chunks of any size
+            must_fit("num_chunks", self.num_chunks, 16)
+            return
+        must_fit_together(
+            {
+                "num_chunks": (self.num_chunks, 5, chunk * each, 1),
+                "chunk_size": (chunk, 200, self.num_chunks * each, 1),
+                "size": (self.size, 64, chunk * self.num_chunks * side / max(self.size, 1), 2),
+                "num_test": (self.num_test, 1000, each, 1),
+            }
+        )
 
     @property
     def length(self) -> int | None:
@@ -89,6 +108,7 @@ class ModelConfig:
     )
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         if not self.name.startswith(PYTHON):
             choice("model", self.name, (*MODEL_NAMES, TRANSFORMER))
         if self.options:
@@ -152,6 +172,7 @@ class TrainingConfig(TrainConfig):
     rotation: float = field(default=0.0, metadata={"help": "largest angle of rotation, in degrees"})
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         super().__post_init__()
         choice("optimizer", self.optimizer, OPTIMIZER_NAMES)
         real("learning_rate", self.learning_rate, low=0, open_low=True, fix="It is a step size.")
@@ -210,6 +231,7 @@ class DeviceConfig:
     )
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         choice("device", self.name.partition(":")[0], ("auto", "cpu", "cuda"))
         choice("precision", self.precision, PRECISIONS)
         choice("engine", self.engine, ENGINES)
@@ -277,6 +299,7 @@ class RunConfig:
         )
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         if not self.rules or len(set(self.rules)) < len(self.rules):
             fail("rules", "must name at least one, each once", str(self.rules), f"Choose from {', '.join(RULES)}.")
         self._check_tuned()

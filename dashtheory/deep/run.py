@@ -35,8 +35,9 @@ from dashtheory.protocol import (
     run_resumable,
     take_step,
 )
+from dashtheory.protocol.origin import origin_of
 from dashtheory.protocol.tuning import tune
-from dashtheory.record import COMPLETE, DEVICE, PROBLEM, run_name, stage_rows
+from dashtheory.record import COMPLETE, DEVICE, ORIGIN, PROBLEM, run_name, stage_rows
 from dashtheory.record.provenance import plain_config
 from dashtheory.record.table import COLUMNS
 from dashtheory.rules.spec import RuleSpec, parse_spec, rule_class
@@ -94,12 +95,14 @@ def run_rule(
     watch, complete = Watch(config, num_stages, deadline, report), False
     finished: list[dict[str, float]] = []
     chosen: dict[str, float] = {}
+    origin: dict[str, str] = {}
     with exact_or_fast(config.device.precision):
         try:
             watch.check()
             source = make_source(config, seed)
             watch.set_length(len(source.stream.chunks))
             with _memory_named(config, source, device), _dtype_named(config, source):
+                origin |= origin_of(source.stream, make_task(config, source), seed)
                 chosen = _tuned(config, spec, source, seed, device, watch)
                 run_resumable(
                     source.stream,
@@ -116,6 +119,7 @@ def run_rule(
                     finished=finished,
                     num_stages=num_stages,
                     at=at,
+                    origin=origin,
                 )
             complete = len(finished) >= len(source.stream.chunks) and all(finished)
         except OutOfTime:
@@ -127,7 +131,7 @@ def run_rule(
         finished = [] if found is None else list(found.finished)
     extra = {f"chosen_{name}": value for name, value in chosen.items()}
     table = stages_table([{**metrics, **extra} if metrics else {} for metrics in finished], rule, seed, experiment)
-    table.attrs |= {COMPLETE: complete, DEVICE: describe_device(device)}
+    table.attrs |= {COMPLETE: complete, DEVICE: describe_device(device), ORIGIN: origin}
     if problem:
         table.attrs[PROBLEM] = problem
     return table

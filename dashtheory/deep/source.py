@@ -7,6 +7,7 @@ Data by name: those of `dashtheory.deep.data.find_data`; "text", windows of CPyt
 
 from __future__ import annotations
 
+import copy
 import json
 import shlex
 from collections.abc import Callable, Mapping
@@ -25,6 +26,8 @@ from dashtheory.deep.data.text import python_topics, text_stream
 from dashtheory.deep.models import MODELS, build_model
 from dashtheory.deep.models.transformer import CharTransformer, TransformerConfig
 from dashtheory.errors import NeedsSize, NotDownloaded
+from dashtheory.protocol.origin import stream_hash
+from dashtheory.protocol.stages import global_stream
 from dashtheory.stream import Stream
 from dashtheory.user_code import find, user_files, where_raised
 
@@ -113,22 +116,40 @@ def text(
     return Source(stream=stream, num_classes=len(corpus.symbols), facts=facts)
 
 
-def users(name: str, generator: np.random.Generator) -> Source:
+def users(name: str, generator: np.random.Generator, *, twice: bool = False) -> Source:
     """The stream that the user's function makes from a numpy generator.
 
     The function is called with the generator alone, and returns a `dashtheory.stream.Stream` (see
-    `stream_of_tensors` and `stream_of_dataset`).
+    `stream_of_tensors` and `stream_of_dataset`). What it draws from global streams is seeded for the call.
+
+    Args:
+        name: python:PLACE:FUNCTION.
+        generator: that it is given.
+        twice: call it again, to see whether it gives the same.
 
     Raises:
-        ValueError: if it returns anything else, or as `find_function`.
+        ValueError: if it returns anything else, or not the same in both calls, or as `find_function`.
     """
     function, facts = find_function("data", name)
-    stream = _made_by_user("data", name, lambda: function(generator))
-    if not isinstance(stream, Stream):
-        fail("data", f"'{name}' must return a Stream", type(stream).__name__, "See stream_of_tensors.")
+    other = copy.deepcopy(generator) if twice else None
+    stream = _called(name, function, generator)
+    found = stream_hash(stream)
+    if other is not None and stream_hash(_called(name, function, other)) != found:
+        fix = "Draw from the generator; time, a counter or another process's numbers must not decide."
+        fail("data", f"'{name}' must return the same stream for the same generator", "two that differ", fix)
     _check_finite(name, stream)
+    facts["stream"] = found
     highest = max(int(part.targets.max()) for part in (*stream.chunks, stream.test))
     return Source(stream=stream, num_classes=highest + 1, facts=facts)
+
+
+def _called(name: str, function: Callable[..., Any], generator: np.random.Generator) -> Stream:
+    seed = int(copy.deepcopy(generator).integers(2**62))
+    with global_stream(torch.Generator().manual_seed(seed), "cpu"):
+        stream = _made_by_user("data", name, lambda: function(generator))
+    if not isinstance(stream, Stream):
+        fail("data", f"'{name}' must return a Stream", type(stream).__name__, "See stream_of_tensors.")
+    return stream
 
 
 def model_options(name: str) -> Mapping[str, object] | None:

@@ -24,20 +24,21 @@ DATA_VARIABLE = "DASHTHEORY_DATA"
 _OFFICIAL = ("cifar10", "cifar100", "svhn", "fashion_mnist", "tiny_imagenet")
 
 
-def make_source(config: RunConfig, seed: int, *, label_noise: float | None = None) -> Source:
+def make_source(config: RunConfig, seed: int, *, label_noise: float | None = None, twice: bool = False) -> Source:
     """The seed's stream, drawn from its stream "data". Pictures are grey levels: the network normalises them.
 
     Args:
         config: the setting.
         seed: root seed.
         label_noise: in place of the configuration's; all else stays as it is.
+        twice: whether a stream of the user's is made twice, to see whether it is the same.
 
     Raises:
         ValueError: if the data are not there (`find_place`), or as `dashtheory.deep.data.make_stream`.
     """
     data, generator = config.data, numpy_stream(seed, "data")
     if data.name.startswith(PYTHON):
-        return users(data.name, generator)
+        return users(data.name, generator, twice=twice)
     if data.name == TEXT:
         return text(
             num_chunks=data.num_chunks,
@@ -75,7 +76,7 @@ def data_facts(config: RunConfig) -> dict[str, object]:
     With the fingerprints of code of the user's own, wherever it is used.
     """
     own = own_code(config)
-    return {**make_source(config, 0).facts, **({"user_code": own} if own else {})}
+    return {**make_source(config, 0, twice=True).facts, **({"user_code": own} if own else {})}
 
 
 def make_task(config: RunConfig, source: Source, *, device: str = "cpu", **training: float) -> Task:

@@ -8,6 +8,7 @@ from numpy import float64
 from numpy.typing import NDArray
 
 from dashtheory._check import fail, integer, real
+from dashtheory._memory import must_fit_together
 from dashtheory.discrete.sample import paper_probabilities
 from dashtheory.seeds import numpy_stream
 
@@ -37,6 +38,20 @@ class DiscreteSetting:
         real("gamma", self.gamma, low=0, open_low=True, infinite=True, fix=fix)
         real("max_probability", self.max_probability, low=0, high=1, fix="It is a probability.")
         self.per_class("chunk_size")
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        """Draws of a chunk (8 bytes a feature), all chunks (a bit), what is learned after each stage."""
+        features, size, stages = self.num_features, self.chunk_size, self.num_stages
+        learned = stages * self.num_classes
+        must_fit_together(
+            {
+                "num_features": (features, 50, 8 * size + stages * size / 8 + learned, 1),
+                "chunk_size": (size, 1000, 8 * features + stages * features / 8, 1),
+                "num_stages": (stages, 50, size * features / 8 + self.num_classes * features, 1),
+                "num_classes": (self.num_classes, 2, 8 * features, 1),
+            }
+        )
 
     def per_class(self, name: str) -> int:
         """The field `name` divided by the number of classes, which must divide it."""

@@ -6,6 +6,7 @@ train with one step size; data, sizes and step size are those of the regime CNN-
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +16,7 @@ from dashtheory._check import choice, choices, fail, integer, real
 from dashtheory.parallel import Report
 from dashtheory.record import concatenate as stack_tables
 from dashtheory.record import make_table, stage_rows
-from dashtheory.twolayer.config import CNN_A, PatchConfig, TwoLayerConfig
+from dashtheory.twolayer.config import CNN_A, LARGEST_SCALE, PatchConfig, TwoLayerConfig
 from dashtheory.twolayer.ridge import RIDGE, ridge_ceiling
 from dashtheory.twolayer.stages import Replica, run
 
@@ -61,15 +62,17 @@ class RegimesConfig:
         choices("maps", self.maps, MAPS)
         for exponent in self.exponents:
             real("exponents", exponent, low=1, high=3, fix="1 is the ReLU.")
-        for name in ("init_scales", "thresholds"):
+        for name, most in (("init_scales", LARGEST_SCALE), ("thresholds", math.inf)):
             for value in getattr(self, name):
-                real(name, value, low=0, open_low=True, fix="It is positive.")
+                real(name, value, low=0, high=most, open_low=True, fix="It is positive; 0.003 is usual.")
         for name in ("exponents", "init_scales", "thresholds"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 fail(name, "must name at least one, each once", str(values), "Drop doubles.")
         if self.rules[:1] != ("cold",) or len(set(self.rules)) < len(self.rules):
             fail("rules", "must begin with cold, each once", str(self.rules), "All are compared with it.")
+        if len(self.rules) < 2:
+            fail("rules", "must name one beside cold", str(self.rules), "It is compared with cold.")
         for rule in self.rules:
             Replica(rule=rule).parsed()
         integer("max_epochs", self.max_epochs, minimum=1, fix="It counts epochs.")

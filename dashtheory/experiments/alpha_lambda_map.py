@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from dashtheory._check import choices, integer
+from dashtheory._check import choices, fail, integer
 from dashtheory.parallel import Report
 from dashtheory.record import make_table, stage_rows
 from dashtheory.rules.alignment import checked_alpha, checked_lam
@@ -50,6 +50,8 @@ class AlphaLambdaConfig:
                 check(value)
             choices(name, tuple(map(str, values)), sorted(map(str, values)))
         integer("num_stages", self.num_stages, minimum=0, fix="0 takes the regime's.")
+        if self.num_stages == 1:
+            fail("num_stages", "must be at least 2, or 0", "1", "Rules act between stages; 0 takes the regime's.")
         for regime in self.regimes:
             self.setting(regime)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import fail, integer
+from dashtheory._memory import must_fit
 from dashtheory.parallel import Report
 from dashtheory.record import make_table, stage_rows
 from dashtheory.rules import Context, Learner
@@ -33,6 +34,7 @@ class GeometryConfig:
 
     def __post_init__(self) -> None:
         integer("num_angles", self.num_angles, minimum=2, fix="It counts vectors.")
+        must_fit("num_angles", self.num_angles, 1 << 10)  # a row of a table for each of two numbers
         if not self.rules or len(set(self.rules)) < len(self.rules):
             fail("rules", "must name at least one, each once", str(self.rules), "Drop doubles.")
         for spec in self.rules:

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dashtheory._check import integer
+from dashtheory._memory import must_fit
 from dashtheory.discrete import DiscreteSetting, expected_accuracy, simulate_batch
 from dashtheory.parallel import Report
 from dashtheory.record import make_table, stage_rows
@@ -38,6 +39,8 @@ class CreepConfig(DiscreteSetting):
         super().__post_init__()
         integer("num_chains", self.num_chains, minimum=1, fix="It counts learners.")
         integer("num_points", self.num_points, minimum=2, fix="It counts stages.")
+        must_fit("num_points", self.num_points, 64)
+        must_fit("num_chains", self.num_chains, self.num_classes * self.num_features)
 
     @property
     def stages(self) -> list[int]:

@@ -24,7 +24,9 @@ from dashtheory.paper.published import PUBLISHED, Published
 from dashtheory.paper.summary import summarize_runs
 from dashtheory.paper.waterfall import NEEDED, Link, chain_of, draw_chain, render_chain, samples_of
 from dashtheory.plot import rule_style, save_figure, sort_rules, style
-from dashtheory.record import Results, load_results, writable_folder, write_text
+from dashtheory.plot.style import PICTURES
+from dashtheory.record import Results, load_results, only_one, writable_folder, write_text
+from dashtheory.record.atomic import sweep
 
 NOT_RUN = "not run"
 KINDS = {"cuda": "GPU", "cpu": "CPU"}
@@ -51,14 +53,23 @@ def build(results: Path, out: Path) -> None:
     """
     found = read_all(results)
     writable_folder("--out", out)
+    with only_one(out / ".partial" / "report.lock", "--out"):
+        _write(found, out)
+    print(f"wrote {out / 'RESULTS.md'} from {len(found)} tables")  # noqa: T201
+
+
+def _write(found: Mapping[tuple[str, str], Results], out: Path) -> None:
+    """Write the page and the figures, and remove what a killed call has left of them."""
     for (kind, name), one in found.items():
         with style():
             figure = _figure(kind, one)
-            save_figure(figure, _made(out / "figures") / f"{kind}-{name}")
+            stem = _made(out / "figures") / f"{kind}-{name}"
+            sweep(*(stem.with_suffix(suffix) for suffix in PICTURES))
+            save_figure(figure, stem)
             plt.close(figure)
             _save_chain(one, out / "figures" / f"{kind}-{name}-chain")
+    sweep(out / "RESULTS.md")
     write_text(out / "RESULTS.md", render(found))
-    print(f"wrote {out / 'RESULTS.md'} from {len(found)} tables")  # noqa: T201
 
 
 def read_all(folder: Path) -> dict[tuple[str, str], Results]:
@@ -72,7 +83,7 @@ def read_all(folder: Path) -> dict[tuple[str, str], Results]:
     return {
         (kind, path.stem): load_results(path, path.stem)
         for kind in KINDS
-        for path in sorted((folder / kind).glob("*.csv"))
+        for path in sorted((folder / kind).glob("[!.]*.csv"))  # others are left of calls that were killed
     }
 
 

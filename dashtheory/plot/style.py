@@ -139,6 +139,10 @@ def style() -> Iterator[None]:
         yield
 
 
+PICTURES = (".png", ".svg")
+"""Kinds of files that a figure is saved as."""
+
+
 def save_figure(figure: Figure, stem: Path) -> list[Path]:
     """Write `figure` to `stem`.png (160 dpi) and .svg, atomically; the same figure gives the same bytes.
 
@@ -146,7 +150,7 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
         the two paths.
     """
     paths = []
-    for suffix, facts in ((".png", {"Software": None}), (".svg", {"Date": None})):
+    for suffix, facts in zip(PICTURES, ({"Software": None}, {"Date": None}), strict=True):
         path = stem.with_suffix(suffix)
         with replacing(path) as temporary:
             figure.savefig(temporary, metadata=facts)

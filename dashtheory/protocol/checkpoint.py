@@ -16,7 +16,7 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,13 @@ from torch import Tensor
 from dashtheory._check import fail, integer
 from dashtheory.errors import DamagedFile, OtherRun
 from dashtheory.record import replacing
+from dashtheory.record.atomic import sweep
 from dashtheory.rules import Learner
 
-FORMAT = "dashtheory checkpoint 1"
+FORMAT = "dashtheory checkpoint 2"
+_UNSEALED = (
+    "dashtheory checkpoint 1"  # of earlier versions: its numbers have no hash, and it does not know its origin
+)
 _KEPT = 2
 _MEND = "Delete it; the run goes on from the stage before."
 
@@ -46,6 +50,8 @@ class Checkpoint:
         rule: tensors that the rule keeps from stage to stage, by name.
         finished: the metrics of stages 1 to `stage`, in order.
         groups: names of the parameters in each group of the optimizer, where a rule has made several of them.
+        origin: hashes of what the run began with, by name; empty if it was not recorded.
+        outside: names of what the learner remembered beside its state dicts.
     """
 
     stage: int
@@ -54,6 +60,8 @@ class Checkpoint:
     rule: dict[str, Tensor]
     finished: tuple[dict[str, float], ...]
     groups: Sequence[Sequence[str]] = ()
+    origin: Mapping[str, str] = field(default_factory=dict)
+    outside: tuple[str, ...] = ()
 
     def restore(self, learner: Learner) -> None:
         """Put weights and optimizer state into a learner of the same model and optimizer.
@@ -80,7 +88,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, object]) -> None:
-        self.folder = folder
+        self.folder = Path(folder)
         text = json.dumps(dict(identity), sort_keys=True, default=str)
         self.identity = hashlib.sha256(text.encode()).hexdigest()
 
@@ -89,7 +97,13 @@ class Checkpoints:
         return self.folder / f"stage-{stage:04d}.checkpoint"
 
     def save(
-        self, stage: int, learner: Learner, finished: Sequence[Metrics], rule: Mapping[str, Tensor] | None = None
+        self,
+        stage: int,
+        learner: Learner,
+        finished: Sequence[Metrics],
+        rule: Mapping[str, Tensor] | None = None,
+        origin: Mapping[str, str] | None = None,
+        outside: Sequence[str] = (),
     ) -> None:
         """Write a stage atomically, and drop all but the newest two.
 
@@ -98,6 +112,8 @@ class Checkpoints:
             learner: at its end.
             finished: the metrics of stages 1 to `stage`, in order.
             rule: the rule's own tensors.
+            origin: hashes of what the run began with, by name.
+            outside: names of what the learner remembers beside its state dicts: the stage cannot be gone on with.
 
         Raises:
             ValueError: if the numbers do not fit.
@@ -118,8 +134,12 @@ class Checkpoints:
             "finished": [{name: float(value).hex() for name, value in one.items()} for one in finished],
             "length": len(body),
             "sha256": hashlib.sha256(body).hexdigest(),
+            "origin": dict(origin or {}),
+            "outside": list(outside),
         }
+        head["seal"] = _seal(head)
         self.folder.mkdir(parents=True, exist_ok=True)
+        sweep(self.path(stage))
         with replacing(self.path(stage)) as temporary:
             temporary.write_bytes(json.dumps(head).encode() + b"\n" + body)
         for old in self.stages()[:-_KEPT]:
@@ -152,10 +172,14 @@ class Checkpoints:
             got = got if len(body) != head["length"] else f"'{path}' damaged"
             fail("checkpoint", "must be whole", got, _MEND, error=DamagedFile)
         states = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
-        return Checkpoint(stage=stage, finished=_finished(head, path), **states)
+        known = {"origin": head["origin"], "outside": tuple(head["outside"])}
+        return Checkpoint(stage=stage, finished=_finished(head, path), **known, **states)
 
-    def latest(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest whole checkpoint, or None, and what is wrong with newer ones.
+    def latest(self, origin: Mapping[str, str] | None = None) -> tuple[Checkpoint | None, list[str]]:
+        """The newest whole checkpoint, or None, and what is wrong with it or newer ones.
+
+        Args:
+            origin: that its own must not contradict.
 
         Raises:
             dashtheory.errors.OtherRun: if a checkpoint is of another run.
@@ -163,9 +187,26 @@ class Checkpoints:
         problems: list[str] = []
         for stage in reversed(self.stages()):
             try:
-                return self.load(stage), problems
+                found = self.load(stage)
             except DamagedFile as error:
                 problems.append(str(error))
+                continue
+            differs = [name for name, one in (origin or {}).items() if found.origin.get(name, one) != one]
+            if differs:
+                got = f"'{self.path(stage)}' of another {' and '.join(differs)}"
+                fix = "What the code or data depend on has changed: begin anew with --fresh."
+                fail("checkpoint", "must be of a run that began with the same bits", got, fix, error=OtherRun)
+            if found.outside:
+                names = ", ".join(found.outside)
+                problems.append(
+                    f"'{self.path(stage)}' lacks {names}: not gone on with; register buffers, not attributes"
+                )
+                continue
+            if origin and not found.origin:
+                problems.append(
+                    f"'{self.path(stage)}' does not say what its run began with: it is gone on with unseen"
+                )
+            return found, problems
         return None, problems
 
 
@@ -199,14 +240,28 @@ def _head(line: bytes, path: Path) -> dict[str, Any]:
     except ValueError:
         head = None
     wanted = {"format", "identity", "stage", "finished", "length", "sha256"}
-    if not isinstance(head, dict) or set(head) != wanted or head["format"] != FORMAT:
+    if isinstance(head, dict) and set(head) == wanted and head["format"] == _UNSEALED:
+        return {**head, "origin": {}, "outside": []}
+    if (
+        not isinstance(head, dict)
+        or set(head) != wanted | {"origin", "outside", "seal"}
+        or head["format"] != FORMAT
+    ):
         got = f"'{path}', which is not"
         fail("checkpoint", f"must be a file of '{FORMAT}'", got, _MEND, error=DamagedFile)
+    if head["seal"] != _seal(head):
+        fail("checkpoint", "must have the numbers it was written with", f"'{path}'", _MEND, error=DamagedFile)
     return head
 
 
+def _seal(head: Mapping[str, Any]) -> str:
+    """SHA-256 of all that the first line says."""
+    said = {name: value for name, value in head.items() if name != "seal"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
 def _finished(head: Mapping[str, Any], path: Path) -> tuple[dict[str, float], ...]:
-    """The numbers of the finished stages; no hash covers them, so that they may be damaged: `DamagedFile`."""
+    """The numbers of the finished stages, or `DamagedFile`: no hash covers those of earlier versions."""
     try:
         return tuple({name: float.fromhex(value) for name, value in one.items()} for one in head["finished"])
     except (TypeError, AttributeError, ValueError, OverflowError):

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 
 from dashtheory._check import choice, fail, integer, real
+from dashtheory._nested import check_kinds
 
 CRITERIA = ("loss", "accuracy", "epochs")
 PRECISIONS = ("float32", "tf32", "bfloat16")
@@ -150,6 +151,7 @@ class Measures:
     )
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         for name in ("retention", "alignment"):
             integer(name, getattr(self, name), minimum=-1, fix="It counts epochs; -1 leaves the measure out.")
         integer("histograms", self.histograms, minimum=0, fix="It counts stages; 0 leaves them out.")

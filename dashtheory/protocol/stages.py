@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -22,11 +22,12 @@ from dashtheory.evaluate import Scores, cross_entropy, evaluate
 from dashtheory.protocol.checkpoint import Checkpoint, Checkpoints
 from dashtheory.protocol.engine import Augmentation, MakeEngine, PlainEngine
 from dashtheory.protocol.measures import measure_after_epoch, measure_at_end, measure_at_start
+from dashtheory.protocol.outside import outside_state
 from dashtheory.protocol.settings import Measures, Schedule, TrainConfig
 from dashtheory.protocol.training import Training, train
 from dashtheory.rules import Context, Learner, Rule, RuleState, ShrinkReport
 from dashtheory.scoring import ScoreChoice, checked_score
-from dashtheory.seeds import torch_stream, torch_streams
+from dashtheory.seeds import seeded_globals, torch_stream, torch_streams
 from dashtheory.stream import Examples, Stream, join
 
 
@@ -193,7 +194,8 @@ def run_stages(
     stream = stream.to(task.device)
     chunks, test = stream.chunks, stream.test
     learner = task.fresh(torch_stream(seed, "init", 1))
-    state = rule.start(learner)
+    with global_stream(torch_stream(seed, "rule", 1), task.device):
+        state = rule.start(learner)
     if resume is not None:
         resume.restore(learner)
         state = {name: tensor.to(task.device) for name, tensor in resume.rule.items()}
@@ -203,13 +205,15 @@ def run_stages(
         report, seen = None, chunks[:stage]
         started = time.perf_counter()
         if stage > 1:
-            learner, report = rule.apply(learner, context_of_stage(seen, task, seed, stage, state))
+            with global_stream(torch_stream(seed, "rule", stage), task.device):
+                learner, report = rule.apply(learner, context_of_stage(seen, task, seed, stage, state))
         rule_seconds = time.perf_counter() - started
         measured = {}
         if measures is not None:
-            measured = measure_at_start(
-                measures, learner.model, seen, task.loss_fn, noisy, learner.optimizer, score=task.score
-            )
+            with global_stream(torch_stream(seed, "measures", stage), task.device):
+                measured = measure_at_start(
+                    measures, learner.model, seen, task.loss_fn, noisy, learner.optimizer, score=task.score
+                )
         started = time.perf_counter()
         training = train_stage(
             learner,
@@ -221,7 +225,8 @@ def run_stages(
             penalty=rule.penalty(learner.model, state),
         )
         train_seconds = time.perf_counter() - started
-        scores = evaluate(learner.model, test, loss_fn=task.loss_fn, score=task.score)
+        with global_stream(torch_stream(seed, "test", stage), task.device):
+            scores = evaluate(learner.model, test, loss_fn=task.loss_fn, score=task.score)
         if not math.isfinite(scores.loss):
             fail(
                 "loss",
@@ -231,9 +236,10 @@ def run_stages(
                 error=Diverged,
             )
         if measures is not None:
-            measured |= measure_at_end(
-                measures, learner.model, seen, test, task.loss_fn, noisy, learner.optimizer, score=task.score
-            )
+            with global_stream(torch_stream(seed, "measures", stage), task.device):
+                measured |= measure_at_end(
+                    measures, learner.model, seen, test, task.loss_fn, noisy, learner.optimizer, score=task.score
+                )
             if measures.seconds:
                 measured |= {"rule_seconds": rule_seconds, "train_seconds": train_seconds}
         yield StageResult(
@@ -269,10 +275,16 @@ def context_of_stage(chunks: tuple[Examples, ...], task: Task, seed: int, stage:
 
 @contextmanager
 def global_stream(generator: torch.Generator, device: str) -> Iterator[None]:
-    """Seed torch's global streams (the CPU's and `device`'s) from `generator` inside, and put them back after."""
+    """Seed the global streams of torch, numpy and `random` from `generator` inside, and put them back after.
+
+    Args:
+        generator: left as it is.
+        device: whose stream is seeded beside the CPU's.
+    """
     cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator.clone_state())))
+    value = int(torch.randint(2**62, (), generator=generator.clone_state()))
+    with torch.random.fork_rng(devices=cuda), seeded_globals(value):
+        torch.manual_seed(value)
         yield
 
 
@@ -314,6 +326,7 @@ def run_resumable(
     num_stages: int | None = None,
     at: Collection[int] = (),
     finished: list[dict[str, float]] | None = None,
+    origin: Mapping[str, str] | None = None,
 ) -> list[dict[str, float]]:
     """Run the protocol to its end from its last whole checkpoint, and write one after every stage.
 
@@ -335,6 +348,7 @@ def run_resumable(
         at: the stages that are wanted, if not all of these; a rule that starts `anew` runs no others, and their
             metrics are {}. A later call fills in what is missing.
         finished: an empty list, filled as stages end, for a caller that may stop the run by an exception.
+        origin: of `dashtheory.protocol.origin`, kept with each stage: a run of another is not gone on with.
 
     Returns:
         the metrics of the finished stages, in order, `num_stages` of them if so many were not there before.
@@ -343,7 +357,7 @@ def run_resumable(
         ValueError: as `run_stages`, or if a checkpoint is of another run.
         OSError: if one cannot be written (the stages before are intact).
     """
-    resume, problems = (None, []) if checkpoints is None else checkpoints.latest()
+    resume, problems = (None, []) if checkpoints is None else checkpoints.latest(origin)
     if on_problem is not None:
         for problem in problems:
             on_problem(problem)
@@ -369,13 +383,26 @@ def run_resumable(
         resume=None if rule.anew else resume,
         only=missing if rule.anew else None,
     )
+    told = False
     for result in results:
         finished.extend({} for _ in range(len(finished), result.stage))
         finished[result.stage - 1] = result.metrics()
         if checkpoints is not None:
-            checkpoints.save(len(finished), result.learner, finished, result.state)
+            outside = _outside(result.learner, task, seed)
+            if outside and on_problem is not None and not told:
+                on_problem(f"{', '.join(outside)}: outside state_dict; if the run is stopped it begins anew")
+            told = told or bool(outside)
+            checkpoints.save(len(finished), result.learner, finished, result.state, origin, outside)
         if on_stage is not None:
             on_stage(result.stage, finished[-1])
         if result.stage >= missing[-1]:
             break
     return finished
+
+
+def _outside(learner: Learner, task: Task, seed: int) -> list[str]:
+    """What a learner remembers beside its state dicts (`dashtheory.protocol.outside`)."""
+    restored = task.fresh(torch_stream(seed, "init", 1))
+    restored.model.load_state_dict(learner.model.state_dict())
+    restored.model.train(learner.model.training)
+    return outside_state(learner, restored)

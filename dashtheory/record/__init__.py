@@ -3,7 +3,16 @@
 from dashtheory.record.atomic import only_one, replacing, writable_folder, write_text
 from dashtheory.record.paired import PAIRED, paired_differences
 from dashtheory.record.provenance import code_fingerprint, machine, provenance, versions
-from dashtheory.record.results import COMPLETE, DEVICE, PROBLEM, Results, group_name, load_results, run_name
+from dashtheory.record.results import (
+    COMPLETE,
+    DEVICE,
+    ORIGIN,
+    PROBLEM,
+    Results,
+    group_name,
+    load_results,
+    run_name,
+)
 from dashtheory.record.store import FORMAT, load_table, save_table
 from dashtheory.record.summary import BANDS, Band, summarize
 from dashtheory.record.table import (
@@ -23,6 +32,7 @@ __all__ = [
     "COMPLETE",
     "DEVICE",
     "FORMAT",
+    "ORIGIN",
     "PAIRED",
     "PREDICTED",
     "PROBLEM",

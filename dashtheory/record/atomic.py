@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import glob
 import os
+import re
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,22 +22,63 @@ def replacing(path: Path) -> Iterator[Path]:
 
     If the body raises, `path` keeps its old content and the temporary file is removed.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _beside(path)
     try:
         yield temporary
-        with temporary.open("r+b") as written:  # Windows flushes only what is open for writing
-            os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        _flush(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def replace_together(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together, so that the first to take its place decides for all.
+
+    All are written and flushed before that; whoever is killed later leaves the others as `unplaced` files.
+
+    Args:
+        contents: by path, in the order in which they take their places.
+
+    Raises:
+        OSError: if one cannot be written; then all keep their old content.
+    """
+    temporary: dict[Path, Path] = {}
+    try:
+        for path, content in contents.items():
+            temporary[path] = _beside(path)
+            temporary[path].write_bytes(content)
+            _flush(temporary[path])
+        for path, written in temporary.items():
+            written.replace(path)
+    finally:
+        for written in temporary.values():
+            written.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    return Path(name)
+
+
+def _flush(temporary: Path) -> None:
+    with temporary.open("r+b") as written:  # Windows flushes only what is open for writing
+        os.fsync(written.fileno())
+    temporary.chmod(0o666 & ~_umask())
+
+
 def unplaced(path: Path) -> list[Path]:
-    """Files that `replacing(path)` has written, or half written, when the process was killed."""
-    return sorted(path.parent.glob(f".{glob.escape(path.stem)}-*{path.suffix}"))
+    """Files for `path` that were written, or half written, when the process was killed; of no other name."""
+    pattern = re.compile(rf"\.{re.escape(path.stem)}-[a-z0-9_]{{8}}{re.escape(path.suffix)}")  # of mkstemp
+    there = path.parent.iterdir() if path.parent.is_dir() else ()
+    return sorted(one for one in there if pattern.fullmatch(one.name))
+
+
+def sweep(*paths: Path) -> None:
+    """Remove what killed processes have left of these files; no other process may be writing one."""
+    for path in paths:
+        for left_over in unplaced(path):
+            left_over.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

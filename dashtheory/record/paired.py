@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -74,6 +75,8 @@ def _at_point(rows: pd.DataFrame, metric: str, reference: str, where: str) -> pd
         fail("reference", known, repr(reference), "Choose a rule of the table.")
     if wide.isna().any(axis=None):
         fail("table", f"must have {metric} for every rule and seed{where}", "gaps", "Run what is missing.")
+    if np.isinf(wide.to_numpy()).any():
+        fail("table", f"must have finite {metric}{where}", "infinite ones", "Leave out the runs that have them.")
     return wide
 
 

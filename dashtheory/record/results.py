@@ -33,16 +33,10 @@ from dashtheory.record.store import load_table, save_table
 from dashtheory.record.table import concatenate
 from dashtheory.user_code import fingerprint
 
-PROBLEM, COMPLETE, DEVICE = "problem", "complete", "device"
-"""Where the table of a run says, in its `attrs`, why the run did not go on; whether it has all of its stages; and
-what computed it. A table that says nothing is complete, and of the CPU."""
-_NOT_SETTING = (
-    "experiment",
-    "num_stages",
-    "at",
-    "deadline",
-    "device",
-)  # arguments on which the numbers do not depend
+PROBLEM, COMPLETE, DEVICE, ORIGIN = "problem", "complete", "device", "origin"
+"""Where the table of a run says, in its `attrs`, why the run did not go on; whether it has all of its stages; what
+computed it; and hashes of what it began with, by name. A table that says nothing is complete, and of the CPU."""
+_NOT_SETTING = ("experiment", "num_stages", "at", "deadline", "device")  # on which the numbers do not depend
 _DERIVED = ("mean", "std", "user_code")  # facts about data that are computed from them
 _FACTS = {"stages", "complete", "seconds", "machine", "identity", "rows"}  # that are read of a run
 _WORDS = {
@@ -184,7 +178,19 @@ class Results:
             "versions": versions(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+        if origin := table.attrs.get(ORIGIN) or known.get(ORIGIN):
+            facts[ORIGIN] = dict(origin)
         return dataclasses.replace(self, tables={**self.tables, name: table}, runs={**self.runs, name: facts})
+
+    def stranger(self, name: str) -> tuple[str, str]:
+        """A run of the same seeds as `name` that began with other bits, and which; empty texts if none."""
+        mine, seeds = self.runs[name].get(ORIGIN, {}), set(self.tables[name]["seed"])
+        for other, facts in self.runs.items():
+            theirs = facts.get(ORIGIN, {})
+            differs = [part for part in mine if theirs.get(part, mine[part]) != mine[part]]
+            if differs and set(self.tables[other]["seed"]) == seeds:
+                return other, " and ".join(differs)
+        return "", ""
 
     def save(self, path: Path, facts: Mapping[str, object] | None = None) -> None:
         """Write PATH.csv and PATH.json, each atomically.

@@ -13,7 +13,7 @@ import pandas as pd
 
 from dashtheory._check import fail
 from dashtheory._door import door
-from dashtheory.record.atomic import replacing, unplaced
+from dashtheory.record.atomic import replace_together, sweep, unplaced
 from dashtheory.record.coordinates import write_coordinate
 from dashtheory.record.table import check_table, coordinate_names
 
@@ -22,11 +22,12 @@ _FIX = "Make it again with the command that wrote it."
 
 
 def save_table(table: pd.DataFrame, path: Path | str, facts: Mapping[str, object]) -> None:
-    """Write `table` to `path` (.csv) and `facts` beside it (.json), each atomically.
+    """Write `table` to `path` (.csv) and `facts` beside it (.json), together.
 
-    The JSON file holds the sha256 of the CSV file, so that a pair torn apart by a crash is noticed by
-    `load_table`. Numbers are written so that they read back to the same bits; a row without a coordinate has an
-    empty cell.
+    The table taking its place decides: a process that is killed before leaves the old pair, and one that is killed
+    after leaves the new pair, its facts under the name that they were written with. The JSON file holds the
+    sha256 of the CSV file, by which `load_table` finds them. Numbers are written so that they read back to the
+    same bits; a row without a coordinate has an empty cell.
 
     Raises:
         ValueError: if the table is not tidy.
@@ -38,11 +39,8 @@ def save_table(table: pd.DataFrame, path: Path | str, facts: Mapping[str, object
     text = checked.assign(**texts).to_csv(index=False, lineterminator="\n", na_rep="nan")
     header = {"format": FORMAT, "table_sha256": hashlib.sha256(text.encode()).hexdigest()}
     described = json.dumps({**header, **facts}, indent=2, allow_nan=False) + "\n"
-    # Both are written out before either takes its place: a disk that is full keeps the old pair. The table
-    # goes first: new facts never stand beside a table that has not come.
-    with replacing(path.with_suffix(".json")) as facts_file, replacing(path) as table_file:
-        table_file.write_bytes(text.encode())
-        facts_file.write_bytes(described.encode())
+    # The table goes first: new facts never stand beside a table that has not come.
+    replace_together({path: text.encode(), path.with_suffix(".json"): described.encode()})
 
 
 @door()
@@ -56,12 +54,10 @@ def load_table(path: Path | str) -> tuple[pd.DataFrame, dict[str, object]]:
         ValueError: in one line if a file is missing, truncated, foreign, or not the pair that was saved.
     """
     path = Path(path)
-    facts = _load_facts(path.with_suffix(".json"))
     raw = _read(path)
-    sha256 = hashlib.sha256(raw).hexdigest()
-    if sha256 != facts["table_sha256"]:
-        facts = _waiting(path.with_suffix(".json"), sha256)
-    if sha256 != facts.get("table_sha256"):
+    waiting = _waiting(path, raw)
+    facts = _load_facts(path.with_suffix(".json") if waiting is None else waiting)
+    if hashlib.sha256(raw).hexdigest() != facts["table_sha256"]:
         fail("table", "must be the one its .json describes", f"another content in '{path}'", _FIX)
     try:
         table = pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False)
@@ -74,14 +70,36 @@ def load_table(path: Path | str) -> tuple[pd.DataFrame, dict[str, object]]:
     return checked, facts
 
 
-def _waiting(path: Path, table_sha256: str) -> dict[str, object]:
-    """Facts of a table that were written but not put in their place at `path`; {} if there are none."""
-    for file in unplaced(path):
+def mend_table(path: Path | str) -> None:
+    """Finish what a process that was killed has left of a pair, and remove its temporary files.
+
+    Args:
+        path: of the table; no other process may be writing it.
+    """
+    path = Path(path)
+    with suppress(OSError):
+        waiting = _waiting(path, path.read_bytes())
+        if waiting is not None:
+            waiting.replace(path.with_suffix(".json"))
+    sweep(path, path.with_suffix(".json"))
+
+
+def is_ours(path: Path | str) -> bool:
+    """Whether a JSON file holds facts of a table (which may be another's, or gone)."""
+    try:
+        return bool(_load_facts(Path(path)))
+    except ValueError:
+        return False
+
+
+def _waiting(path: Path, raw: bytes) -> Path | None:
+    """Facts of the table with this content that did not take their place; None if they did, or are not there."""
+    sha256 = hashlib.sha256(raw).hexdigest()
+    for file in (path.with_suffix(".json"), *unplaced(path.with_suffix(".json"))):
         with suppress(ValueError):
-            facts = _load_facts(file)
-            if facts["table_sha256"] == table_sha256:
-                return facts
-    return {}
+            if _load_facts(file)["table_sha256"] == sha256:
+                return None if file == path.with_suffix(".json") else file
+    return None
 
 
 def _load_facts(path: Path) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from dashtheory._check import choice, fail
@@ -27,15 +28,16 @@ def summarize(table: pd.DataFrame, metric: str, band: Band = "sd") -> pd.DataFra
         sorted by coordinates, rule and stage. Nothing but seeds is averaged over.
 
     Raises:
-        ValueError: if the metric or the band is unknown, a value is NaN, or the table mixes experiments.
+        ValueError: if metric or band is unknown, a value is NaN or infinite, or the table mixes experiments.
     """
     choice("band", band, BANDS)
     rows = table[table["metric"] == metric]
     if rows.empty:
         known = ", ".join(sorted(set(table["metric"])))
         fail("metric", f"must be one of {known}", repr(metric), "Choose a metric of the table.")
-    if rows["value"].isna().any():
-        got = f"{int(rows['value'].isna().sum())} NaN"
+    if not np.isfinite(rows["value"]).all():
+        missing = int(rows["value"].isna().sum())
+        got = f"{missing} NaN" if missing else f"{int(np.isinf(rows['value']).sum())} infinite"
         fail(
             "table",
             f"must have a number in every row of {metric}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -154,12 +155,19 @@ def _column(values: pd.Series, kind: str, source: str) -> pd.Series:
         if kind == "int64":
             return pd.Series([_whole(value) for value in values], dtype="int64")
         if kind == "float64":  # Python's own reading of a number is exact
-            return pd.Series([float(value) for value in values], dtype="float64")
-    except (ValueError, TypeError) as error:
+            return pd.Series([_number(value) for value in values], dtype="float64")
+    except (ValueError, TypeError, OverflowError) as error:
         fail(source, f"must have {kind} in column {values.name}", str(error), "The file is damaged or foreign.")
     if values.isna().any():
         fail(source, f"must have text in column {values.name}", "an empty cell", "The file is damaged or foreign.")
     return values.astype(str).reset_index(drop=True)
+
+
+def _number(value: object) -> float:
+    number = float(value)  # type: ignore[arg-type]
+    if math.isinf(number) and isinstance(value, str) and any(letter.isdigit() for letter in value):
+        raise ValueError(f"a number of {len(value)} characters beyond all floats")
+    return number
 
 
 def _whole(value: object) -> int:

@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dashtheory._check import choice, fail, integer, numpy_generator, real
+from dashtheory._memory import must_fit
 from dashtheory.discrete import DISCRETE_RULES, Forgetting, Mixture
 from dashtheory.theory.greedy import greedy_order
 from dashtheory.theory.table import FeatureTable
@@ -145,6 +146,7 @@ def _closed_form(
             name,
             "Run a FeatureTable with a generator: FeatureTable.sampled(world, ...).",
         )
+    must_fit("num_stages", num_stages, world.shape[0] * (2.0 * world.shape[-1] + 64))
     steps = greedy_order(world, tau)
     stages = np.arange(1, num_stages + 1, dtype=np.float64)[:, None]
     copies = 1 + phi.phi_noise * (stages - 1)  # (J, 1): chunks that a stage counts

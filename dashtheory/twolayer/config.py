@@ -12,10 +12,14 @@ from typing import Literal
 import torch
 
 from dashtheory._check import choice, fail, integer, real
+from dashtheory._memory import must_fit_together
 from dashtheory.twolayer.data import SignalNoise
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 """Kinds of numbers, by name."""
+
+LARGEST_SCALE = 1e3
+"""Standard deviation of initial weights beyond which powers of products leave float32."""
 
 STACK_OPTIMIZERS = ("gd", "adam")
 """Heavy-ball gradient descent, and Adam."""
@@ -37,7 +41,7 @@ class PatchConfig:
     def __post_init__(self) -> None:
         integer("neurons", self.neurons, minimum=1, fix="It counts neurons of a class.")
         real("exponent", self.exponent, low=1, high=3, fix="1 is the ReLU.")
-        real("init_scale", self.init_scale, low=0, fix="It is a standard deviation.")
+        real("init_scale", self.init_scale, low=0, high=LARGEST_SCALE, fix="It is a standard deviation.")
         if not isinstance(self.smoothed, bool):
             fail("smoothed", "must be True or False", repr(self.smoothed), "It bends the activation.")
 
@@ -56,8 +60,8 @@ class MLPConfig:
 
     def __post_init__(self) -> None:
         integer("hidden", self.hidden, minimum=1, fix="It counts neurons.")
-        real("hidden_scale", self.hidden_scale, low=0, fix="It is a standard deviation.")
-        real("output_scale", self.output_scale, low=0, fix="It is a standard deviation.")
+        real("hidden_scale", self.hidden_scale, low=0, high=LARGEST_SCALE, fix="It is a standard deviation.")
+        real("output_scale", self.output_scale, low=0, high=LARGEST_SCALE, fix="It is a standard deviation.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +107,14 @@ class TwoLayerConfig:
             if getattr(self, name) % self.data.num_classes:
                 rule = f"must be a multiple of the {self.data.num_classes} classes"
                 fail(name, rule, str(getattr(self, name)), "Every class brings as many samples.")
+        sample = 4 * (self.data.num_classes * self.data.num_features + self.data.noise_dim)  # bytes
+        must_fit_together(
+            {
+                "num_stages": (self.num_stages, 8, self.chunk_size * sample, 1),
+                "chunk_size": (self.chunk_size, 50, self.num_stages * sample, 1),
+                "num_test": (self.num_test, 2000, sample, 1),
+            }
+        )
         choice("optimizer", self.optimizer, STACK_OPTIMIZERS)
         choice("velocity", self.velocity, ("reset", "kept"))
         choice("dtype", self.dtype, DTYPES)

@@ -44,7 +44,7 @@ def test_options_beat_quick_and_quick_beats_defaults(tmp_path: Path) -> None:
     table, facts = load_table(tmp_path / "toy.csv")
     assert facts["quick"] is True
     assert table[["rule", "seed", "stage", "value"]].to_numpy().tolist() == [["warm", 0, 1, 7.0]]
-    assert call(tmp_path, "--quick", "--num-stages", "2", "--seeds", "3") == 0
+    assert call(tmp_path, "--quick", "--num-stages", "2", "--seeds", "3", "--fresh") == 0
     table, _ = load_table(tmp_path / "toy.csv")
     assert sorted(set(table["stage"])) == [1, 2]
     assert sorted(set(table["seed"])) == [0, 1, 2]

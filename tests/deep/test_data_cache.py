@@ -63,6 +63,25 @@ def test_another_source_state_or_format_is_built_anew(cache: Path, monkeypatch: 
     assert same(build.get("a", state=2), toy(4))
 
 
+@pytest.mark.parametrize("part", ["train_images", "train_labels", "test_images", "test_labels", "note"])
+def test_a_cache_file_with_another_content_is_built_anew(cache: Path, part: str) -> None:
+    """It is whole and tells the hashes of the true files, but one pixel, label or name has changed."""
+    build = Builder()
+    build.get()
+    (path,) = cache.iterdir()
+    with np.load(path) as content:
+        arrays = dict(content)
+    if part == "note":
+        text = arrays[part].tobytes().replace(b'"here"', b'"hier"')
+        arrays[part] = np.frombuffer(text, np.uint8)
+    else:
+        arrays[part] = arrays[part].copy()
+        arrays[part].reshape(-1)[0] ^= 1
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    assert same(build.get(), toy(2))
+
+
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "array", "folder of others"])
 def test_a_damaged_cache_file_is_built_anew(cache: Path, damage: str) -> None:
     build = Builder()

@@ -215,3 +215,23 @@ def test_decoding_happens_once_until_something_changes(
     if kind == "folder":
         (path / "train" / "cat" / "0.png").unlink()
         assert len(image_folder(path).train) == 4
+
+
+def test_an_empty_class_one_class_and_names_that_are_not_utf_8_are_refused(tmp_path: Path) -> None:
+    for name, words in (("empty", "must hold pictures in every folder, got 'c' empty"), ("one", "two classes")):
+        write(
+            tmp_path / name,
+            {f"{label}/{i}.png": png(i) for label in ("a", "b")[: 1 + (name == "empty")] for i in (0, 1)},
+        )
+        if name == "empty":
+            (tmp_path / name / "c").mkdir()
+        with pytest.raises(ValueError, match=words):
+            image_folder(tmp_path / name)
+    write(tmp_path / "names", {f"{label}/{i}.png": png(i) for label in ("a", "b") for i in (0, 1)})
+    try:
+        os.rename(tmp_path / "names" / "b", os.fsencode(tmp_path / "names") + b"/\xff")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    with pytest.raises(ValueError, match=r"must hold names in UTF-8, got '\\udcff'") as raised:
+        image_folder(tmp_path / "names")
+    str(raised.value).encode()

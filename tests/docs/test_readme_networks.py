@@ -174,11 +174,23 @@ def test_every_number_about_the_paper_s_experiments_is_the_committed_one() -> No
 
 def test_the_first_stages_of_the_paper_s_setting_are_the_committed_ones() -> None:
     table, _ = load_table(ROOT / "paper_repro" / "results" / "cpu" / "cifar10-resnet18.csv")
-    rows = table[(table["metric"] == "test_accuracy") & (table["stage"] == 2) & (table["seed"] == 0)]
-    found = {rule: f"{100 * value:.1f}%" for rule, value in zip(rows["rule"], rows["value"], strict=True)}
-    words = (
-        f"after stage 2 cold and warm are at {found['cold']} and {found['warm']}, one factor for all weights at "
-        f"{found['uniform']}, S&P at {found['sp']}, DASH's factors at random places at {found['permuted']}, "
-        f"DASH at {found['dash']}"
-    )
-    assert words in " ".join(README.split())
+    rows = table[(table["metric"] == "test_accuracy") & (table["seed"] == 0)]
+    values = {(rule, stage): value for rule, stage, value in rows[["rule", "stage", "value"]].to_numpy()}
+    found = {place: f"{100 * value:.1f}%" for place, value in values.items()}
+    slow, decayed = "cold:learning_rate=0.01", "cold:learning_rate=0.1:weight_decay=0.0005"
+
+    def lead(rule: str, over: str) -> str:
+        return f"{100 * (values[rule, 5] - values[over, 5]):.1f}"
+
+    text = " ".join(README.split())
+    for words in (
+        f"after stage 5 warm is at {found['warm', 5]}, cold at {found['cold', 5]}, S&P at {found['sp', 5]}, one "
+        f"factor for all weights at {found['uniform', 5]}, DASH's factors at random places at "
+        f"{found['permuted', 5]}, DASH at {found['dash', 5]}. Of DASH's lead of {lead('dash', 'cold')} points over "
+        f"cold, {lead(slow, 'cold')} are those of a cold start with learning rate 0.01 ({found[slow, 5]}), and all "
+        f"but {lead('dash', 'uniform')} those of one factor for all.",
+        f"(one factor {found['uniform', 2]}, random places {found['permuted', 2]}, DASH {found['dash', 2]})",
+        f"({found[slow, 2]} with learning rate 0.01, {found[decayed, 2]} with 0.1 and weight decay 0.0005, in place "
+        f"of {found['cold', 2]})",
+    ):
+        assert words in text, words

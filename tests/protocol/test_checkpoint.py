@@ -107,12 +107,43 @@ def test_a_number_that_cannot_be_read_counts_as_damage(damage: str, tmp_path: Pa
     number = json.dumps((1.0).hex()).encode()
     assert number in content
     made.path(2).write_bytes(content.replace(number, damage.encode(), 1))
+    with pytest.raises(DamagedFile, match=r"must have the numbers it was written with, got .*stage-0002"):
+        made.load(2)
+    as_of_old(made.path(2))  # nothing but their form is known of these
     with pytest.raises(DamagedFile, match=r"must hold numbers that can be read, got .*stage-0002"):
         made.load(2)
     found, (problem,) = made.latest()
     assert found is not None
     assert found.stage == 1
     assert str(made.path(2)) in problem
+
+
+def test_a_changed_number_counts_as_damage(tmp_path: Path) -> None:
+    made = Checkpoints(tmp_path, {})
+    made.save(1, learner(), [{"test_accuracy": 0.5}])
+    content = made.path(1).read_bytes()
+    made.path(1).write_bytes(content.replace((0.5).hex().encode(), (1.0).hex().encode(), 1))
+    assert made.path(1).read_bytes() != content
+    with pytest.raises(DamagedFile, match="must have the numbers it was written with"):
+        made.load(1)
+
+
+def test_a_checkpoint_of_the_first_format_is_gone_on_with_and_it_is_said(tmp_path: Path) -> None:
+    made = Checkpoints(tmp_path, {})
+    made.save(1, learner(), [{"m": 0.5}], origin={"stream": "a"})
+    as_of_old(made.path(1))
+    found, (said,) = made.latest({"stream": "b"})
+    assert found is not None
+    assert found.finished == ({"m": 0.5},)
+    assert "does not say what its run began with" in said
+
+
+def test_a_run_that_began_with_other_bits_is_refused(tmp_path: Path) -> None:
+    made = Checkpoints(tmp_path, {})
+    made.save(1, learner(), [{}], origin={"stream": "a", "first weights": "b"})
+    assert made.latest({"stream": "a", "first weights": "b"})[1] == []
+    with pytest.raises(OtherRun, match=r"another first weights\. .*--fresh"):
+        made.latest({"stream": "a", "first weights": "c"})
 
 
 def test_the_words_of_a_path_decide_nothing(tmp_path: Path) -> None:
@@ -144,7 +175,7 @@ def test_checkpoints_of_another_run_or_stage_are_refused(tmp_path: Path) -> None
 def test_a_foreign_file_is_refused(line: bytes, tmp_path: Path) -> None:
     made = Checkpoints(tmp_path, {})
     tmp_path.joinpath("stage-0001.checkpoint").write_bytes(line + b"\nrest")
-    with pytest.raises(DamagedFile, match="must be a file of 'dashtheory checkpoint 1'"):
+    with pytest.raises(DamagedFile, match="must be a file of 'dashtheory checkpoint 2'"):
         made.load(1)
 
 
@@ -166,11 +197,20 @@ def test_stage_and_metrics_must_fit(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+def as_of_old(path: Path) -> None:
+    """Turn a checkpoint into one of the first format, which has no hash of its first line."""
+    line, _, body = path.read_bytes().partition(b"\n")
+    head = {name: value for name, value in json.loads(line).items() if name not in ("origin", "outside", "seal")}
+    path.write_bytes(json.dumps({**head, "format": "dashtheory checkpoint 1"}).encode() + b"\n" + body)
+
+
 def rewritten(path: Path, body: bytes, **changes: object) -> None:
     """Put another body and head into a checkpoint, with the length and hash that fit."""
     head = json.loads(path.read_bytes().partition(b"\n")[0])
     whole = {"length": len(body), "sha256": hashlib.sha256(body).hexdigest(), **changes}
-    path.write_bytes(json.dumps({**head, **whole}).encode() + b"\n" + body)
+    said = {name: value for name, value in {**head, **whole}.items() if name != "seal"}
+    seal = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    path.write_bytes(json.dumps({**said, "seal": seal}).encode() + b"\n" + body)
 
 
 class Armed:

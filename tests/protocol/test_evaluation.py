@@ -37,7 +37,7 @@ def test_evaluation_leaves_the_model_as_it_was() -> None:
 
 def test_evaluation_restores_modes_when_the_model_fails() -> None:
     net = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5)).train()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ValueError, match="evaluate must be able to use what it is given"):
         evaluate(net, blobs(4, 0))
     assert all(module.training for module in net.modules())
 

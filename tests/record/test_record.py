@@ -16,6 +16,7 @@ from dashtheory.record import (
     concatenate,
     load_table,
     make_table,
+    paired_differences,
     provenance,
     replacing,
     save_table,
@@ -184,6 +185,23 @@ def test_summary_of_numbers_checked_by_hand() -> None:
 def test_a_missing_number_is_never_averaged_away() -> None:
     with pytest.raises(ValueError, match="table must have a number in every row of m, got 1 NaN"):
         summarize(make_table([row(), row(seed=1, value=float("nan"))]), "m")
+
+
+def test_an_infinite_number_is_never_averaged() -> None:
+    table = make_table([row(rule=rule, seed=seed, value=seed / 2) for rule in ("cold", "warm") for seed in (0, 1)])
+    table.loc[0, "value"] = float("inf")
+    with pytest.raises(ValueError, match="table must have a number in every row of m, got 1 infinite"):
+        summarize(table, "m")
+    with pytest.raises(ValueError, match="table must have finite m, got infinite ones"):
+        paired_differences(table, "m", "cold")
+
+
+@pytest.mark.parametrize(("column", "value"), [("value", "9" * 5000), ("seed", "9" * 5000), ("seed", "9" * 20)])
+def test_numbers_that_no_column_holds_are_one_line(column: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"in column {column}") as raised:
+        check_table(pd.DataFrame([{**row(), column: value}]), "table")
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 300
 
 
 def test_unknown_metric_and_band_are_named() -> None:

@@ -41,6 +41,10 @@ def read_members(
     most = max_bytes if max_member is None else min(max_member, max_bytes)
     seen: set[PurePosixPath] = set()
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # reading a pipe would wait for ever
+            fail("archive", "must be a plain file", f"'{path}'", "Check the path.")
+        if path.stat().st_size > max_bytes:
+            _too_large(path, "", max_bytes)
         with path.open("rb") as file:
             start = file.read(6)
             file.seek(0)
@@ -137,6 +141,8 @@ def _zip(
     except NotImplementedError as error:  # a directory whose damage reads as a newer format
         raise zipfile.BadZipFile(_line(error)) from error
     with opened as archive:
+        if sum(info.file_size for info in archive.infolist()) > max_bytes:
+            _too_large(path, "", max_bytes)
         for info in archive.infolist():
             name = _checked_name(info.filename, path)
             if info.is_dir():

@@ -20,7 +20,7 @@ from dashtheory.deep.data.images import ImageData, ImageSet
 from dashtheory.record import replacing, writable_folder
 
 VARIABLE = "DASHTHEORY_CACHE"
-FORMAT = 2  # of the cache file; a file of another format is rebuilt
+FORMAT = 3  # of the cache file; a file of another format is rebuilt
 _ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _LEFT_OVER = 3600.0  # seconds after which a half-written file has no writer any more
 
@@ -43,8 +43,8 @@ def cached(
 ) -> ImageData:
     """What `build()` returns, read from the cache file of `source` if that was made from the same `state`.
 
-    A cache file is an uncompressed .npz without pickles; its checksums are verified at every reading. A damaged or
-    outdated one is built anew. It is replaced as a whole, so that several processes may build it at once. Where
+    A cache file is an uncompressed .npz without pickles; the hash of its content is verified at every reading. A
+    damaged or outdated one is built anew. It is replaced as a whole: several processes may build it at once. Where
     the folder cannot be written (a home that is read-only, or none at all) the data are built all the same, by
     every process; there is a warning if the variable names that folder.
 
@@ -86,11 +86,21 @@ def cached(
 
 
 def _save(path: Path, key: str, data: ImageData) -> None:
-    note = json.dumps({"key": key, "classes": data.classes, "name": data.name, "facts": dict(data.facts)})
     parts = (data.train.images, data.train.labels, data.test.images, data.test.labels)
     arrays: dict[str, Any] = {name: part.numpy() for name, part in zip(_ARRAYS, parts, strict=True)}
+    known = {"key": key, "classes": list(data.classes), "name": data.name, "facts": dict(data.facts)}
+    note = json.dumps({**known, "sha256": _content(known, arrays)})
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, note=np.frombuffer(note.encode(), np.uint8), **arrays)
+
+
+def _content(known: Mapping[str, object], arrays: Mapping[str, Any]) -> str:
+    """SHA-256 of all that a cache file holds: what it was made from, and the pictures."""
+    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
+    for name in _ARRAYS:
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()
 
 
 def _load(path: Path, key: str) -> ImageData | None:
@@ -100,7 +110,10 @@ def _load(path: Path, key: str) -> ImageData | None:
             note = json.loads(content["note"].tobytes())
             if note["key"] != key:
                 return None
-            parts = [torch.from_numpy(content[name]) for name in _ARRAYS]
+            arrays = {name: content[name] for name in _ARRAYS}
+            if note.pop("sha256") != _content(note, arrays):
+                return None
+            parts = [torch.from_numpy(arrays[name]) for name in _ARRAYS]
         train, test = ImageSet(parts[0], parts[1]), ImageSet(parts[2], parts[3])
         data = ImageData(train, test, tuple(note["classes"]), note["name"], note["facts"])
     except Exception:  # whatever a missing file or damaged bytes lead to

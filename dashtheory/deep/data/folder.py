@@ -8,18 +8,18 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
 
 from dashtheory._check import fail, integer, real
+from dashtheory._memory import machine_memory, must_fit
 from dashtheory.deep.data.archive import read_members
 from dashtheory.deep.data.cache import cached
 from dashtheory.deep.data.fetch import hashes
 from dashtheory.deep.data.images import ImageData, ImageSet, image_data
-from dashtheory.deep.data.picture import ENDINGS, Pixels, decode_picture
+from dashtheory.deep.data.picture import ENDINGS, Pixels, decode_picture, picture_size
 from dashtheory.deep.data.split import stratified_split
 from dashtheory.errors import NeedsSize
 from dashtheory.parallel import usable_cores
@@ -28,6 +28,7 @@ from dashtheory.seeds import numpy_stream
 _MAX_FILE = 1 << 27
 _MAX_DEPTH = 4  # folder around all / train / class / picture
 _BATCH = 128  # pictures that a thread decodes at once
+_BATCH_PIXELS = 1 << 24
 _SPLITS = {"train", "test"}
 _TEST_SHARE = 0.2
 _TOP = PurePosixPath()
@@ -67,6 +68,7 @@ def image_folder(
     path = Path(path).expanduser().resolve()
     if size is not None:
         size = integer("size", size, minimum=1, fix="It counts pixels.")
+        must_fit("size", size, size, power=2)
     if test_share is not None:
         test_share = real("test_share", test_share, low=0, high=1, open_low=True, fix="Give a share, such as 0.2.")
     options: dict[str, object] = {"size": size, "test_share": test_share, "name": name, "max_bytes": max_bytes}
@@ -90,12 +92,16 @@ class _Picture:
 
 
 def _read(path: Path, size: int | None, test_share: float | None, name: str, max_bytes: int) -> ImageData:
-    pictures = _within(_decoded(_files(path, max_bytes), size), max_bytes)
+    bound = min(max_bytes, machine_memory() // 2)
+    pictures = _within(_decoded(_bounded(_files(path, max_bytes), size, bound), size), bound)
     if not pictures:
         fail("path", "must hold PNG or JPEG pictures in class folders", f"'{path}' without any", "Check the path.")
     pictures.sort(key=lambda picture: picture.path)
     places = _places([picture.path for picture in pictures], path)
     classes = tuple(sorted({place[1] for place in places}))
+    if len(classes) < 2:
+        got = f"'{classes[0]}' alone in '{path}'"
+        fail("path", "must hold at least two classes", got, "One class leaves nothing to tell apart.")
     train, test = _sets(pictures, places, classes, test_share)
     if path.is_dir():
         listed = b"".join(str(one.path).encode() + b"\0" + one.sha256 for one in pictures)
@@ -109,6 +115,8 @@ def _state(path: Path) -> list[object]:
     """What changes if a file at `path`, or one below it, is changed, added or removed."""
     if not path.exists():
         fail("path", "must exist", f"'{path}'", "Give a folder of class folders, or an archive of one.")
+    if not path.is_dir() and not path.is_file():  # reading a pipe would wait for ever
+        fail("path", "must be a folder or a plain file", f"'{path}'", "Give a folder, or an archive of one.")
     files = _walk(path) if path.is_dir() else [(PurePosixPath(path.name), path)]
     digest = hashlib.sha256()
     num_bytes = 0
@@ -123,10 +131,14 @@ def _walk(folder: Path, inside: PurePosixPath = _TOP) -> Iterator[tuple[PurePosi
     """The files below `folder`, links followed, in the order of their names: (path inside, path)."""
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
+    if inside.parts and not found:
+        fail("path", "must hold pictures in every folder", f"'{inside}' empty", "Add its pictures, or remove it.")
     for entry in found:
         place = inside / entry.name
         if _hidden(place):
             continue
+        if entry.name != entry.name.encode(errors="replace").decode():
+            fail("path", "must hold names in UTF-8", ascii(str(place)), "Rename it.")
         if not entry.is_dir():
             yield place, Path(entry.path)
         elif len(place.parts) < _MAX_DEPTH:
@@ -178,13 +190,41 @@ def _contents(folder: Path, max_bytes: int) -> Iterator[tuple[PurePosixPath, byt
         yield inside, file.read_bytes()
 
 
+def _bounded(
+    files: Iterable[tuple[PurePosixPath, bytes]], size: int | None, most: int
+) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """The files, refused before they are decoded if all would hold more than `most` pixels."""
+    left = most
+    for inside, content in files:
+        left -= size**2 if size is not None else picture_size(content)
+        if left < 0:
+            _too_many(most)
+        yield inside, content
+
+
+def _too_many(most: int) -> None:
+    fail("path", f"must hold at most {most:,} bytes of pixels", "more", _SIZE, error=NeedsSize)
+
+
+def _batches(files: Iterable[tuple[PurePosixPath, bytes]]) -> Iterator[list[tuple[PurePosixPath, bytes]]]:
+    """Files that a thread decodes at once: so many, or fewer that are large."""
+    batch, pixels = list[tuple[PurePosixPath, bytes]](), 0
+    for inside, content in files:
+        batch.append((inside, content))
+        pixels += picture_size(content)
+        if len(batch) == _BATCH or pixels > _BATCH_PIXELS:
+            yield batch
+            batch, pixels = [], 0
+    if batch:
+        yield batch
+
+
 def _decoded(files: Iterable[tuple[PurePosixPath, bytes]], size: int | None) -> Iterator[_Picture]:
     """Decode the files in threads, in order, with little read ahead."""
     waiting: deque[Future[list[_Picture]]] = deque()
     num_threads = usable_cores()
-    source = iter(files)
     with ThreadPoolExecutor(num_threads) as pool:
-        while batch := list(islice(source, _BATCH)):
+        for batch in _batches(files):
             waiting.append(pool.submit(_decode_batch, batch, size))
             if len(waiting) > 2 * num_threads:
                 yield from waiting.popleft().result()
@@ -207,13 +247,7 @@ def _within(pictures: Iterable[_Picture], max_bytes: int) -> list[_Picture]:
         found.append(picture)
         left -= picture.pixels.nbytes
         if left < 0:
-            fail(
-                "path",
-                f"must hold at most {max_bytes:,} bytes of pixels",
-                "more",
-                _SIZE,
-                error=NeedsSize,
-            )
+            _too_many(max_bytes)
         first, here = found[0].pixels.shape[:2], picture.pixels.shape[:2]
         if here != first:
             rule = f"must hold pictures of one size, {first[0]} x {first[1]} as '{found[0].path}'"
