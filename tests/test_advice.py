@@ -33,7 +33,7 @@ from dashtheory.deep.data import (
     stream_of_tensors,
 )
 from dashtheory.deep.data.text import python_topics, text_stream
-from dashtheory.deep.run import rule_jobs
+from dashtheory.deep.run import rule_jobs, run_rule
 from dashtheory.deep.task import make_source
 from dashtheory.errors import Diverged
 from dashtheory.scoring import cross_entropy
@@ -101,9 +101,11 @@ def fixes() -> Iterator[tuple[str, str]]:
     """Fixes of all errors of the package, and where they stand."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            place = f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Assign) and "fix" in {getattr(one, "id", "").lower() for one in node.targets}:
+                yield place, literal(node.value)
             if not isinstance(node, ast.Call):
                 continue
-            place = f"{path.relative_to(PACKAGE)}:{node.lineno}"
             named = [word.value for word in node.keywords if word.arg == "fix"]
             positional = node.args[3:4] if getattr(node.func, "id", "") == "fail" else []
             yield from ((place, literal(fix)) for fix in (*named, *positional))
@@ -130,7 +132,7 @@ def test_fixes_name_arguments_that_there_are_in_the_form_that_doors_translate() 
         bare = re.findall(r"(?<![\w.`(:])([a-z]+_[a-z_]+)\b(?![=(\w]|\.\w)", fix)
         assert not known & set(bare), f"{place} must write name=: {fix}"
         if not place.startswith("command"):
-            assert "--" not in fix, f"{place} speaks of options to Python: {fix}"
+            assert "--" not in fix or "on a command line" in fix, f"{place} speaks of options to Python: {fix}"
     assert seen > 400
 
 
@@ -333,6 +335,30 @@ def test_errors_of_the_users_own_data_name_item_and_line(
     assert start("--data", f"python:{path}:{function}") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+TYPED = """
+import torch
+from torch import nn
+from dashtheory.deep.data import stream_of_tensors
+def stream(generator):
+    x, y = torch.ones(8, 4, dtype=torch.float64), torch.arange(8) % 2
+    CONVERT
+    return stream_of_tensors(x, y, x, y, num_chunks=1)
+def network(shape, classes, generator): return nn.Linear(4, classes)
+"""
+
+
+def test_dtypes_that_do_not_fit_are_named_with_what_to_convert(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    config = RunConfig.of(data=f"python:{path}:stream", model=f"python:{path}:network", max_epochs=1)
+    path.write_text(TYPED.replace("CONVERT", ""), encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"The inputs are torch.float64, the weights torch.float32: say"
+    ) as raised:
+        run_rule(config, "cold", 0, "run", lambda share, text: None)
+    path.write_text(TYPED.replace("CONVERT", f"x = {expression(raised, 'say (.*) where')}"), encoding="utf-8")
+    assert len(run_rule(config, "cold", 0, "run", lambda share, text: None))
 
 
 def test_a_file_that_is_not_of_the_results_is_not_blamed_on_them(
