@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NoReturn
 
 import numpy as np
@@ -17,13 +19,102 @@ def fail(argument: str, rule: str, value: object, fix: str, *, error: type[Value
         argument: name of the argument as the caller wrote it.
         rule: what the argument must be, as in "must be a positive integer".
         value: what was received; shown in full.
-        fix: one sentence that says what to do.
+        fix: one sentence that says what to do; an argument that it names is written `name=value`, so that a door
+            where it is called otherwise can say so (`in_words`).
         error: its class, where callers tell it apart (`dashtheory.errors`).
 
     Raises:
         error: always.
     """
-    raise error(f"{argument} {rule}, got {value}. {fix}")
+    raise _made(error, argument, rule, str(value), fix)
+
+
+def _made(error: type[ValueError], *parts: str) -> ValueError:
+    """An error that knows its parts, through pickles too. Made here: no frame of its traceback must hold it."""
+    argument, rule, value, fix = parts
+    made = error(f"{argument} {rule}, got {value}. {fix}")
+    vars(made)[_PARTS] = parts
+    return made
+
+
+_PARTS = "parts"
+
+
+def told(error: BaseException) -> bool:
+    """Whether an error is one of `fail`."""
+    return _PARTS in vars(error)
+
+
+def in_words(error: BaseException, names: Mapping[str, str]) -> str:
+    """The message of an error of `fail`, with arguments called as where the user came in.
+
+    Names in the argument and `name=value` in the fix are replaced; rule and value stay as they are.
+
+    Args:
+        error: of `fail`; the message of another stays as it is.
+        names: what each argument is called there: another argument, or an option of a command line ("--size").
+    """
+    if not told(error):
+        return str(error)
+    argument, rule, value, fix = _renamed(vars(error)[_PARTS], names)
+    return f"{argument} {rule}, got {value}. {fix}"
+
+
+@contextmanager
+def called(**names: str) -> Iterator[None]:
+    """Let errors of `fail` in the block call arguments otherwise, because the caller does.
+
+    Args:
+        **names: by the name inside.
+    """
+    try:
+        yield
+    except ValueError as error:
+        again(error, names=names)
+
+
+def again(error: ValueError, *, fix: str | None = None, names: Mapping[str, str] | None = None) -> NoReturn:
+    """Raise an error of `fail` again with another fix, or other names of arguments; another one as it is.
+
+    Args:
+        error: that was caught.
+        fix: in place of its own.
+        names: as in `in_words`.
+
+    Raises:
+        ValueError: always.
+    """
+    if not told(error):
+        raise error
+    argument, rule, value, before = _renamed(vars(error)[_PARTS], names or {})
+    fail(argument, rule, value, before if fix is None else fix, error=type(error))
+
+
+def keep_words(error: BaseException) -> None:
+    """Let an error of `fail` keep its words at every door, because the user wrote that call in Python."""
+    vars(error).pop(_PARTS, None)
+
+
+_GIVEN = re.compile(r"""(?<![\w.:=,'"`-])(?P<name>[a-z_0-9]+)=(?P<value>'[^']*'|"[^"]*"|[\w.+-]*\w)?""")
+_SWITCHES = {"True": "yes", "False": "no", None: ""}
+
+
+def _renamed(parts: tuple[str, str, str, str], names: Mapping[str, str]) -> tuple[str, str, str, str]:
+    argument, rule, value, fix = parts
+
+    def given(found: re.Match[str]) -> str:
+        name = names.get(found["name"])
+        nested = fix.count("(", 0, found.start()) > fix.count(
+            ")", 0, found.start()
+        )  # an argument of something else
+        if name is None or nested:
+            return found[0]
+        if not name.startswith("--"):
+            return f"{name}={found['value'] or ''}"
+        return f"{name} {_SWITCHES.get(found['value'], found['value']).strip(chr(34) + chr(39))}".rstrip()
+
+    argument = "".join(names.get(part, part) for part in re.split("(, | and )", argument))
+    return argument, rule, value, _GIVEN.sub(given, fix)
 
 
 def integer(argument: str, value: object, *, minimum: int, fix: str) -> int:

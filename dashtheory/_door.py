@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from dashtheory._check import fail
-from dashtheory.errors import memory_ran_out
+from dashtheory.errors import Unusable, memory_ran_out
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -95,7 +95,7 @@ def _tell(function: Callable[..., Any], args: Any, options: Any, error: Exceptio
             fail(name, f"must be {_words(hints[name])}", got, f"help({function.__name__}) tells more.")
     first = str(error).strip().split("\n", 1)[0]
     got = f"{type(error).__name__}: {first}" if first else type(error).__name__
-    fail(function.__name__, "must be able to use what it is given", f"'{got}'", fix)
+    fail(function.__name__, "must be able to use what it is given", f"'{got}'", fix, error=Unusable)
 
 
 def _left_alone(error: Exception) -> bool:

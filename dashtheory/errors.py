@@ -20,6 +20,18 @@ class OtherRun(ValueError):  # noqa: N818
     """A whole file of another run lies where this run keeps its own: nothing there may be used or replaced."""
 
 
+class NeedsSize(ValueError):  # noqa: N818
+    """Pictures of several sizes, or too many pixels: with a size to resize them to they can be used."""
+
+
+class NotDownloaded(ValueError):  # noqa: N818
+    """An official file is not where it should be, and was not to be downloaded."""
+
+
+class Unusable(ValueError):  # noqa: N818
+    """Another library could not use what a public function was given."""
+
+
 _WORDS = (
     "out of memory",
     "not enough memory",

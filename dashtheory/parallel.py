@@ -21,6 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from dashtheory._check import fail
+from dashtheory._door import DATA
+from dashtheory.errors import memory_ran_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,9 +115,10 @@ def _finished(future: Future[tuple[pd.DataFrame, float]], job: Job) -> Done:
     try:
         table, seconds = future.result()
     except BrokenProcessPool:
-        fail(f"run {job.name}", "must not be killed", "a dead process", "If memory ran out, use fewer --jobs.")
+        fail(f"run {job.name}", "must not be killed", "a dead process", "If memory ran out, lower jobs=.")
     except RuntimeError as error:  # torch's word for what it cannot allocate or compute
-        fail(f"run {job.name}", "must end without an error", str(error).split("\n", 1)[0], "Try smaller sizes.")
+        fix = "Try smaller sizes." if memory_ran_out(error) else DATA
+        fail(f"run {job.name}", "must end without an error", str(error).split("\n", 1)[0], fix)
     return Done(name=job.name, table=table, seconds=seconds)
 
 

@@ -15,7 +15,7 @@ function `score(output, target) -> (right, counted)`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -42,7 +42,12 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     Args:
         logits: (..., classes).
         targets: int64 (...), the same leading axes.
+
+    Raises:
+        ValueError: if the model returned no tensor.
     """
+    if not isinstance(logits, Tensor):
+        _refuse_output(logits)
     return functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
 
 
@@ -287,6 +292,16 @@ _CLASSIFICATIONS = frozenset(
 _REGRESSIONS = frozenset(
     ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss")
 )
+
+
+def _refuse_output(output: object) -> NoReturn:
+    """Say where the logits may be in what a model returned (a dictionary, a tuple, an object of a library)."""
+    pairs = (
+        output.items() if isinstance(output, Mapping) else enumerate(output) if isinstance(output, tuple) else ()
+    )
+    found = [f"output[{key!r}]" for key, value in pairs if isinstance(value, Tensor)]
+    fix = f"Return {' or '.join(found)} in its forward." if found else "Return the logits in its forward."
+    fail("model", "must return a tensor of logits", f"a {type(output).__name__}", fix)
 
 
 def _named(loss_fn: object) -> tuple[str, dict[str, Any]]:

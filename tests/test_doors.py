@@ -101,7 +101,7 @@ def test_a_mistake_is_one_line_that_says_what_is_wrong(name: str) -> None:
 
 def test_a_missing_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"^device must be there, got 'cuda', but .*\. Say --device cpu\.$"):
+    with pytest.raises(ValueError, match=r"^device must be there, got 'cuda', but .*\. Say device='cpu'\.$"):
         find_device("cuda")
 
 

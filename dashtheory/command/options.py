@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import re
+import sys
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from dashtheory._check import fail, integer, real
@@ -31,6 +32,22 @@ def add_options(group: argparse._ArgumentGroup, config: type[Any], leave: Collec
             text = f"{one.field.metadata.get('help', '')} (default: {shown(usual[one.name])})".replace("%", "%%")
             option = "--" + one.name.replace("_", "-")
             group.add_argument(option, dest=one.name, type=_reader(one.kind), help=text, metavar="X")
+
+
+def option_names(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """How values are written on a command line, by their names: {"chunk_size": "--chunk-size"}; no switches.
+
+    One of several values ("rule") is written where all are ("--rules").
+
+    Args:
+        parser: with all of its options.
+    """
+    names = {
+        action.dest: action.option_strings[-1]
+        for action in parser._actions
+        if action.option_strings and action.nargs != 0
+    }
+    return {name.removesuffix("s"): option for name, option in names.items()} | names
 
 
 def given_options(options: argparse.Namespace, config: type[Any]) -> dict[str, object]:
@@ -90,6 +107,17 @@ class OneLineParser(argparse.ArgumentParser):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._negative_number_matcher = re.compile(r"-\.?\d")
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """As argparse, once all of it can be written down: bytes that are no text are refused."""
+        for one in sys.argv[1:] if args is None else args:
+            if any("\ud800" <= letter <= "\udfff" for letter in one):
+                utf8 = sys.getfilesystemencoding() == "utf-8"
+                fix = "Rename the file." if utf8 else "Set PYTHONUTF8=1."
+                self.error(f"arguments must be names that this Python can spell, got {one!a}. {fix}")
+        return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """End with the line and status 2."""

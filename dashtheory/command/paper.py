@@ -30,6 +30,7 @@ from dashtheory.command.options import (
     add_options,
     check_counts,
     given_options,
+    option_names,
     read_duration,
     setting_name,
     stages_wanted,
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         print("\n".join(preset_names()))  # noqa: T201
         return 0
-    return guarded(parser.prog, lambda: options.out, lambda: run(_call(options)))
+    return guarded(parser.prog, lambda: options.out, lambda: run(_call(options)), option_names(parser))
 
 
 def run(call: Call) -> None:

@@ -25,6 +25,7 @@ from dashtheory.command.options import (
     check_counts,
     given_options,
     make_config,
+    option_names,
     read_duration,
     setting_name,
     shown,
@@ -92,7 +93,7 @@ def main(script: Script[Any], arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser(script)
     options = parser.parse_args(arguments)
-    return guarded(parser.prog, lambda: options.out, lambda: _run(script, options))
+    return guarded(parser.prog, lambda: options.out, lambda: _run(script, options), option_names(parser))
 
 
 def _run(script: Script[Any], options: argparse.Namespace) -> None:

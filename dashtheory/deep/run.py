@@ -16,11 +16,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from dashtheory._check import fail
+from dashtheory._check import again, fail
 from dashtheory.deep.config import RunConfig
-from dashtheory.deep.source import Source
+from dashtheory.deep.source import Source, make_network
 from dashtheory.deep.task import data_facts, make_source, make_task, own_code
-from dashtheory.errors import Diverged
+from dashtheory.errors import Diverged, Unusable
 from dashtheory.evaluate import Scores
 from dashtheory.parallel import Job, Lasting, Report
 from dashtheory.protocol import (
@@ -101,7 +101,7 @@ def run_rule(
             watch.check()
             source = make_source(config, seed)
             watch.set_length(len(source.stream.chunks))
-            with _memory_named(config, source, device):
+            with _memory_named(config, source, device), _dtype_named(config, source):
                 origin |= origin_of(source.stream, make_task(config, source), seed)
                 chosen = _tuned(config, spec, source, seed, device, watch)
                 run_resumable(
@@ -310,10 +310,25 @@ def _memory_named(config: RunConfig, source: Source, device: str) -> Iterator[No
     )
     got = f"batches of {config.training.batch_size} on {describe_device(device)}"
     if fits >= config.training.batch_size:
-        fix = "A step fits: choose smaller chunks (--chunk-size), or run fewer --jobs."
+        fix = "A step fits: lower chunk_size= or, where several run at once, jobs=."
     else:
-        fix = f"Say --batch-size {fits}." if fits else "Not even two pictures fit: choose a smaller model."
+        fix = f"Say batch_size={fits}." if fits else "Not even two pictures fit: choose a smaller model."
     fail("memory", "must hold a step and a rule's pass", got, fix + " Finished stages are kept.")
+
+
+@contextmanager
+def _dtype_named(config: RunConfig, source: Source) -> Iterator[None]:
+    """Say what to convert if a network of the user's, or data, do not fit each other because of their dtypes."""
+    try:
+        yield
+    except Unusable as error:
+        inputs = source.stream.chunks[0].inputs.dtype
+        network = make_network(config.model.name, source, torch_stream(0, "init", 1), config.model.values())
+        weights = {one.dtype for one in network.parameters() if one.is_floating_point()}
+        if not inputs.is_floating_point or not weights or inputs in weights:
+            raise
+        ours = str(sorted(weights, key=str)[0])
+        again(error, fix=f"The inputs are {inputs}, the weights {ours}: say x.to({ours}) where the data are made.")
 
 
 def _try_step(config: RunConfig, source: Source, device: str, size: int) -> None:

@@ -8,6 +8,8 @@ Data by name: those of `dashtheory.deep.data.find_data`; "text", windows of CPyt
 from __future__ import annotations
 
 import copy
+import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,16 +19,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dashtheory._check import choice, fail
+from dashtheory._check import again, called, choice, fail, keep_words, told
 from dashtheory.deep.config import PYTHON, TRANSFORMER
 from dashtheory.deep.data import ImageData, find_data, make_stream
 from dashtheory.deep.data.text import python_topics, text_stream
 from dashtheory.deep.models import MODELS, build_model
 from dashtheory.deep.models.transformer import CharTransformer, TransformerConfig
+from dashtheory.errors import NeedsSize, NotDownloaded
 from dashtheory.protocol.origin import stream_hash
 from dashtheory.protocol.stages import global_stream
 from dashtheory.stream import Stream
-from dashtheory.user_code import find
+from dashtheory.user_code import find, user_files, where_raised
 
 _CONTEXT, _TEST_WINDOWS = 64, 400
 _TRANSFORMER_OPTIONS: dict[str, object] = {
@@ -62,10 +65,21 @@ class Source:
 
 
 def pictures(
-    name: str, *, num_chunks: int, chunk_size: int, generator: np.random.Generator, **options: Any
+    name: str,
+    *,
+    num_chunks: int,
+    chunk_size: int,
+    generator: np.random.Generator,
+    size: int | None = None,
+    **options: Any,
 ) -> Source:
-    """Pictures by name; arguments and errors as `dashtheory.deep.data.make_stream`."""
-    made = make_stream(_read(name), num_chunks=num_chunks, chunk_size=chunk_size, generator=generator, **options)
+    """Pictures by name; arguments and errors as `dashtheory.deep.data.make_stream`.
+
+    With `size` the pictures of a folder may have several: they are stretched to it as they are decoded.
+    """
+    made = make_stream(
+        _read(name, size), num_chunks=num_chunks, chunk_size=chunk_size, generator=generator, size=size, **options
+    )
     return Source(
         stream=made.stream,
         num_classes=len(made.classes),
@@ -84,14 +98,15 @@ def text(
     Errors as `dashtheory.deep.data.text.text_stream`.
     """
     corpus = python_topics()
-    stream = text_stream(
-        corpus,
-        context=context or _CONTEXT,
-        chunk_size=chunk_size,
-        num_chunks=num_chunks,
-        num_test=num_test or _TEST_WINDOWS,
-        generator=generator,
-    )
+    with called(context="size"):
+        stream = text_stream(
+            corpus,
+            context=context or _CONTEXT,
+            chunk_size=chunk_size,
+            num_chunks=num_chunks,
+            num_test=num_test or _TEST_WINDOWS,
+            generator=generator,
+        )
     facts = {
         "source": "pydoc_data.topics of CPython",
         "characters": len(corpus.codes),
@@ -122,6 +137,7 @@ def users(name: str, generator: np.random.Generator, *, twice: bool = False) -> 
     if other is not None and stream_hash(_called(name, function, other)) != found:
         fix = "Draw from the generator; time, a counter or another process's numbers must not decide."
         fail("data", f"'{name}' must return the same stream for the same generator", "two that differ", fix)
+    _check_finite(name, stream)
     facts["stream"] = found
     highest = max(int(part.targets.max()) for part in (*stream.chunks, stream.test))
     return Source(stream=stream, num_classes=highest + 1, facts=facts)
@@ -130,7 +146,7 @@ def users(name: str, generator: np.random.Generator, *, twice: bool = False) -> 
 def _called(name: str, function: Callable[..., Any], generator: np.random.Generator) -> Stream:
     seed = int(copy.deepcopy(generator).integers(2**62))
     with global_stream(torch.Generator().manual_seed(seed), "cpu"):
-        stream = function(generator)
+        stream = _made_by_user("data", name, lambda: function(generator))
     if not isinstance(stream, Stream):
         fail("data", f"'{name}' must return a Stream", type(stream).__name__, "See stream_of_tensors.")
     return stream
@@ -177,7 +193,9 @@ def make_network(name: str, source: Source, generator: torch.Generator, options:
     if not name.startswith(PYTHON):
         return build_model(name, source.input_shape, source.num_classes, generator, **options)
     function, _ = find_function("model", name)
-    model = function(source.input_shape, source.num_classes, generator, **options)
+    model = _made_by_user(
+        "model", name, lambda: function(source.input_shape, source.num_classes, generator, **options)
+    )
     if not isinstance(model, nn.Module):
         fail("model", f"'{name}' must return a torch.nn.Module", type(model).__name__, "Return the network.")
     return model
@@ -193,6 +211,44 @@ def find_function(argument: str, name: str) -> tuple[Callable[..., Any], dict[st
     return found.value, found.facts
 
 
+def _made_by_user(argument: str, name: str, make: Callable[[], Any]) -> Any:
+    """What a function of the user's returns; an error in it is one line, with the line of the user's file.
+
+    Raises:
+        ValueError: in one line; errors of this package keep their words, which are about the user's own calls.
+    """
+    try:
+        return make()
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        if told(error):
+            keep_words(error)
+            raise
+        got = f"'{where_raised(error, user_files())}'"
+        fail(argument, f"'{name}' must run without an error", got, "Mend that line.")
+
+
+def _check_finite(name: str, stream: Stream) -> None:
+    """Refuse NaN and infinity, which no training survives."""
+    parts = {f"chunk {place}": chunk for place, chunk in enumerate(stream.chunks, 1)} | {
+        "the test set": stream.test
+    }
+    for where, part in parts.items():
+        if part.inputs.is_floating_point() and not bool(torch.isfinite(part.inputs).all()):
+            example = int((~torch.isfinite(part.inputs)).nonzero()[0, 0])
+            got = f"NaN or infinity in example {example} of {where}"
+            fail("data", f"'{name}' must give finite inputs", got, "Mend or drop it.")
+
+
 @lru_cache(maxsize=2)
-def _read(name: str) -> ImageData:
-    return find_data(name)
+def _read(name: str, size: int | None = None) -> ImageData:
+    try:
+        return find_data(name)
+    except NeedsSize:
+        if size is None:
+            raise
+        return find_data(name, size=size)
+    except NotDownloaded as error:
+        code = f"from dashtheory.deep.data import find_data; find_data({json.dumps(name)}, download=True)"
+        again(error, fix=f"Put it there, or say: python -c {shlex.quote(code)}")

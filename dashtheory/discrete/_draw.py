@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
+
+from dashtheory.discrete._compiled import compiled
 
 Array = Any  # numba infers the types of what it compiles; docstrings say them
 
@@ -27,12 +28,12 @@ def thresholds(chances: ArrayLike) -> NDArray[np.uint64]:
     return np.where(np.asarray(chances) >= 1, np.uint64(2**64 - 1), scaled)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _rotate(word: Any, by: int) -> Any:
     return (word << np.uint64(by)) | (word >> np.uint64(64 - by))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def next_word(state: Array) -> Any:
     """One uint64 of xoshiro256++; advances `state`, uint64 (4,)."""
     result = _rotate(state[0] + state[3], 23) + state[0]
@@ -46,7 +47,7 @@ def next_word(state: Array) -> Any:
     return result
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def bernoulli_word(threshold: Any, state: Array) -> Any:
     """64 independent bits (uint64), each set with probability threshold / 2^64."""
     one = np.uint64(1)
@@ -64,7 +65,7 @@ def bernoulli_word(threshold: Any, state: Array) -> Any:
     return result
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def draw_class(num_samples: int, features: Array, components: Array, state: Array) -> Any:
     """Draw the samples of one class.
 
@@ -96,7 +97,7 @@ def draw_class(num_samples: int, features: Array, components: Array, state: Arra
     return drawn
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def draw_lost(threshold: Any, num_stages: int, num_bits: int, state: Array) -> Any:
     """Bits set with probability threshold / 2^64, past the end too: uint64 (num_stages, ceil(num_bits/64))."""
     num_words = (num_bits + 63) // 64

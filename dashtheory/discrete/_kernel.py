@@ -21,8 +21,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from dashtheory.discrete._compiled import compiled
 
 Array = Any  # numba infers the types of what it compiles; docstrings say them
 
@@ -73,7 +75,7 @@ _trailing_zeros: Any = intrinsic(_generate_trailing_zeros)
 _popcount: Any = intrinsic(_generate_popcount)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def transpose_bits(by_feature: Array, num_samples: int) -> Array:
     """Turn `by_feature` (K, ceil(n/64)) into `by_sample` (n, ceil(K/64)), both uint64."""
     num_features, num_words = by_feature.shape
@@ -89,7 +91,7 @@ def transpose_bits(by_feature: Array, num_samples: int) -> Array:
     return by_sample
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _add_to_counts(counts: Array, sample: Array, step: int) -> None:
     """Add `step` to the count of every feature that `sample` (packed) shows."""
     for word in range(sample.shape[0]):
@@ -99,7 +101,7 @@ def _add_to_counts(counts: Array, sample: Array, step: int) -> None:
             bits &= bits - np.uint64(1)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _start_cold(end: int, by_sample: Array, state: State) -> int:
     """Empty the state; all samples before `end` are active. `state.counted[0]` of them were counted before."""
     for sample in range(state.counted[0], end):
@@ -115,7 +117,7 @@ def _start_cold(end: int, by_sample: Array, state: State) -> int:
     return end
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _activate(first: int, end: int, tau: int, by_sample: Array, state: State) -> None:
     """Make the samples first..end-1 active that are not held and show fewer than tau learned features."""
     one = np.uint64(1)
@@ -131,7 +133,7 @@ def _activate(first: int, end: int, tau: int, by_sample: Array, state: State) ->
             _add_to_counts(state.counts, by_sample[sample], 1)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _count_bits(words: Array) -> int:
     """Set bits of a uint64 array."""
     total: Any = 0
@@ -140,7 +142,7 @@ def _count_bits(words: Array) -> int:
     return int(total)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _start_stage(
     rule: int,
     stage: int,
@@ -168,7 +170,7 @@ def _start_stage(
     return _count_bits(state.active)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _most_frequent(counts: Array, learned_bits: Array) -> tuple[int, int]:
     """Smallest index of an unlearned feature with the largest count, and that count (-1, -1 if none)."""
     best, best_count = -1, -1
@@ -179,7 +181,7 @@ def _most_frequent(counts: Array, learned_bits: Array) -> tuple[int, int]:
     return best, best_count
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _learn_feature(
     shown_by: Array, first_word: int, end_word: int, tau: int, by_sample: Array, state: State
 ) -> None:
@@ -197,7 +199,7 @@ def _learn_feature(
                 _add_to_counts(state.counts, by_sample[sample], -1)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _new_state(num_features: int, num_samples: int) -> State:
     """Nothing learned, nothing memorised, nothing active."""
     words = (num_samples + 63) // 64
@@ -212,7 +214,7 @@ def _new_state(num_features: int, num_samples: int) -> State:
     )
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _run_stage(
     rule: int,
     stage: int,
@@ -253,7 +255,7 @@ def _run_stage(
     return num_active
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _unpack_bits(words: Array, bits: Array) -> None:
     """Set `bits[i]` (bool, False on entry) for every set bit i."""
     for word in range(words.shape[0]):
@@ -263,7 +265,7 @@ def _unpack_bits(words: Array, bits: Array) -> None:
             left &= left - np.uint64(1)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def learn_class(
     label: int,
     by_feature: Array,
@@ -312,7 +314,7 @@ def learn_class(
         _unpack_bits(state.held, memorized[stage, label])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def learn_class_at(
     stages: Array,
     by_feature: Array,

@@ -47,7 +47,7 @@ class PackedFeatures:
                 "words",
                 f"must have ceil(num_samples / 64) = {-(-self.num_samples // 64)} words per feature",
                 f"shape {words.shape}",
-                "Give the num_samples that the words were packed from.",
+                "Give num_samples= as it was packed.",
             )
         spare = self.num_samples % 64
         if spare and np.any(words[:, :, -1] >> np.uint64(spare)):

@@ -55,7 +55,7 @@ class BeyondConfig(DiscreteSetting):
                 if name == "shared":
                     integer(name, value, minimum=0, fix="It counts features.")
                 top = self.num_features if name == "shared" else 1
-                real(name, value, low=0, high=top, fix="See --help.")
+                real(name, value, low=0, high=top, fix="See its default.")
             if not values or list(values) != sorted(set(values)):
                 fail(name, "must rise", str(values), "Name each value once, the smallest first.")
         if "correlated" in self.kinds and self.max_probability * (1 + self.correlated[-1]) > 1:

@@ -81,7 +81,7 @@ class PhaseConfig(DiscreteSetting):
             got = f"{self.lows[-1]:g} and {self.num_features} features"
             fail("lows", f"must be at most {HIGH:g}, with more than {FREQUENT} features", got, "Drop two_level.")
         if "power_law" in self.maps and self.shaped("power_law", self.exponents[-1], 0).max() > 1:
-            fail("exponents", "must keep p <= 1", f"{self.exponents[-1]:g}", "Lower it or raise num_features.")
+            fail("exponents", "must keep p <= 1", f"{self.exponents[-1]:g}", "Lower it or raise num_features=.")
 
     def shaped(self, which: str, x: float, seed: int) -> Floats:
         """Probabilities (C, K) of a map's world at `x`; drawn from the seed where features are uniform."""

@@ -194,7 +194,7 @@ class Checkpoints:
             differs = [name for name, one in (origin or {}).items() if found.origin.get(name, one) != one]
             if differs:
                 got = f"'{self.path(stage)}' of another {' and '.join(differs)}"
-                fix = "What the code or data depend on has changed: begin anew with --fresh."
+                fix = "What the code or data depend on has changed: begin anew (--fresh on a command line)."
                 fail("checkpoint", "must be of a run that began with the same bits", got, fix, error=OtherRun)
             if found.outside:
                 names = ", ".join(found.outside)

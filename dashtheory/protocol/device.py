@@ -30,7 +30,7 @@ def find_device(name: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "cuda" and not torch.cuda.is_available():
         built = "no CUDA device can be used" if torch.version.cuda else "torch is a build for the CPU"
-        fail("device", "must be there", f"'{name}', but {built}", "Say --device cpu.")
+        fail("device", "must be there", f"'{name}', but {built}", "Say device='cpu'.")
     if kind == "cuda" and index and (not index.isdigit() or int(index) >= torch.cuda.device_count()):
         fail("device", f"must be one of {torch.cuda.device_count()}", repr(name), "Count from cuda:0.")
     return name

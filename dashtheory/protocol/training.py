@@ -115,7 +115,7 @@ def train(
                 "criterion",
                 "must be loss or epochs where nothing is right or wrong",
                 "accuracy",
-                "Say criterion=.",
+                "Say criterion='loss' or criterion='epochs'.",
             )
         if on_epoch is not None:
             on_epoch(epoch, scores)

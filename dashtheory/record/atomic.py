@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from dashtheory._check import fail
 
@@ -104,18 +106,21 @@ def writable_folder(argument: str, folder: Path) -> Path:
 def only_one(lock: Path, argument: str) -> Iterator[None]:
     """Hold the file `lock` while the block runs; it goes when the block ends.
 
-    If the process is killed the file may stay, but holds nobody back.
+    If the process is killed the file may stay, but holds nobody back. On a file system without locks a file
+    `<lock>.held` stands for it, which names process and machine: one that a killed process left is taken over on
+    its own machine; on another one it has to be removed.
 
     Raises:
         ValueError: that names `argument` if another process holds it.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    held = FileLock(lock, blocking=False)
     try:
-        held.acquire()
-    except Timeout:
+        held = _acquired(lock)
+    except Timeout as error:
         fix = "Wait for it, or choose another."
-        fail(argument, "must be used by one call at a time", f"'{lock}' in use", fix)
+        if Path(error.lock_file) != lock:
+            fix += f" If no call is running on any machine, remove '{error.lock_file}'."
+        fail(argument, "must be used by one call at a time", f"'{error.lock_file}' in use", fix)
     try:
         yield
     finally:
@@ -124,6 +129,24 @@ def only_one(lock: Path, argument: str) -> Iterator[None]:
         held.release()
         with suppress(OSError):  # not empty
             lock.parent.rmdir()
+
+
+def _acquired(lock: Path) -> BaseFileLock:
+    """The lock of the system, or, where the file system has none, one by a file that exists."""
+    held: BaseFileLock = FileLock(lock, blocking=False)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "flock not supported")  # filelock then does much the same by itself
+            held.acquire()
+    except OSError as error:
+        if isinstance(error, Timeout) or error.errno not in _WITHOUT_LOCKS:
+            raise
+        held = SoftFileLock(lock.with_name(f"{lock.name}.held"), blocking=False)
+        held.acquire()
+    return held
+
+
+_WITHOUT_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 
 
 def _umask() -> int:

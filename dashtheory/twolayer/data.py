@@ -48,7 +48,7 @@ class SignalNoise:
         integer("noise_dim", self.noise_dim, minimum=1, fix="It counts dimensions.")
         real("noise_norm", self.noise_norm, low=0, fix="It is a length; features have length 1.")
         real("p_max", self.p_max, low=0, high=1, open_low=True, fix="It is a probability.")
-        real("p_min", self.p_min, low=0, high=self.p_max, open_low=True, fix="It is at most p_max.")
+        real("p_min", self.p_min, low=0, high=self.p_max, open_low=True, fix="Lower it, or raise p_max=.")
         if len(self.probabilities) not in (0, self.num_features, self.num_axes):
             rule = f"must have {self.num_features} entries, or {self.num_axes} for a set per class"
             fail("probabilities", rule, str(len(self.probabilities)), "Leave it empty for geometric ones.")

@@ -189,22 +189,22 @@ def test_rules_are_read_with_their_options() -> None:
 
 
 BAD = [
-    (["--rules", "foo"], "rules must be one of cold, warm"),
+    (["--rules", "foo"], "--rules must be one of cold, warm"),
     (["--rules", "dash,dash"], "rules must name at least one, each once"),
     (["--rules", "dash:lam=2"], "lam must be a number in [0, 1], got 2"),
     (["--rules", "dash:nu=2"], "options of rule dash must be among"),
     (["--rules", "dash:lam"], "options of rule dash must be name=value, each once, got 'lam'"),
     (["--rules", "dash:lam=0.1:lam=0.2"], "must be name=value, each once, got 'lam=0.2'"),
-    (["--model", "foo"], "model must be one of mlp"),
-    (["--model-options", "height=3"], "model_options of model mlp must be among"),
-    (["--data", "foo"], "data must be one of digits"),
-    (["--chunk-size", "33"], "batch_size must leave no last batch of one picture"),
-    (["--chunk-size", "11"], "batch_size must leave no last batch of one picture"),  # the third stage alone: 33
-    (["--chunk-size", "20000"], "chunk_size must leave"),
+    (["--model", "foo"], "--model must be one of mlp"),
+    (["--model-options", "height=3"], "--model-options of model mlp must be among"),
+    (["--data", "foo"], "--data must be one of digits"),
+    (["--chunk-size", "33"], "--batch-size must leave no last batch of one picture"),
+    (["--chunk-size", "11"], "--batch-size must leave no last batch of one picture"),  # the third stage alone: 33
+    (["--chunk-size", "20000"], "--chunk-size must leave"),
     (["--balanced", "perhaps"], "must be yes or no, got 'perhaps'"),
-    (["--optimizer", "foo"], "optimizer must be one of sgd"),
-    (["--label-noise", "1.5"], "label_noise must be a number in [0, 1]"),
-    (["--num-chunks", "0"], "num_chunks must be an integer >= 1"),
+    (["--optimizer", "foo"], "--optimizer must be one of sgd"),
+    (["--label-noise", "1.5"], "--label-noise must be a number in [0, 1]"),
+    (["--num-chunks", "0"], "--num-chunks must be an integer >= 1"),
 ]
 
 

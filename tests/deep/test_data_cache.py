@@ -146,6 +146,7 @@ def test_the_cache_lies_where_argument_environment_or_home_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert cache_folder(tmp_path / "x") == tmp_path / "x"
     assert cache_folder("~/y") == tmp_path / "home" / "y"
     assert cache_folder() == tmp_path / "cache"
@@ -156,6 +157,8 @@ def test_the_cache_lies_where_argument_environment_or_home_say(
             "DASHTHEORY_CACHE"
         )
         assert cache_folder() == tmp_path / "home" / ".cache" / "dashtheory"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "dashtheory"
     Builder().get(cache=tmp_path / "x")
     assert len(list((tmp_path / "x").iterdir())) == 1
 
@@ -166,6 +169,42 @@ def test_a_cache_that_cannot_be_written_is_named_before_the_work(tmp_path: Path)
     with pytest.raises(ValueError, match=r"cache must be a folder that can be written, got '.*/file/x'"):
         build.get(cache=tmp_path / "file" / "x")
     assert build.calls == 0
+
+
+def no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize("home", ["read-only", "none"])
+def test_without_a_home_that_can_be_written_data_are_read_all_the_same(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DASHTHEORY_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    if home == "none":
+        monkeypatch.setattr(Path, "expanduser", lambda path: no_home())
+    build = Builder()
+    assert same(build.get(), toy(1))
+    assert same(build.get(), toy(2))
+
+
+def test_a_read_only_cache_still_serves_what_it_holds_and_warns_of_what_it_lacks(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = Builder()
+    build.get()
+
+    def refuse(name: str, folder: Path) -> Path:
+        raise ValueError(f"{name} must be a folder that can be written, got '{folder}' (Read-only).")
+
+    monkeypatch.setattr(cache_module, "writable_folder", refuse)
+    assert same(build.get(), toy(1))
+    (path,) = cache.iterdir()
+    path.unlink()
+    with pytest.warns(RuntimeWarning, match=r"^cache must be a folder .*Until then pictures are decoded anew\.$"):
+        assert same(build.get(), toy(2))
 
 
 def test_a_full_disk_leaves_nothing_and_is_one_line(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

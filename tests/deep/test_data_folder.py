@@ -80,7 +80,7 @@ def test_pictures_of_several_sizes_are_resized_when_asked(tmp_path: Path) -> Non
     files = split_files() | {"train/dog/b.png": png(4, (6, 8, 3))}
     path = placed(tmp_path, files, "folder")
     with pytest.raises(
-        ValueError, match=r"one size, 4 x 4 as 'test/.*', got 6 x 8 in 'train/dog/b.png'. Give size="
+        ValueError, match=r"one size, 4 x 4 as 'test/.*', got 6 x 8 in 'train/dog/b.png'. Say size="
     ):
         image_folder(path)
     data = image_folder(path, size=4)

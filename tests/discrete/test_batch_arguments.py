@@ -124,7 +124,7 @@ def test_cold_runs_the_recorded_stages_alone(
     words, lost = np.zeros((2, 1), dtype=np.uint64), np.empty((0, 0), dtype=np.uint64)
     tables = (words, np.zeros((50, 1), dtype=np.uint64))
     results = (np.zeros((2, 2), dtype=np.bool_), np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64))
-    in_python = _kernel.learn_class_at.py_func
+    in_python = vars(_kernel.learn_class_at)["py_func"]
     in_python(np.array([1, 3]), *tables, 10, 5, 1, kernel_rule_of(rule), lost, lost, *results)
     assert run == expected
 

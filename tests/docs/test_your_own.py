@@ -75,11 +75,11 @@ def test_the_rule_of_the_page_does_what_it_says() -> None:
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
-        ("python:mine.py:Yours", "rule must name a rule (a subclass of dashtheory.rules.Rule) of 'mine.py'"),
+        ("python:mine.py:Yours", "--rules must name a rule (a subclass of dashtheory.rules.Rule) of 'mine.py'"),
         ("python:mine.py:Mine:force=2", "options of rule python:mine.py:Mine must be among"),
-        ("python:none.py:Mine", "rule must name a file that is there, got 'none.py'"),
-        ("python:mine.py", "rules must be python:FILE.py:NAME or python:MODULE:NAME, got 'python:mine.py'"),
-        ("python:mine.py:Mine,python:mine.py:Mine", "rules must name at least one, each once"),
+        ("python:none.py:Mine", "--rules must name a file that is there, got 'none.py'"),
+        ("python:mine.py", "--rules must be python:FILE.py:NAME or python:MODULE:NAME, got 'python:mine.py'"),
+        ("python:mine.py:Mine,python:mine.py:Mine", "--rules must name at least one, each once"),
     ],
 )
 @pytest.mark.usefixtures("folder")

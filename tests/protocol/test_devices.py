@@ -11,7 +11,7 @@ from dashtheory.protocol import describe_device, exact_or_fast, find_device, fit
 def test_devices_are_found_or_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert find_device("auto") == "cpu"
-    with pytest.raises(ValueError, match=r"device must be there, got 'cuda', but .*Say --device cpu"):
+    with pytest.raises(ValueError, match=r"device must be there, got 'cuda', but .*Say device='cpu'"):
         find_device("cuda")
     with pytest.raises(ValueError, match="device must be one of auto, cpu, cuda"):
         find_device("tpu")

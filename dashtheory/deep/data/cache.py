@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -25,9 +26,12 @@ _LEFT_OVER = 3600.0  # seconds after which a half-written file has no writer any
 
 
 def cache_folder(cache: Path | str | None = None) -> Path:
-    """Where cache files lie: `cache`, else the environment variable DASHTHEORY_CACHE, else ~/.cache/dashtheory."""
-    chosen = cache or os.environ.get(VARIABLE) or "~/.cache/dashtheory"
-    return Path(chosen).expanduser()
+    """Where cache files lie: `cache`, else the environment variable DASHTHEORY_CACHE, else ~/.cache/dashtheory.
+
+    (~/.cache is what XDG_CACHE_HOME says, if it is set.)
+    """
+    chosen = cache or os.environ.get(VARIABLE)
+    return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "dashtheory").expanduser()
 
 
 def cached(
@@ -40,7 +44,9 @@ def cached(
     """What `build()` returns, read from the cache file of `source` if that was made from the same `state`.
 
     A cache file is an uncompressed .npz without pickles; the hash of its content is verified at every reading. A
-    damaged or outdated one is built anew. It is replaced as a whole: several processes may build it at once.
+    damaged or outdated one is built anew. It is replaced as a whole: several processes may build it at once. Where
+    the folder cannot be written (a home that is read-only, or none at all) the data are built all the same, by
+    every process; there is a warning if the variable names that folder.
 
     Args:
         build: makes the data, slowly.
@@ -49,16 +55,26 @@ def cached(
         cache: the folder, see `cache_folder`.
 
     Raises:
-        ValueError: if the folder cannot be written, or has no room.
+        ValueError: if `cache` cannot be written, or the folder has no room.
     """
-    folder = cache_folder(cache)
+    try:
+        folder = cache_folder(cache)
+    except RuntimeError:  # no home
+        return build()
     key = json.dumps([FORMAT, source, state], sort_keys=True)
     named = json.dumps(source, sort_keys=True).encode()
     path = folder / f"images-{hashlib.sha256(named).hexdigest()[:24]}.npz"
     kept = _load(path, key)
     if kept is not None:
         return kept
-    writable_folder("cache", folder)
+    try:
+        writable_folder("cache", folder)
+    except ValueError as error:
+        if cache is not None:
+            raise
+        if os.environ.get(VARIABLE):
+            warnings.warn(f"{error} Until then pictures are decoded anew.", RuntimeWarning, stacklevel=2)
+        return build()
     data = build()
     try:
         _remove_left_overs(path)

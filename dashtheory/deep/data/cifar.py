@@ -1,10 +1,10 @@
-"""CIFAR-10 and CIFAR-100 from the official binary archives (no pickles)."""
+"""CIFAR-10 and CIFAR-100 from the official archives: the binary one, or else the one for Python."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -13,6 +13,14 @@ from dashtheory._check import fail
 from dashtheory.deep.data.archive import read_members
 from dashtheory.deep.data.fetch import OfficialFile, obtain
 from dashtheory.deep.data.images import ImageData, ImageSet, image_data
+from dashtheory.deep.data.pickled import (
+    CIFAR10_PICKLES,
+    CIFAR100_PICKLES,
+    PickledFormat,
+    find_pickles,
+    read_pickles,
+)
+from dashtheory.errors import NotDownloaded
 
 _SHAPE = (3, 32, 32)
 _PIXELS = 3 * 32 * 32
@@ -35,6 +43,7 @@ class CifarFormat:
         num_train: pictures in them.
         num_test: pictures in them.
         label_bytes: per record.
+        pickled: the same pictures in the archive for Python.
     """
 
     file: OfficialFile
@@ -45,6 +54,7 @@ class CifarFormat:
     num_train: int = 50_000
     num_test: int = 10_000
     label_bytes: int = 1
+    pickled: PickledFormat
 
 
 _PAGE = "https://www.cs.toronto.edu/~kriz/"
@@ -58,6 +68,7 @@ CIFAR10 = CifarFormat(
     names="cifar-10-batches-bin/batches.meta.txt",
     train=tuple(f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)),
     test=("cifar-10-batches-bin/test_batch.bin",),
+    pickled=CIFAR10_PICKLES,
 )
 CIFAR100 = CifarFormat(
     file=OfficialFile(
@@ -70,17 +81,21 @@ CIFAR100 = CifarFormat(
     train=("cifar-100-binary/train.bin",),
     test=("cifar-100-binary/test.bin",),
     label_bytes=2,
+    pickled=CIFAR100_PICKLES,
 )
 
 
 def cifar10(root: Path | str, *, download: bool = False) -> ImageData:
     """CIFAR-10: 50,000 + 10,000 colour pictures, 32 x 32, of 10 classes, from `cifar-10-binary.tar.gz`.
 
+    Where that is not, what torchvision keeps will do, `cifar-10-python.tar.gz` or `cifar-10-batches-py`: the
+    same pictures, in the same order (`dashtheory.deep.data.pickled`).
+
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
 
     Args:
-        root: folder with the archive.
-        download: whether to get it if it is not there (162 MB).
+        root: folder with the archive, or the archive.
+        download: whether to get the binary one if it is not there (162 MB).
 
     Raises:
         ValueError: if the archive is missing, another file, or not laid out as its source says.
@@ -95,6 +110,21 @@ def cifar100(root: Path | str, *, download: bool = False) -> ImageData:
 
 def read_cifar(form: CifarFormat, root: Path | str, *, download: bool = False) -> ImageData:
     """Read an archive laid out as `form` says; arguments and errors as `cifar10`."""
+    root = Path(root).expanduser()
+    if not root.is_dir() and (
+        root.name == form.file.name or (root.name == form.pickled.archive and not root.exists())
+    ):
+        root = root.parent  # the archive was named in place of its folder
+    pickles = find_pickles(form.pickled, root)
+    if pickles is not None and not (root / form.file.name).exists():
+        read = read_pickles(form.pickled, pickles, form.num_train, form.num_test)
+        url = f"{_PAGE}{form.pickled.archive}"
+        return image_data(read.train, read.test, read.classes, form.name, source=url, sha256=read.sha256)
+    unpacked = root / PurePosixPath(form.names).parts[0]
+    if unpacked.is_dir() and not download and not (root / form.file.name).exists():
+        fix = f"Put it there (from {form.file.url}), or say download=True."
+        got = f"'{unpacked}', unpacked, whose checksums are not published"
+        fail("root", f"must hold '{form.file.name}' itself", got, fix, error=NotDownloaded)
     found = obtain(form.file, root, download=download)
     wanted = {form.names, *form.train, *form.test}
     bound = (form.num_train + form.num_test) * (form.label_bytes + _PIXELS) + _TEXT_BYTES

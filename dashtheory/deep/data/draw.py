@@ -59,7 +59,7 @@ def draw_balanced(
     for label, queue in enumerate(queues):
         if ends[-1, label] > len(queue):
             rule = f"must leave every class enough, {len(queue):,} of class {label}"
-            fail(name, rule, f"{ends[-1, label]:,} needed", "Ask for less, or give up balance.")
+            fail(name, rule, f"{ends[-1, label]:,} needed", "Ask for less, or say balanced=False.")
     return np.stack(
         [
             np.concatenate(

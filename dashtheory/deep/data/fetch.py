@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dashtheory._check import fail
+from dashtheory.errors import NotDownloaded
 from dashtheory.record import only_one, writable_folder
 
 _BLOCK = 1 << 15  # less than so much is lost of what a broken connection brought
@@ -62,7 +63,7 @@ def obtain(file: OfficialFile, root: Path | str, *, download: bool = False) -> O
     if not path.exists():
         if not download:
             fix = f"Put it there (from {file.url}), or say download=True."
-            fail("root", f"must hold '{file.name}'", f"'{root}' without it", fix)
+            fail("root", f"must hold '{file.name}'", f"'{root}' without it", fix, error=NotDownloaded)
         _download(file, root)
     md5, sha256 = hashes(path)
     if md5 != file.md5:

@@ -21,6 +21,7 @@ from dashtheory.deep.data.fetch import hashes
 from dashtheory.deep.data.images import ImageData, ImageSet, image_data
 from dashtheory.deep.data.picture import ENDINGS, Pixels, decode_picture, picture_size
 from dashtheory.deep.data.split import stratified_split
+from dashtheory.errors import NeedsSize
 from dashtheory.parallel import usable_cores
 from dashtheory.seeds import numpy_stream
 
@@ -31,6 +32,8 @@ _BATCH_PIXELS = 1 << 24
 _SPLITS = {"train", "test"}
 _TEST_SHARE = 0.2
 _TOP = PurePosixPath()
+_SIZE = "Say size=32, for instance, to resize them all."
+_MORE = "Leave some out; image_folder(path, max_bytes=...) of dashtheory.deep.data takes more."
 
 
 def image_folder(
@@ -183,7 +186,7 @@ def _contents(folder: Path, max_bytes: int) -> Iterator[tuple[PurePosixPath, byt
             fail("path", "must hold plain files and folders", f"'{file}'", "Remove it.")
         left -= file.stat().st_size
         if left < 0:
-            fail("path", f"must hold at most {max_bytes:,} bytes", f"'{folder}' with more", "Raise max_bytes.")
+            fail("path", f"must hold at most {max_bytes:,} bytes", f"'{folder}' with more", _MORE)
         yield inside, file.read_bytes()
 
 
@@ -200,7 +203,7 @@ def _bounded(
 
 
 def _too_many(most: int) -> None:
-    fail("path", f"must hold at most {most:,} bytes of pixels", "more", "Give a smaller size, or raise max_bytes.")
+    fail("path", f"must hold at most {most:,} bytes of pixels", "more", _SIZE, error=NeedsSize)
 
 
 def _batches(files: Iterable[tuple[PurePosixPath, bytes]]) -> Iterator[list[tuple[PurePosixPath, bytes]]]:
@@ -248,7 +251,7 @@ def _within(pictures: Iterable[_Picture], max_bytes: int) -> list[_Picture]:
         first, here = found[0].pixels.shape[:2], picture.pixels.shape[:2]
         if here != first:
             rule = f"must hold pictures of one size, {first[0]} x {first[1]} as '{found[0].path}'"
-            fail("path", rule, f"{here[0]} x {here[1]} in '{picture.path}'", "Give size=... to resize them all.")
+            fail("path", rule, f"{here[0]} x {here[1]} in '{picture.path}'", _SIZE, error=NeedsSize)
     return found
 
 

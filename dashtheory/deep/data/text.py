@@ -90,7 +90,12 @@ def text_stream(
     for name, value in (("chunk_size", chunk_size), ("num_test", num_test)):
         integer(name, value, minimum=1, fix="It counts windows.")
         if value % _WINDOWS_PER_BLOCK:
-            fail(name, f"must be a multiple of {_WINDOWS_PER_BLOCK}", str(value), "Blocks of text stay whole.")
+            fail(
+                name,
+                f"must be a multiple of {_WINDOWS_PER_BLOCK}",
+                str(value),
+                f"Say {name}={value + -value % 4}.",
+            )
     length = _WINDOWS_PER_BLOCK * context + 1
     blocks = corpus.codes[: len(corpus.codes) // length * length].reshape(-1, length)
     train_blocks = num_chunks * chunk_size // _WINDOWS_PER_BLOCK
@@ -100,7 +105,7 @@ def text_stream(
             "chunk_size",
             f"must leave the text's {len(blocks)} blocks enough",
             f"{needed} blocks for {num_chunks} chunks and the test set",
-            "Ask for fewer or smaller chunks, or a shorter context.",
+            "Ask for fewer or smaller chunks, or lower context=.",
         )
     order = torch.from_numpy(generator.permutation(len(blocks)))
     return Stream(

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from dashtheory._check import fail, integer, numpy_generator
 from dashtheory.stream import Examples, Stream, cut
+from dashtheory.user_code import user_files, where_raised
 
 
 def stream_of_tensors(
@@ -84,9 +85,14 @@ def stream_of_dataset(
 def _examples(inputs_name: str, inputs: Tensor, targets_name: str, targets: Tensor) -> Examples:
     for name, value in ((inputs_name, inputs), (targets_name, targets)):
         if not isinstance(value, Tensor):
-            fail(name, "must be a tensor", type(value).__name__, "Say torch.as_tensor(...).")
+            fail(name, "must be a tensor", type(value).__name__, f"Say torch.as_tensor({name}).")
     if not (inputs.is_floating_point() or inputs.dtype == torch.int64):
-        fail(inputs_name, "must be floating-point or int64", str(inputs.dtype), "Say .float(), and normalise.")
+        fail(
+            inputs_name,
+            "must be floating-point or int64",
+            str(inputs.dtype),
+            f"Say {inputs_name}.float(), and normalise.",
+        )
     if targets.dtype.is_floating_point or targets.dtype.is_complex or targets.dtype == torch.bool:
         fail(targets_name, "must be integers", str(targets.dtype), "Number the classes 0, 1, 2, ...")
     if targets.shape != inputs.shape[:1] or not targets.numel():
@@ -104,16 +110,29 @@ def _items(name: str, dataset: Dataset[Any]) -> tuple[Tensor, Tensor]:
     """All (inputs, classes) of a data set."""
     if not isinstance(dataset, Sized) or not len(dataset):
         fail(name, "must have a length, and at least one item", repr(dataset), "Give a map-style data set.")
+    if not hasattr(type(dataset), "__getitem__"):
+        of = " Give its dataset: loader.dataset." if hasattr(dataset, "dataset") else ""
+        fail(name, "must have items by number", type(dataset).__name__, f"Give a map-style data set.{of}")
     inputs: list[Tensor] = []
     labels: list[int] = []
     for place in range(len(dataset)):
-        one, label = _item(f"{name}[{place}]", dataset[place])
+        one, label = _item(f"{name}[{place}]", _read(dataset, name, place))
         if inputs and (one.dtype, one.shape) != (inputs[0].dtype, inputs[0].shape):
             rule = f"must be like {name}[0], {inputs[0].dtype} {tuple(inputs[0].shape)}"
             fail(f"{name}[{place}]", rule, f"{one.dtype} {tuple(one.shape)}", "Resize or convert it.")
         inputs.append(one)
         labels.append(label)
     return torch.stack(inputs), torch.tensor(labels)
+
+
+def _read(dataset: Dataset[Any], name: str, place: int) -> Any:
+    try:
+        return dataset[place]
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the user's data set raises
+        got = f"'{where_raised(error, user_files())}'"
+        fail(f"{name}[{place}]", "must be an item that can be read", got, "Mend or leave out that item.")
 
 
 def _item(name: str, item: Any) -> tuple[Tensor, int]:  # whatever the user's data set gives

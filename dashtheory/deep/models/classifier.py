@@ -70,7 +70,7 @@ class Classifier(nn.Module):
                 "inputs",
                 f"must have shape (batch, {', '.join(map(str, self.input_shape))})",
                 str(tuple(inputs.shape)),
-                "Put channels first, or build the model for this input_shape.",
+                "Put channels first, or build the model with input_shape= of these.",
             )
         if self.training and len(inputs) < self.min_batch:
             fail(
