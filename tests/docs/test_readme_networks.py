@@ -208,8 +208,8 @@ def test_direction_shows_where_readme_says() -> None:
     assert len(controls) == 15
     assert apart == [(other, "blocks=2") for other in ("norm_matched", "permuted", "uniform")]
 
-    def words(*place: str) -> str:
-        mean, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in found[place])
+    def words(other: str, setting: str) -> str:
+        mean, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in found[other, setting])
         return f"{mean} [{low}, {high}]"
 
     text = " ".join(README.split())
