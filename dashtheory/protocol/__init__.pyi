@@ -29,5 +29,6 @@ from .stages import global_stream as global_stream
 from .stages import run_resumable as run_resumable
 from .stages import run_stages as run_stages
 from .stages import train_stage as train_stage
+from .stages import train_with_rule as train_with_rule
 from .training import Training as Training
 from .training import train as train

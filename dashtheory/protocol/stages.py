@@ -23,7 +23,7 @@ from dashtheory.protocol.engine import Augmentation, MakeEngine, PlainEngine
 from dashtheory.protocol.measures import measure_after_epoch, measure_at_end, measure_at_start
 from dashtheory.protocol.settings import Measures, Schedule, TrainConfig
 from dashtheory.protocol.training import Training, train
-from dashtheory.rules import Context, Learner, Rule, RuleState, ShrinkReport
+from dashtheory.rules import AfterStep, BatchPenalty, Context, Learner, Rule, RuleState, ShrinkReport
 from dashtheory.seeds import torch_stream, torch_streams
 from dashtheory.stream import Examples, Stream, join
 
@@ -68,7 +68,7 @@ class StageResult:
         test: scores on the test set.
         shrink: report of the rule that came before the stage, if it gives one.
         learner: the learner at the end of the stage; the next stage goes on with it, so do not change it.
-        state: what the rule remembers through the run (`Rule.start`).
+        state: what the rule remembers at the end of the stage (`Rule.finish`).
         measured: numbers of `Measures`, by name; empty without.
     """
 
@@ -106,6 +106,8 @@ def train_stage(
     *,
     on_epoch: Callable[[int, Scores], None] | None = None,
     penalty: Callable[[], Tensor] | None = None,
+    batch_penalty: BatchPenalty | None = None,
+    after_step: AfterStep | None = None,
 ) -> Training:
     """Train a learner in one stage: order of examples, layers that draw and augmentation get their streams here.
 
@@ -117,6 +119,8 @@ def train_stage(
         stream: makes the CPU streams "order", "layers" (dropout and the like) and "augmentation" by name.
         on_epoch: as in `train`.
         penalty: as in `train`.
+        batch_penalty: as in `train`.
+        after_step: as in `train`.
 
     Returns:
         `Training`.
@@ -137,7 +141,52 @@ def train_stage(
             schedule=task.schedule,
             augmentation=task.augmentation,
             draws=stream("augmentation"),
+            batch_penalty=batch_penalty,
+            after_step=after_step,
         )
+
+
+def train_with_rule(
+    rule: Rule,
+    learner: Learner,
+    examples: Examples,
+    task: Task,
+    config: TrainConfig,
+    stream: Callable[[str], torch.Generator],
+    context: Callable[[str], Context],
+    *,
+    on_epoch: Callable[[int, Scores], None] | None = None,
+) -> tuple[Training, RuleState]:
+    """Train a learner in one stage with what the rule does meanwhile.
+
+    Args:
+        rule: whose penalties and hooks are taken.
+        learner: as in `train_stage`.
+        examples: as in `train_stage`.
+        task: as in `train_stage`.
+        config: as in `train_stage`.
+        stream: as in `train_stage`.
+        context: what the rule may use, by the name of its stream: "loss", "steps" and "finish".
+        on_epoch: as in `train_stage`.
+
+    Returns:
+        `Training`, and what the rule remembers from then on.
+
+    Raises:
+        ValueError: as `train`.
+    """
+    training = train_stage(
+        learner,
+        examples,
+        task,
+        config,
+        stream,
+        on_epoch=on_epoch,
+        penalty=rule.penalty(learner.model, context("loss").state),
+        batch_penalty=rule.batch_penalty(learner.model, context("loss")),
+        after_step=rule.after_step(learner, context("steps")),
+    )
+    return training, rule.finish(learner, context("finish"))
 
 
 def run_stages(
@@ -160,8 +209,9 @@ def run_stages(
         rule: applied before every stage from the second on; its penalty, if any, holds in every stage.
         task: model, optimizer, loss.
         config: batch size and criterion of every stage.
-        seed: root seed of the streams "init", "order", "layers" (dropout and the like), "augmentation" and
-            "perturbation", each with the stage as its index.
+        seed: root seed of the streams "init", "order", "layers" (dropout and the like), "augmentation",
+            "perturbation", "loss", "steps" and "finish" (the last four of the rule), each with the stage as its
+            index.
         on_epoch: told the stage, the epochs done and their last scores; must not touch the run.
         measures: what to measure beside the scores; taken on copies, so that the run stays the same to the bit.
         noisy: per chunk a bool tensor, which of its labels are wrong, for the measures that ask for it.
@@ -189,25 +239,27 @@ def run_stages(
         if only is not None and stage not in only:
             continue
         report, seen = None, chunks[:stage]
+        context = _contexts(seen, task, config, seed, stage, state)
         started = time.perf_counter()
         if stage > 1:
-            learner, report = rule.apply(learner, context_of_stage(seen, task, seed, stage, state))
+            learner, report = rule.apply(learner, context("perturbation"))
         rule_seconds = time.perf_counter() - started
         measured = {}
         if measures is not None:
             measured = measure_at_start(measures, learner.model, seen, task.loss_fn, noisy, learner.optimizer)
         started = time.perf_counter()
-        training = train_stage(
+        training, state = train_with_rule(
+            rule,
             learner,
             join(seen),
             task,
             config,
             torch_streams(seed, stage),
+            context,
             on_epoch=_each_epoch(on_epoch, stage, learner, seen, task.loss_fn, measures, measured),
-            penalty=rule.penalty(learner.model, state),
         )
         train_seconds = time.perf_counter() - started
-        scores = evaluate(learner.model, test, loss_fn=task.loss_fn)
+        scores = evaluate(rule.evaluated(learner.model, state), test, loss_fn=task.loss_fn)
         if not math.isfinite(scores.loss):
             fail(
                 "loss",
@@ -231,24 +283,44 @@ def run_stages(
         )
 
 
-def context_of_stage(chunks: tuple[Examples, ...], task: Task, seed: int, stage: int, state: RuleState) -> Context:
-    """What a rule may use before a stage of a run.
+def context_of_stage(
+    chunks: tuple[Examples, ...],
+    task: Task,
+    seed: int,
+    stage: int,
+    state: RuleState,
+    *,
+    moment: str = "perturbation",
+    batch_size: int = 128,
+) -> Context:
+    """What a rule may use in a stage of a run.
 
     Args:
         chunks: of the stage, the newest last.
         task: of the run.
         seed: of the run.
-        stage: that begins.
-        state: of `Rule.start`.
+        stage: of the run.
+        state: of `Rule.start`, or of `Rule.finish` of the stage before.
+        moment: name of the rule's stream: "perturbation" before the stage; "loss", "steps", "finish".
+        batch_size: examples per step.
     """
     return Context(
         chunks=lambda: ((chunk.inputs, chunk.targets) for chunk in chunks),
         loss_fn=task.loss_fn,
         fresh=lambda: task.fresh(torch_stream(seed, "init", stage)),
-        generator=torch_stream(seed, "perturbation", stage),
+        generator=torch_stream(seed, moment, stage),
         renew=lambda model: task.make_optimizer(model.parameters()),
         state=state,
+        steps_per_epoch=-(-sum(map(len, chunks)) // batch_size),
     )
+
+
+def _contexts(
+    chunks: tuple[Examples, ...], task: Task, config: TrainConfig, seed: int, stage: int, state: RuleState
+) -> Callable[[str], Context]:
+    """What makes the contexts of a stage, by the name of the rule's stream."""
+    size = config.batch_size
+    return lambda moment: context_of_stage(chunks, task, seed, stage, state, moment=moment, batch_size=size)
 
 
 @contextmanager

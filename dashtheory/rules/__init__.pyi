@@ -25,11 +25,15 @@ from .report import ShrinkReport as ShrinkReport
 from .reset import Reset as Reset
 from .rewarm import Rewarm as Rewarm
 from .rewarm import rescale_steps_ as rescale_steps_
+from .rule import MOMENTS as MOMENTS
+from .rule import AfterStep as AfterStep
+from .rule import BatchPenalty as BatchPenalty
 from .rule import Context as Context
 from .rule import InPlace as InPlace
 from .rule import Learner as Learner
 from .rule import Rule as Rule
 from .rule import RuleState as RuleState
+from .rule import WhileTraining as WhileTraining
 from .shrink_and_perturb import ShrinkFresh as ShrinkFresh
 from .shrink_and_perturb import ShrinkPerturb as ShrinkPerturb
 from .shrink_and_perturb import shrink_and_perturb_ as shrink_and_perturb_

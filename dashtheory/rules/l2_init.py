@@ -6,23 +6,23 @@ Source: Kumar, Marklund and Van Roy (arXiv:2308.11958), and the form of it that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from dashtheory._check import choice, fail, real
 from dashtheory.rules.groups import targets
-from dashtheory.rules.rule import Context, Learner, Rule, RuleState, ablation
+from dashtheory.rules.rule import Learner, RuleState, WhileTraining, ablation
 
 FORMS = ("authors", "textbook")
 """Forms of the penalty of `L2Init`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class L2Init(Rule):
+class L2Init(WhileTraining):
     """Weights and optimizer go on as in warm; every stage, the first included, trains on loss + penalty.
 
         "authors"    l2 (sum over layers of ||w - w_0||)^2     the code of DASH's authors (arXiv:2410.23495)
@@ -42,6 +42,7 @@ class L2Init(Rule):
     l2: float = ablation(1e-2)
     form: str = ablation("authors")
     name: ClassVar[str] = "l2_init"
+    inert: ClassVar[Mapping[str, Any]] = {"l2": 0}
 
     def __post_init__(self) -> None:
         real("l2", self.l2, low=0, fix="It multiplies the penalty.")
@@ -50,10 +51,6 @@ class L2Init(Rule):
     def start(self, learner: Learner) -> RuleState:
         """Copy the weights of convolution and linear layers."""
         return {target.name: target.parameter.detach().clone() for target in targets(learner.model)}
-
-    def apply(self, learner: Learner, context: Context) -> tuple[Learner, None]:
-        """Return the learner as it is."""
-        return learner, None
 
     def penalty(self, model: nn.Module, state: RuleState) -> Callable[[], Tensor] | None:
         """The penalty of the model's weights at the time of the call."""

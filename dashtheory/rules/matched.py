@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,7 @@ class NormMatched(InPlace):
     of: str | tuple[object, ...] = ablation("dash")
     whole: bool = ablation(False)
     name: ClassVar[str] = "norm_matched"
+    inert: ClassVar[Mapping[str, Any]] = {"of": ("perturb", "perturb=0")}
 
     def __post_init__(self) -> None:
         super().__post_init__()

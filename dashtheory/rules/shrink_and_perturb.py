@@ -6,8 +6,9 @@ Sources: Ash & Adams (NeurIPS 2020, arXiv:1910.08475), who mix with a fresh init
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -120,6 +121,7 @@ class ShrinkPerturb(InPlace):
     shrink: float = 0.3
     perturb: float = 0.01
     name: ClassVar[str] = "sp"
+    inert: ClassVar[Mapping[str, Any]] = {"shrink": 1, "perturb": 0}
 
     def __post_init__(self) -> None:
         super().__post_init__()
