@@ -184,7 +184,7 @@ class Noted(WhileTraining):
 
     def finish(self, learner: Learner, context: Context) -> RuleState:
         """Count, in another tensor."""
-        self.notes.append(f"finish {sum(len(inputs) for inputs, _ in context.chunks())}")  # type: ignore[arg-type]
+        self.notes.append(f"finish {sum(len(inputs) for inputs, _ in context.chunks())}")  # type: ignore[arg-type,misc]
         return {**context.state, "stages": context.state["stages"] + 1}
 
     def evaluated(self, model: nn.Module, state: RuleState) -> nn.Module:
