@@ -40,6 +40,7 @@ LABELS: Mapping[str, str] = {
     "l2_init": "L2-init",
     "cold_shrunk": "cold, shrunk start",
     "rewarm": "larger step alone",
+    "fire": "FIRE",
     "dash_channels": "DASH by channel",
     "soft": "half of the noise (oracle)",
     "oracle": "neurons by share (oracle)",

@@ -57,7 +57,16 @@ _LOOKS: dict[str, tuple[str, Any, str]] = {
     "oracle": ("#EE8844", (0, (4, 2, 1, 2)), "3"),
     "ridge": ("#446666", (0, (1, 2)), "+"),
 }
-_FAMILIES: dict[str, tuple[str, ...]] = {}
+_FAMILIES: dict[str, tuple[str, ...]] = {
+    "#DC00F0": ("fire",),
+    "#0000F0": ("sp_init", "sp_steps", "sp_all"),
+    "#642814": ("reset_last", "reset_full", "inject"),
+    "#28C800": ("swr", "nap", "bn"),
+    "#6428F0": ("l1_init", "huber_init", "wasserstein"),
+    "#788C00": ("parseval", "spectral", "isometry", "decoupling"),
+    "#3C003C": ("ewc", "ewc_online", "mas", "si", "lwf"),
+    "#A0C8C8": ("hare_tortoise", "ema", "distill"),
+}
 _FAMILY_MARKERS = ("o", "s", "^", "D", "v", "P")
 _FAMILY_DASHES: tuple[Any, ...] = (
     *("-.", ":", (0, (12, 2)), (0, (4, 4)), (0, (12, 2, 2, 2)), (0, (6, 2, 6, 2, 1, 2))),

@@ -11,6 +11,10 @@ from .dash import Dash as Dash
 from .dash import apply_factors_ as apply_factors_
 from .dash import dash_ as dash_
 from .dash import dash_factors as dash_factors
+from .fire import Fire as Fire
+from .fire import departure as departure
+from .fire import fire_ as fire_
+from .fire import polar as polar
 from .grid import ShrinkGrid as ShrinkGrid
 from .grid import shrink_grid as shrink_grid
 from .groups import GRANULARITIES as GRANULARITIES

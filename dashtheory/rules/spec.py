@@ -70,6 +70,7 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "threshold": "dashtheory.rules.controls:Threshold",
         "cold_shrunk": "dashtheory.rules.controls:ColdShrunk",
         "rewarm": "dashtheory.rules.rewarm:Rewarm",
+        "fire": "dashtheory.rules.fire:Fire",
     }
 )
 """Rule classes by name."""

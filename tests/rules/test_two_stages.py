@@ -40,20 +40,8 @@ from tests.rules.control_cases import (
 )
 
 TRANSCRIBED = (
-    *(
-        "cold",
-        "warm",
-        "sp",
-        "dash",
-        "warm_rm",
-        "reset",
-        "l2_init",
-        "sp_ash_adams",
-        "perturb",
-        "uniform",
-        "permuted",
-    ),
-    *("scattered", "norm_matched", "proportional", "threshold", "cold_shrunk", "rewarm"),
+    *("cold", "warm", "sp", "dash", "warm_rm", "reset", "l2_init", "sp_ash_adams", "perturb"),
+    *("uniform", "permuted", "scattered", "norm_matched", "proportional", "threshold", "cold_shrunk", "rewarm"),
 )
 FROM_DASH = ("dash", "uniform", "permuted", "scattered", "norm_matched", "proportional", "threshold")
 
