@@ -53,9 +53,13 @@ class Task:
 
     def fresh(self, generator: torch.Generator) -> Learner:
         """Build a learner from an initialisation stream."""
-        with global_stream(generator, self.device):
-            model = self.make_model(generator).to(self.device)
+        model = self.fresh_model(generator)
         return Learner(model, self.make_optimizer(model.parameters()))
+
+    def fresh_model(self, generator: torch.Generator) -> nn.Module:
+        """Build a model from an initialisation stream."""
+        with global_stream(generator, self.device):
+            return self.make_model(generator).to(self.device)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -312,6 +316,7 @@ def context_of_stage(
         renew=lambda model: task.make_optimizer(model.parameters()),
         state=state,
         steps_per_epoch=-(-sum(map(len, chunks)) // batch_size),
+        draw=task.fresh_model,
     )
 
 

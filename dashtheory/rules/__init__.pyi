@@ -38,9 +38,13 @@ from .rule import Learner as Learner
 from .rule import Rule as Rule
 from .rule import RuleState as RuleState
 from .rule import WhileTraining as WhileTraining
+from .shrink_and_perturb import MEANINGS as MEANINGS
 from .shrink_and_perturb import ShrinkFresh as ShrinkFresh
 from .shrink_and_perturb import ShrinkPerturb as ShrinkPerturb
 from .shrink_and_perturb import shrink_and_perturb_ as shrink_and_perturb_
+from .sp_all import ShrinkAll as ShrinkAll
+from .sp_init import ShrinkInit as ShrinkInit
+from .sp_steps import ShrinkSteps as ShrinkSteps
 from .spec import RULES as RULES
 from .spec import RuleSpec as RuleSpec
 from .spec import make_rule as make_rule

@@ -117,15 +117,17 @@ def blocks(weight: LayerWeight, *, cut: bool = True) -> Iterator[tuple[Tensor, f
             yield part, math.sqrt(out / into)
         elif not (into == 1 and getattr(module, "groups", 1) > 1):
             places = math.prod(part.shape[2:])
-            flat = [part[(slice(None), slice(None), *index)] for index in _places(part.shape[2:])]
-            yield from ((one, math.sqrt(out / into) / places) for one in flat)
+            for one in _slices(part):
+                yield one, math.sqrt(out / into) / places
 
 
-def _places(shape: torch.Size) -> Iterator[tuple[int, ...]]:
-    yield from (
-        tuple(int(i) for i in index)
-        for index in torch.cartesian_prod(*map(torch.arange, shape)).reshape(-1, len(shape))
-    )
+def _slices(kernel: Tensor) -> Iterator[Tensor]:
+    """The matrices of a kernel (out, in, ...), one a place, as views of it."""
+    if kernel.ndim == 2:
+        yield kernel
+    else:
+        for one in kernel.unbind(2):
+            yield from _slices(one)
 
 
 def polar(matrix: Tensor, *, steps: int | None = None) -> Tensor:
@@ -143,14 +145,16 @@ def polar(matrix: Tensor, *, steps: int | None = None) -> Tensor:
         return torch.zeros_like(matrix)
     if steps is None:
         left, _, right = torch.linalg.svd(matrix.double(), full_matrices=False)
-        return (left @ right).to(matrix.dtype)
+        factor: Tensor = (left @ right).to(matrix.dtype)
+        return factor
     wide = matrix.shape[0] < matrix.shape[1]
     x = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     x = x.T if wide else x
     x = x / torch.linalg.matrix_norm(x)
     for _ in range(steps):
         x = 1.5 * x - 0.5 * x @ (x.T @ x)
-    return (x.T if wide else x).to(matrix.dtype)
+    found: Tensor = (x.T if wide else x).to(matrix.dtype)
+    return found
 
 
 def departure(weights: list[LayerWeight], *, cut: bool = True) -> dict[str, float]:

@@ -71,6 +71,10 @@ class Learner:
     optimizer: torch.optim.Optimizer
 
 
+def _no_draw(generator: torch.Generator) -> nn.Module:
+    fail("draw", "must be given to Context when the rule draws initial weights", "none", "Pass draw=make_model.")
+
+
 def _no_renewal(model: nn.Module) -> torch.optim.Optimizer:
     fail(
         "renew",
@@ -92,6 +96,8 @@ class Context:
         renew: makes a new optimizer for a model; needed by rules that renew it.
         state: what `Rule.start` of this run gave, or `Rule.finish` of the stage before.
         steps_per_epoch: optimizer steps in an epoch of the stage.
+        draw: makes a model, its initial weights drawn from a CPU stream that the rule chooses, such as
+            `generator`; for rules that draw more than once in a stage.
     """
 
     chunks: Callable[[], Iterable[tuple[object, object]]]
@@ -101,6 +107,7 @@ class Context:
     renew: Callable[[nn.Module], torch.optim.Optimizer] = _no_renewal
     state: RuleState = field(default_factory=dict)
     steps_per_epoch: int = 1
+    draw: Callable[[torch.Generator], nn.Module] = _no_draw
 
 
 class Rule(ABC):
@@ -230,3 +237,36 @@ def seeded_layers(model: nn.Module, generator: torch.Generator) -> Iterator[None
             with torch.cuda.device(index):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+def device_generator(generator: torch.Generator, device: torch.device) -> torch.Generator:
+    """A stream on a device, seeded by a CPU stream; on the CPU that stream itself.
+
+    For draws at every step: numbers differ from device to device, but the host draws none of them.
+    """
+    if device.type == "cpu":
+        return generator
+    seed = int(torch.randint(2**62, (), generator=generator))
+    return torch.Generator(device).manual_seed(seed)
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """All parameters that are trained, by name, each once; norm layers and embeddings too."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
+def remembered(state: RuleState, name: str, like: Tensor) -> Tensor:
+    """The tensor `name` of a rule's state, on the device of `like`.
+
+    Raises:
+        ValueError: if it is not there, or has another shape.
+    """
+    found = state.get(name)
+    if found is None or found.shape != like.shape:
+        fail(
+            "state",
+            f"must hold {name}, {tuple(like.shape)}",
+            "none" if found is None else str(tuple(found.shape)),
+            "Give what this rule's start() returned for this model.",
+        )
+    return found.to(like.device)

@@ -17,6 +17,21 @@ from dashtheory._check import fail, real
 from dashtheory.rules.groups import targets
 from dashtheory.rules.rule import Context, InPlace, ablation
 
+MEANINGS: Mapping[str, str] = {
+    "DASH's authors": "sp:shrink=0.3:perturb=0.01",
+    "Ash & Adams": "sp_ash_adams:shrink=0.4:perturb=0.1:optimizer=renewed",
+    "FIRE, vision": "sp_init:c=0.8",
+    "FIRE, DQN": "sp_init:c=0.8:linear=1:optimizer=kept",
+    "FIRE, SAC": "sp_init:c=0.8:to=fresh",
+    "Hare & Tortoise": "sp_init:c=0.8",
+    "Dohare": "sp_steps:perturb=1e-05:weight_decay=0.0001",
+    "Plasticine": "sp_steps:shrink=0.999999:perturb=1e-06:of=own",
+    "L2 Init's code": "sp_steps:shrink=0.999999:perturb=1e-06:of=fresh",
+    "UPGD": "sp_steps:shrink=0.999:perturb=0.001:by_rate=yes",
+    "Renate": "sp_all:shrink=0.95:perturb=0.001",
+}
+"""What "shrink and perturb" means, by who says it, as a rule's text. Where a paper sweeps a number, one of them."""
+
 
 @torch.no_grad()
 def shrink_and_perturb_(

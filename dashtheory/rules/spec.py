@@ -71,6 +71,9 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "cold_shrunk": "dashtheory.rules.controls:ColdShrunk",
         "rewarm": "dashtheory.rules.rewarm:Rewarm",
         "fire": "dashtheory.rules.fire:Fire",
+        "sp_init": "dashtheory.rules.sp_init:ShrinkInit",
+        "sp_steps": "dashtheory.rules.sp_steps:ShrinkSteps",
+        "sp_all": "dashtheory.rules.sp_all:ShrinkAll",
     }
 )
 """Rule classes by name."""

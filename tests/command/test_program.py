@@ -68,7 +68,7 @@ def test_every_rule_runs_from_the_command_line(tmp_path: Path) -> None:
     wide = table.pivot_table(index=["rule", "stage"], columns="metric", values="value")
     first = wide.xs(1, level="stage")
     # All rules share the first stage, but for those that act from the start.
-    early = {name for name in RULES if {"loss", "steps", "evaluation"} & set(RULES[name].acts)}
+    early = [name for name in RULES if {"loss", "steps", "evaluation"} & set(RULES[name].acts)]
     assert all(first.drop(early)[name].nunique() <= 1 for name in first.columns)
     later = wide.xs(2, level="stage")
     assert later["old_accuracy_epoch0"].loc["warm"] >= later["old_accuracy_epoch0"].loc["cold"]

@@ -43,6 +43,7 @@ class Stage:
             fresh=self.fresh,
             generator=torch.Generator().manual_seed(5),
             renew=self.renew,
+            draw=self.draw,
         )
 
     def new(self) -> Learner:
@@ -56,6 +57,12 @@ class Stage:
             torch.manual_seed(11)
             self.made.append(self.new())
         return self.made[-1]
+
+    def draw(self, generator: torch.Generator) -> nn.Module:
+        """Make a model."""
+        with torch.random.fork_rng():
+            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            return network(self.name)
 
     def renew(self, model: nn.Module) -> torch.optim.Optimizer:
         """Make an optimizer, and note it."""
