@@ -1,5 +1,6 @@
 from .alignment import group_cosines as group_cosines
 from .alignment import smoothed_descent as smoothed_descent
+from .bn import Reestimate as Reestimate
 from .cold import Cold as Cold
 from .controls import ColdShrunk as ColdShrunk
 from .controls import Permuted as Permuted
@@ -23,10 +24,14 @@ from .groups import targets as targets
 from .invariance import scale_invariant as scale_invariant
 from .l2_init import L2Init as L2Init
 from .matched import NormMatched as NormMatched
+from .nap import Project as Project
 from .proportional import Proportional as Proportional
 from .report import LayerReport as LayerReport
 from .report import ShrinkReport as ShrinkReport
 from .reset import Reset as Reset
+from .reset_layers import ResetFull as ResetFull
+from .reset_layers import ResetLast as ResetLast
+from .reset_layers import clear_moments_ as clear_moments_
 from .rewarm import Rewarm as Rewarm
 from .rewarm import rescale_steps_ as rescale_steps_
 from .rule import MOMENTS as MOMENTS
@@ -51,5 +56,6 @@ from .spec import make_rule as make_rule
 from .spec import parse_rule as parse_rule
 from .spec import parse_spec as parse_spec
 from .spec import rule_options as rule_options
+from .swr import SoftRescale as SoftRescale
 from .warm import Warm as Warm
 from .warm import WarmRenewed as WarmRenewed

@@ -30,7 +30,7 @@ MEANINGS: Mapping[str, str] = {
     "UPGD": "sp_steps:shrink=0.999:perturb=0.001:by_rate=yes",
     "Renate": "sp_all:shrink=0.95:perturb=0.001",
 }
-"""What "shrink and perturb" means, by who says it, as a rule's text. Where a paper sweeps a number, one of them."""
+"""What "shrink and perturb" means, by who says it, as a rule's text. A swept number is one of the sweep."""
 
 
 @torch.no_grad()

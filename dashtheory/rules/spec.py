@@ -74,6 +74,11 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "sp_init": "dashtheory.rules.sp_init:ShrinkInit",
         "sp_steps": "dashtheory.rules.sp_steps:ShrinkSteps",
         "sp_all": "dashtheory.rules.sp_all:ShrinkAll",
+        "reset_last": "dashtheory.rules.reset_layers:ResetLast",
+        "reset_full": "dashtheory.rules.reset_layers:ResetFull",
+        "swr": "dashtheory.rules.swr:SoftRescale",
+        "nap": "dashtheory.rules.nap:Project",
+        "bn": "dashtheory.rules.bn:Reestimate",
     }
 )
 """Rule classes by name."""

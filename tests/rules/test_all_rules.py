@@ -32,7 +32,7 @@ def test_it_is_a_value_that_says_what_it_does(name: str) -> None:
     assert kind.name == name
     rule = make_rule(name)
     assert rule == make_rule(name)
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+    for field in dataclasses.fields(kind):
         assert f"{field.name}:" in (kind.__doc__ or ""), f"{name} does not tell of {field.name}"
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(rule, field.name, getattr(rule, field.name))
