@@ -63,7 +63,7 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     "#642814": ("reset_last", "reset_full", "inject"),
     "#28C800": ("swr", "nap", "bn"),
     "#6428F0": ("l1_init", "huber_init", "wasserstein"),
-    "#788C00": ("parseval", "spectral", "isometry", "decoupling"),
+    "#788C00": ("parseval", "spectral", "isometry", "adamo", "decoupling"),
     "#3C003C": ("ewc", "ewc_online", "mas", "si", "lwf"),
     "#A0C8C8": ("hare_tortoise", "ema", "distill"),
 }

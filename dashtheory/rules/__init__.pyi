@@ -12,6 +12,7 @@ from .dash import Dash as Dash
 from .dash import apply_factors_ as apply_factors_
 from .dash import dash_ as dash_
 from .dash import dash_factors as dash_factors
+from .decoupling import Decoupling as Decoupling
 from .fire import Fire as Fire
 from .fire import departure as departure
 from .fire import fire_ as fire_
@@ -22,9 +23,14 @@ from .groups import GRANULARITIES as GRANULARITIES
 from .groups import Target as Target
 from .groups import targets as targets
 from .invariance import scale_invariant as scale_invariant
+from .isometry import AdamO as AdamO
+from .isometry import Isometry as Isometry
+from .l1_init import HuberInit as HuberInit
+from .l1_init import L1Init as L1Init
 from .l2_init import L2Init as L2Init
 from .matched import NormMatched as NormMatched
 from .nap import Project as Project
+from .parseval import Parseval as Parseval
 from .proportional import Proportional as Proportional
 from .report import LayerReport as LayerReport
 from .report import ShrinkReport as ShrinkReport
@@ -56,6 +62,8 @@ from .spec import make_rule as make_rule
 from .spec import parse_rule as parse_rule
 from .spec import parse_spec as parse_spec
 from .spec import rule_options as rule_options
+from .spectral import Spectral as Spectral
 from .swr import SoftRescale as SoftRescale
 from .warm import Warm as Warm
 from .warm import WarmRenewed as WarmRenewed
+from .wasserstein import Wasserstein as Wasserstein

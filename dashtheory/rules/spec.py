@@ -79,6 +79,14 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "swr": "dashtheory.rules.swr:SoftRescale",
         "nap": "dashtheory.rules.nap:Project",
         "bn": "dashtheory.rules.bn:Reestimate",
+        "l1_init": "dashtheory.rules.l1_init:L1Init",
+        "huber_init": "dashtheory.rules.l1_init:HuberInit",
+        "wasserstein": "dashtheory.rules.wasserstein:Wasserstein",
+        "parseval": "dashtheory.rules.parseval:Parseval",
+        "spectral": "dashtheory.rules.spectral:Spectral",
+        "isometry": "dashtheory.rules.isometry:Isometry",
+        "adamo": "dashtheory.rules.isometry:AdamO",
+        "decoupling": "dashtheory.rules.decoupling:Decoupling",
     }
 )
 """Rule classes by name."""

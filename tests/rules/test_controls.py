@@ -35,7 +35,7 @@ from tests.rules.control_cases import IN_PLACE, NEW_MODEL, Stage, equal, tensors
 DEFAULTS: dict[str, tuple[type[Rule], dict[str, Any]]] = {
     "warm_rm": (WarmRenewed, {}),
     "reset": (Reset, {"layer": "", "optimizer": "kept"}),
-    "l2_init": (L2Init, {"l2": 1e-2, "form": "authors"}),
+    "l2_init": (L2Init, {"l2": 1e-2, "form": "authors", "on": "layers"}),
     "sp_ash_adams": (ShrinkFresh, {"shrink": 0.4, "perturb": 0.1, "optimizer": "kept"}),
     "perturb": (Perturb, {"perturb": 0.01, "optimizer": "kept"}),
     "uniform": (Uniform, {"alpha": 0.3, "lam": 0.3, "per_layer": False, "optimizer": "kept"}),
@@ -113,7 +113,7 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("rewarm", "factor", 0, r"factor must be a number in \(0, inf\), got 0"),
     ("rewarm", "momentum", "renewed", "momentum must be one of kept, scaled, got 'renewed'"),
     ("l2_init", "l2", -1e-3, r"l2 must be a number in \[0, inf\), got -0.001"),
-    ("l2_init", "form", "squared", "form must be one of authors, textbook, got 'squared'"),
+    ("l2_init", "form", "squared", "form must be one of authors, textbook, norm, got 'squared'"),
     ("reset", "layer", None, "layer must be the name of a module, got None"),
     ("reset", "lam", 1, r"options of rule reset must be among \['layer', 'optimizer'\], got 'lam'"),
     ("warm_rm", "optimizer", "kept", "options of rule warm_rm must be among none, got 'optimizer'"),
@@ -150,10 +150,12 @@ def test_options_at_the_ends_of_their_range_are_taken(name: str, option: str, va
 
 @pytest.mark.parametrize("name", IN_PLACE)
 def test_the_optimizer_is_kept_unless_renewed(name: str) -> None:
-    kept, renewed = Stage(), Stage()
-    kept.learner.model.load_state_dict(renewed.learner.model.state_dict())
+    kept = Stage()
+    torch.manual_seed(0)
+    renewed = Stage()
     before = tensors_of(kept.learner.optimizer)
-    learner, report = kept.apply(make_rule(name, optimizer="kept"))
+    options = {"moments": "kept"} if "moments" in rule_options(name, ablations=True) else {}
+    learner, report = kept.apply(make_rule(name, optimizer="kept", **options))
     assert learner.model is kept.learner.model
     assert learner.optimizer is kept.learner.optimizer
     assert equal(tensors_of(learner.optimizer), before)

@@ -111,8 +111,8 @@ def test_what_a_scale_invariant_layer_says_survives_its_projection() -> None:
     learner = dataclasses.replace(stage.learner, model=model)
     state = rule.start(learner)
     with torch.no_grad():
-        model[0].weight.mul_(7)  # type: ignore[operator,union-attr]
-        model[0].bias.zero_()  # type: ignore[operator,union-attr]
+        model[0].weight.mul_(7)  # type: ignore[operator]
+        model[0].bias.zero_()  # type: ignore[operator]
     inputs = torch.randn(6, 4, dtype=torch.float64)
     before = model(inputs)
     rule.after_step(learner, dataclasses.replace(stage.context, state=state)).call(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 import torch
 
@@ -17,7 +19,7 @@ def test_the_last_layers_begin_again_and_nothing_else_does(last: int, to: str) -
     stage = Stage()
     stage.apply(ResetLast(last=last, to=to))
     names = ["8.weight", "8.bias", *(["6.weight", "6.bias"] if last == 2 else [])]
-    origin = {
+    origin: Mapping[str, torch.Tensor] = {
         "own": stage.start,
         "zero": {name: torch.zeros_like(stage.start[name]) for name in names},
         "fresh": dict(stage.fresh().model.named_parameters()),
