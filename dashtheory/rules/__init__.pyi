@@ -13,6 +13,10 @@ from .dash import apply_factors_ as apply_factors_
 from .dash import dash_ as dash_
 from .dash import dash_factors as dash_factors
 from .decoupling import Decoupling as Decoupling
+from .ema import EMA as EMA
+from .ema import Distill as Distill
+from .ewc import EWC as EWC
+from .ewc import OnlineEWC as OnlineEWC
 from .fire import Fire as Fire
 from .fire import departure as departure
 from .fire import fire_ as fire_
@@ -22,12 +26,15 @@ from .grid import shrink_grid as shrink_grid
 from .groups import GRANULARITIES as GRANULARITIES
 from .groups import Target as Target
 from .groups import targets as targets
+from .hare_tortoise import HareTortoise as HareTortoise
 from .invariance import scale_invariant as scale_invariant
 from .isometry import AdamO as AdamO
 from .isometry import Isometry as Isometry
 from .l1_init import HuberInit as HuberInit
 from .l1_init import L1Init as L1Init
 from .l2_init import L2Init as L2Init
+from .lwf import LwF as LwF
+from .mas import MAS as MAS
 from .matched import NormMatched as NormMatched
 from .nap import Project as Project
 from .parseval import Parseval as Parseval
@@ -53,6 +60,7 @@ from .shrink_and_perturb import MEANINGS as MEANINGS
 from .shrink_and_perturb import ShrinkFresh as ShrinkFresh
 from .shrink_and_perturb import ShrinkPerturb as ShrinkPerturb
 from .shrink_and_perturb import shrink_and_perturb_ as shrink_and_perturb_
+from .si import SI as SI
 from .sp_all import ShrinkAll as ShrinkAll
 from .sp_init import ShrinkInit as ShrinkInit
 from .sp_steps import ShrinkSteps as ShrinkSteps

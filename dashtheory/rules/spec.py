@@ -87,6 +87,14 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "isometry": "dashtheory.rules.isometry:Isometry",
         "adamo": "dashtheory.rules.isometry:AdamO",
         "decoupling": "dashtheory.rules.decoupling:Decoupling",
+        "ewc": "dashtheory.rules.ewc:EWC",
+        "ewc_online": "dashtheory.rules.ewc:OnlineEWC",
+        "mas": "dashtheory.rules.mas:MAS",
+        "si": "dashtheory.rules.si:SI",
+        "lwf": "dashtheory.rules.lwf:LwF",
+        "hare_tortoise": "dashtheory.rules.hare_tortoise:HareTortoise",
+        "ema": "dashtheory.rules.ema:EMA",
+        "distill": "dashtheory.rules.ema:Distill",
     }
 )
 """Rule classes by name."""

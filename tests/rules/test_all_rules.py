@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from dashtheory.protocol import Task, run_stages
 from dashtheory.rules import MOMENTS, RULES, Learner, Rule, make_rule, rule_options
@@ -175,12 +176,19 @@ def test_a_run_repeats_whatever_the_global_streams(name: str) -> None:
 def _terms(rule: Rule, stage: Stage) -> Callable[[], Tensor]:
     """All that the rule adds to the loss of the first chunk, in its second stage."""
     model = stage.learner.model
-    state = rule.finish(stage.learner, dataclasses.replace(stage.context, state=rule.start(stage.first)))
+    inputs, targets = next(iter(chunks(stage.name)))
+    context = dataclasses.replace(stage.context, state=rule.start(stage.first))
+    hook = rule.after_step(stage.learner, context)
+    if hook is not None:
+        cross_entropy(model(inputs), targets).backward()
+        stage.learner.optimizer.step()
+        hook.call(1)
+        hook.close()
+    state = rule.finish(stage.learner, context)
     with torch.no_grad():  # a step, so that nothing is where it was
         for index, parameter in enumerate(model.parameters()):
             parameter.mul_(1 + 0.1 / (index + 1)).add_(0.01)
     context = dataclasses.replace(stage.context, state=state)
-    inputs, targets = next(iter(chunks(stage.name)))
     penalty, of_batch = rule.penalty(model, state), rule.batch_penalty(model, context)
 
     def total() -> Tensor:

@@ -153,7 +153,7 @@ def test_adamo_takes_the_step_of_the_penalty_beside_the_optimizer(rate: float) -
 
 
 def test_adamo_keeps_adams_averages_to_the_task() -> None:
-    """After one step the averages are those of Adam on the task alone; with the penalty in the loss they are not."""
+    """After a step its averages are those of Adam on the task alone; with the penalty in the loss they are not."""
 
     def averages(rule: Rule) -> dict[str, Tensor]:
         model = make_net(torch.Generator().manual_seed(0))

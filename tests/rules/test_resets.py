@@ -19,12 +19,12 @@ def test_the_last_layers_begin_again_and_nothing_else_does(last: int, to: str) -
     stage = Stage()
     stage.apply(ResetLast(last=last, to=to))
     names = ["8.weight", "8.bias", *(["6.weight", "6.bias"] if last == 2 else [])]
-    origin: Mapping[str, torch.Tensor] = {
+    origins: dict[str, Mapping[str, torch.Tensor]] = {
         "own": stage.start,
         "zero": {name: torch.zeros_like(stage.start[name]) for name in names},
         "fresh": dict(stage.fresh().model.named_parameters()),
-    }[to]
-    stage.expect({name: origin[name].detach().numpy() for name in names})
+    }
+    stage.expect({name: origins[to][name].detach().numpy() for name in names})
 
 
 def test_a_reset_weight_has_no_moments_and_no_steps_and_the_others_keep_theirs() -> None:
