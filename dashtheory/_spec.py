@@ -65,6 +65,7 @@ LABELS: Mapping[str, str] = {
     "hare_tortoise": "Hare & Tortoise",
     "ema": "averaged weights",
     "distill": "self-distillation",
+    "inject": "plasticity injection",
     "dash_channels": "DASH by channel",
     "soft": "half of the noise (oracle)",
     "oracle": "neurons by share (oracle)",

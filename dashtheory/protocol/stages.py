@@ -237,8 +237,9 @@ def run_stages(
     learner = task.fresh(torch_stream(seed, "init", 1))
     state = rule.start(learner)
     if resume is not None:
-        resume.restore(learner)
         state = {name: tensor.to(task.device) for name, tensor in resume.rule.items()}
+        learner = rule.rebuild(learner, state)
+        resume.restore(learner)
     for stage in range(1 if resume is None else resume.stage + 1, len(chunks) + 1):
         if only is not None and stage not in only:
             continue

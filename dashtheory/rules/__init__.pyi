@@ -27,6 +27,8 @@ from .groups import GRANULARITIES as GRANULARITIES
 from .groups import Target as Target
 from .groups import targets as targets
 from .hare_tortoise import HareTortoise as HareTortoise
+from .inject import Inject as Inject
+from .inject import inject_ as inject_
 from .invariance import scale_invariant as scale_invariant
 from .isometry import AdamO as AdamO
 from .isometry import Isometry as Isometry

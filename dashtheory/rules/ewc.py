@@ -25,8 +25,8 @@ class EWC(WhileTraining):
     """From the second stage on train on loss + strength x sum over past stages of sum F (w - w*)^2.
 
     F is taken in evaluation mode at the end of each stage, on all data of the stage; it is of batches, not of
-    single examples, and falls as 1 / batch_size, as in Avalanche. There is no factor of one half. Cost: a pass over
-    the data a stage, and two copies of the weights for every past stage.
+    single examples, and falls as 1 / batch_size, as in Avalanche. There is no factor of one half. Cost: a pass
+    over the data a stage, and two copies of the weights for every past stage.
 
     Attributes:
         strength: >= 0; papers choose it by the data, and this one is not tuned.

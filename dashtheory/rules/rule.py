@@ -175,6 +175,14 @@ class Rule(ABC):
         """
         return context.state
 
+    def rebuild(self, learner: Learner, state: RuleState) -> Learner:
+        """A learner made anew, in the form that the rule has given to the run's; for rules that add modules.
+
+        Asked for when an interrupted run goes on, before weights and the optimizer's state are loaded. `state` is
+        that of the last finished stage.
+        """
+        return learner
+
     def evaluated(self, model: nn.Module, state: RuleState) -> nn.Module:
         """The network that is scored after a stage: the trained one for most, else a copy with other weights."""
         return model

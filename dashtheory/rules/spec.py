@@ -95,6 +95,7 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "hare_tortoise": "dashtheory.rules.hare_tortoise:HareTortoise",
         "ema": "dashtheory.rules.ema:EMA",
         "distill": "dashtheory.rules.ema:Distill",
+        "inject": "dashtheory.rules.inject:Inject",
     }
 )
 """Rule classes by name."""
