@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -39,6 +40,15 @@ def test_it_is_a_value_that_says_what_it_does(name: str) -> None:
             setattr(rule, field.name, getattr(rule, field.name))
     told = f"{kind.__doc__} {inspect.getmodule(kind).__doc__}"
     assert any(word in told for word in ("arXiv", "Source", "ontrol")), "no source"
+
+
+def test_the_page_of_remedies_lists_every_rule_with_where_it_acts() -> None:
+    lines = (Path(__file__).parents[2] / "docs" / "remedies.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("| `") and line.count("|") == 4]
+    for name, kind in RULES.items():
+        (row,) = (row for row in rows[:30] if f"`{name}`" in row.split("|")[1])
+        if set(kind.acts) - {"between", "optimizer"}:
+            assert all(moment in row.split("|")[3] for moment in kind.acts), name
 
 
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
