@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from dashtheory._check import fail
 from dashtheory.rules.report import LayerReport, ShrinkReport
-from dashtheory.rules.rule import Context, InPlace, ablation, flag
+from dashtheory.rules.rule import Context, InPlace, Learner, RuleState, ablation, flag
 from dashtheory.rules.spec import parse_rule
 
 
@@ -61,6 +61,10 @@ class NormMatched(InPlace):
         if not isinstance(rule, InPlace):
             fail("of", "must be a rule that changes weights in place", str(parts[0]), "Choose dash or sp, say.")
         return rule
+
+    def start(self, learner: Learner) -> RuleState:
+        """What that rule remembers."""
+        return self.rule().start(learner)
 
     def change_(self, model: nn.Module, context: Context) -> ShrinkReport | None:
         """Let the rule act on a copy, and take its norms."""

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from dashtheory.protocol import Task, run_stages
 from dashtheory.rules import MOMENTS, RULES, Learner, Rule, make_rule, rule_options
 from tests.oracles.shrink import chunks
-from tests.rules.control_cases import CONFIG, OPTIMIZERS, STREAM, Stage, equal, make_net, run, tensors_of
+from tests.rules.control_cases import CONFIG, IN_PLACE, OPTIMIZERS, STREAM, Stage, equal, make_net, run, tensors_of
 
 IN_THE_LOSS = [name for name in RULES if "loss" in RULES[name].acts]
 INERT = [name for name in RULES if RULES[name].inert]
@@ -144,6 +144,16 @@ def test_the_memory_format_changes_no_number(name: str) -> None:
             assert model.get_parameter("0.weight").is_contiguous(memory_format=memory_format)
     for key, value in found[0].items():
         torch.testing.assert_close(found[1][key], value, rtol=1e-10, atol=1e-12, msg=key)
+
+
+@pytest.mark.parametrize("name", [name for name in IN_PLACE if name != "norm_matched"])
+def test_its_norms_alone_can_be_had_as_a_control(name: str) -> None:
+    norms = []
+    for rule in (make_rule(name), make_rule("norm_matched", of=name)):
+        torch.manual_seed(0)
+        model = Stage().apply(rule)[0].model
+        norms.append([float(value.detach().norm()) for value in model.parameters()])
+    assert norms[0] == pytest.approx(norms[1], rel=1e-9)
 
 
 # ---------------------------------------------------------------------------------- whole runs
