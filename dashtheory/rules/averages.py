@@ -71,7 +71,7 @@ def said_by(model: nn.Module, state: RuleState) -> Callable[[Tensor], Tensor]:
 
     @torch.no_grad()
     def say(inputs: Tensor) -> Tensor:
-        said: Tensor = torch.func.functional_call(teacher, named, (inputs,))
+        said: Tensor = torch.func.functional_call(teacher, named, (inputs,), tie_weights=False)
         return said
 
     return say

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from dashtheory.protocol import Task, run_stages
 from dashtheory.rules import MOMENTS, RULES, Learner, Rule, make_rule, rule_options
-from tests.oracles.shrink import chunks
+from tests.oracles.shrink import NETWORKS, chunks
 from tests.rules.control_cases import CONFIG, IN_PLACE, OPTIMIZERS, STREAM, Stage, equal, make_net, run, tensors_of
 
 IN_THE_LOSS = [name for name in RULES if "loss" in RULES[name].acts]
@@ -264,3 +264,44 @@ def test_its_penalty_at_the_beginning_has_no_slope_that_is_no_number(name: str) 
         gradients: Any = torch.autograd.grad(found, list(stage.first.model.parameters()), allow_unused=True)
         assert bool(found.isfinite())
         assert all(one is None or bool(one.isfinite().all()) for one in gradients)
+
+
+# ---------------------------------------------------------------------------------- any network
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_it_trains_any_network_or_refuses_it_in_one_line(name: str) -> None:
+    refused = [net for net in NETWORKS if not _trains(name, Stage(net))]
+    if name not in ("proportional", "rewarm", "bn", "inject"):  # the only ones that ask something of the network
+        assert refused == []
+    assert len(refused) < len(NETWORKS)
+
+
+def _trains(name: str, stage: Stage) -> bool:
+    """Two stages of a rule, step by step; weights stay finite, and no network is refused halfway."""
+    rule = make_rule(name)
+    context = dataclasses.replace(stage.context, state=rule.start(stage.first))
+    try:
+        learner, _ = rule.apply(stage.learner, context)
+    except ValueError as error:
+        assert "\n" not in str(error)
+        return False
+    model, optimizer = learner.model, learner.optimizer
+    for _ in range(2):
+        hook, penalty = rule.after_step(learner, context), rule.penalty(model, context.state)
+        of_batch = rule.batch_penalty(model, context)
+        for step, (inputs, targets) in enumerate(chunks(stage.name), start=1):
+            optimizer.zero_grad()
+            logits = model(inputs)
+            loss = cross_entropy(logits, targets)
+            loss = loss if penalty is None else loss + penalty()
+            loss = loss if of_batch is None else loss + of_batch(inputs, targets, logits)
+            loss.backward()
+            optimizer.step()
+            if hook is not None and step % hook.every == 0:
+                hook.call(step)
+        context = dataclasses.replace(context, state=rule.finish(learner, context))
+    logits = rule.evaluated(model, context.state)(inputs)
+    assert bool(logits.isfinite().all())
+    assert all(bool(value.isfinite().all()) for value in model.parameters())
+    return True

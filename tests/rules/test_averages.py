@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from dashtheory.evaluate import evaluate
 from dashtheory.protocol import Task, TrainConfig, run_stages
 from dashtheory.rules import EMA, Distill, HareTortoise, make_rule
-from dashtheory.rules.averages import average_of, averaged, follower
-from tests.oracles.shrink import chunks
+from dashtheory.rules.averages import average_of, averaged, follower, said_by
+from tests.oracles.shrink import NETWORKS, chunks
 from tests.rules.control_cases import OPTIMIZERS, STREAM, Stage, equal, make_net
 
 CONFIG = TrainConfig(batch_size=5, criterion="epochs", max_epochs=3)
@@ -120,3 +120,14 @@ def test_the_teacher_is_the_average_of_the_moment(over: str) -> None:
         expected = 0.5 * float(whole.detach()) / (3 if over == "entries" else 1)
         assert float(penalty(inputs, targets, logits).detach()) == pytest.approx(expected)
         hook.call(1)
+
+
+@pytest.mark.parametrize("net", NETWORKS)
+def test_of_any_network_also_one_with_tied_weights_the_average_speaks(net: str) -> None:
+    stage = Stage(net)
+    state = average_of(stage.first.model)
+    say = said_by(stage.learner.model, state)
+    inputs, _ = next(iter(chunks(net)))
+    torch.testing.assert_close(say(inputs), stage.first.model.eval()(inputs).detach())
+    follower(stage.learner.model, state, 0.0)()
+    torch.testing.assert_close(say(inputs), stage.twin.eval()(inputs).detach())
