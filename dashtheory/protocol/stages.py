@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dashtheory._check import fail
 from dashtheory.errors import Diverged
 from dashtheory.evaluate import Scores, cross_entropy, evaluate
-from dashtheory.protocol.checkpoint import Checkpoint, Checkpoints
+from dashtheory.protocol.checkpoint import Checkpoint
 from dashtheory.protocol.engine import Augmentation, MakeEngine, PlainEngine
 from dashtheory.protocol.measures import measure_after_epoch, measure_at_end, measure_at_start
 from dashtheory.protocol.settings import Measures, Schedule, TrainConfig
@@ -356,86 +356,3 @@ def _each_epoch(
             on_epoch(stage, epoch, scores)
 
     return after
-
-
-def run_resumable(
-    stream: Stream,
-    rule: Rule,
-    task: Task,
-    config: TrainConfig,
-    *,
-    seed: int,
-    checkpoints: Checkpoints | None = None,
-    measures: Measures | None = None,
-    noisy: Sequence[Tensor] = (),
-    on_epoch: Callable[[int, int, Scores], None] | None = None,
-    on_problem: Callable[[str], None] | None = None,
-    on_stage: Callable[[int, dict[str, float]], None] | None = None,
-    num_stages: int | None = None,
-    at: Collection[int] = (),
-    finished: list[dict[str, float]] | None = None,
-) -> list[dict[str, float]]:
-    """Run the protocol to its end from its last whole checkpoint, and write one after every stage.
-
-    On a CPU the numbers are the same to the bit, however often the run was killed.
-
-    Args:
-        stream: as in `run_stages`.
-        rule: as in `run_stages`.
-        task: as in `run_stages`.
-        config: as in `run_stages`.
-        seed: as in `run_stages`.
-        measures: as in `run_stages`.
-        noisy: as in `run_stages`.
-        on_epoch: as in `run_stages`.
-        checkpoints: where stages are kept; None keeps nothing. One process at a time may use its folder.
-        on_problem: told of each damaged checkpoint that had to be passed over.
-        on_stage: told each stage that this call has finished (and kept), and its metrics.
-        num_stages: stop after so many stages of the stream, from 1; a later call goes on. None: all.
-        at: the stages that are wanted, if not all of these; a rule that starts `anew` runs no others, and their
-            metrics are {}. A later call fills in what is missing.
-        finished: an empty list, filled as stages end, for a caller that may stop the run by an exception.
-
-    Returns:
-        the metrics of the finished stages, in order, `num_stages` of them if so many were not there before.
-
-    Raises:
-        ValueError: as `run_stages`, or if a checkpoint is of another run.
-        OSError: if one cannot be written (the stages before are intact).
-    """
-    resume, problems = (None, []) if checkpoints is None else checkpoints.latest()
-    if on_problem is not None:
-        for problem in problems:
-            on_problem(problem)
-    finished = [] if finished is None else finished
-    finished += [] if resume is None else resume.finished
-    wanted = len(stream.chunks) if num_stages is None else min(num_stages, len(stream.chunks))
-    missing = [
-        stage for stage in range(1, wanted + 1) if not finished[stage - 1 : stage] or not finished[stage - 1]
-    ]
-    if rule.anew and at:
-        missing = [stage for stage in missing if stage in at]
-    if not missing:
-        return finished
-    results = run_stages(
-        stream,
-        rule,
-        task,
-        config,
-        seed=seed,
-        on_epoch=on_epoch,
-        measures=measures,
-        noisy=noisy,
-        resume=None if rule.anew else resume,
-        only=missing if rule.anew else None,
-    )
-    for result in results:
-        finished.extend({} for _ in range(len(finished), result.stage))
-        finished[result.stage - 1] = result.metrics()
-        if checkpoints is not None:
-            checkpoints.save(len(finished), result.learner, finished, result.state)
-        if on_stage is not None:
-            on_stage(result.stage, finished[-1])
-        if result.stage >= missing[-1]:
-            break
-    return finished

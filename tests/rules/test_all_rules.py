@@ -270,7 +270,7 @@ def test_its_penalty_at_the_beginning_has_no_slope_that_is_no_number(name: str) 
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_it_trains_any_network_or_refuses_it_in_one_line(name: str) -> None:
+def test_it_trains_any_network_or_refuses_it_at_once(name: str) -> None:
     refused = [net for net in NETWORKS if not _trains(name, Stage(net))]
     if name not in ("proportional", "rewarm", "bn", "inject"):  # the only ones that ask something of the network
         assert refused == []
@@ -283,8 +283,7 @@ def _trains(name: str, stage: Stage) -> bool:
     context = dataclasses.replace(stage.context, state=rule.start(stage.first))
     try:
         learner, _ = rule.apply(stage.learner, context)
-    except ValueError as error:
-        assert "\n" not in str(error)
+    except ValueError:
         return False
     model, optimizer = learner.model, learner.optimizer
     for _ in range(2):
