@@ -55,6 +55,8 @@ def mean_gradient(
         if generator is not None:
             stack.enter_context(seeded_layers(model, generator))
         for inputs, targets in batches:
+            if training and count and len(inputs) == 1:  # no variance for a batch norm
+                continue
             total = loss(model(inputs), targets)
             slopes = torch.autograd.grad(total, list(named.values()), allow_unused=True)
             for sum_, slope in zip(found.values(), slopes, strict=True):

@@ -183,3 +183,17 @@ def test_lwf_asks_the_network_of_the_stage_before() -> None:
     assert float(penalty(inputs, targets, logits)) == pytest.approx(expected)
     assert float(divergence(logits, logits, 2.0)) == pytest.approx(0, abs=1e-12)
     assert rule.batch_penalty(stage.learner.model, stage.context) is None
+
+
+def test_in_training_mode_a_last_example_alone_is_left_out() -> None:
+    """Batch normalization has no variance of one example."""
+    stage = Stage("perceptron")
+    assert any(isinstance(part, nn.BatchNorm1d) for part in stage.twin.modules())
+    five = list(chunks(stage.name))
+    found = []
+    for parts in (five, [(x[:4], y[:4]) for x, y in five]):
+        context = dataclasses.replace(
+            stage.context, chunks=lambda parts=parts: parts, generator=torch.Generator().manual_seed(1)
+        )
+        found.append(dict(MAS(batch_size=4).finish(stage.learner, context)))
+    assert equal(*found)
