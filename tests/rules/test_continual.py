@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from functools import partial
 from typing import Any
 
 import pytest
@@ -192,8 +193,7 @@ def test_in_training_mode_a_last_example_alone_is_left_out() -> None:
     five = list(chunks(stage.name))
     found = []
     for parts in (five, [(x[:4], y[:4]) for x, y in five]):
-        context = dataclasses.replace(
-            stage.context, chunks=lambda parts=parts: parts, generator=torch.Generator().manual_seed(1)
-        )
+        streams = torch.Generator().manual_seed(1)
+        context = dataclasses.replace(stage.context, chunks=partial(iter, parts), generator=streams)
         found.append(dict(MAS(batch_size=4).finish(stage.learner, context)))
     assert equal(*found)
