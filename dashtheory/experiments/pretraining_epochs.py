@@ -20,9 +20,9 @@ from dashtheory.deep.presets import ComparisonConfig
 from dashtheory.deep.task import make_source, make_task
 from dashtheory.evaluate import Scores, evaluate
 from dashtheory.parallel import Report
-from dashtheory.protocol import Task, context_of_stage, find_device, train_stage
+from dashtheory.protocol import Task, context_of_stage, find_device, train_stage, train_with_rule
 from dashtheory.record import make_table, stage_rows
-from dashtheory.rules import Learner, Rule
+from dashtheory.rules import Context, Learner, Rule
 from dashtheory.rules.spec import parse_rule
 from dashtheory.seeds import torch_stream, torch_streams
 from dashtheory.stream import Stream, join
@@ -126,16 +126,16 @@ def _finished(
 ) -> dict[str, float]:
     """Scores of a copy of the learner after the rule and training on all chunks."""
     state = rule.start(task.fresh(torch_stream(seed, "init", 1)))
-    mine, _ = rule.apply(_copy(learner), context_of_stage(stream.chunks, task, seed, 2, state))
-    training = train_stage(
-        mine,
-        join(stream.chunks),
-        task,
-        config.training,
-        torch_streams(seed, 2),
-        penalty=rule.penalty(mine.model, state),
+
+    def context(moment: str) -> Context:
+        size = config.training.batch_size
+        return context_of_stage(stream.chunks, task, seed, 2, state, moment=moment, batch_size=size)
+
+    mine, _ = rule.apply(_copy(learner), context("perturbation"))
+    training, state = train_with_rule(
+        rule, mine, join(stream.chunks), task, config.training, torch_streams(seed, 2), context
     )
-    scores = evaluate(mine.model, stream.test, loss_fn=task.loss_fn, score=task.score)
+    scores = evaluate(rule.evaluated(mine.model, state), stream.test, loss_fn=task.loss_fn, score=task.score)
     return {
         "test_accuracy": scores.accuracy,
         "test_loss": scores.loss,

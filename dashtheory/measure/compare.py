@@ -50,6 +50,7 @@ def compare(
     generator: torch.Generator | None = None,
     alpha: float = 0.3,
     batch_size: int = 1000,
+    start: nn.Module | None = None,
 ) -> pd.DataFrame:
     """What a rule does to a model: measures before and after it, taken on copies.
 
@@ -96,6 +97,8 @@ def compare(
             with seed 0 by default. It is not advanced.
         alpha: of the alignment's G.
         batch_size: of the evaluations.
+        start: the network that the run began with, for rules that go back there (sp_init, reset_full, ...);
+            without it they remember `model` itself.
 
     Returns:
         a table with columns measure, layer ("" for the whole model), before, after, change = after - before.
@@ -125,7 +128,7 @@ def compare(
         with evaluating(replica), torch.enable_grad():
             refuse_bypass(model, replica(old[0].inputs[:2]))
         before = measured(replica)
-        changed, report = _applied(rule, replica, context)
+        changed, report = _applied(rule, replica, context, start)
         after = measured(changed)
     return _table(before, after, report)
 
@@ -213,14 +216,17 @@ def _versions(
     return {"": network, "_reestimated": reestimated(network, inputs, batch_size=batch_size)}
 
 
-def _applied(rule: AnyRule, replica: nn.Module, context: Context) -> tuple[nn.Module, ShrinkReport | None]:
+def _applied(
+    rule: AnyRule, replica: nn.Module, context: Context, start: nn.Module | None
+) -> tuple[nn.Module, ShrinkReport | None]:
     """The network after the rule, and the rule's report if it gives one."""
     shapes = {name: value.shape for name, value in replica.named_parameters()}
     if isinstance(rule, str):
         rule = parse_rule(rule)
     if isinstance(rule, Rule):
         learner = Learner(replica, _optimizer(replica))
-        state = rule.start(learner)
+        first = replica if start is None else copied(start).to(next(replica.parameters()).device)
+        state = rule.start(Learner(first, _optimizer(first)))
         after, report = rule.apply(learner, _with_state(context, state))
         changed = after.model
     elif callable(rule):

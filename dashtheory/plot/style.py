@@ -1,5 +1,8 @@
 """One visual language: a colour, a marker and a dash pattern for every rule, the same in every figure.
 
+The rules that most figures show have a colour each. The others share one by family (resets, averages, penalties
+on spectra, ...), and differ in marker and dashes within it.
+
 Colours are Okabe & Ito's set for all kinds of colour vision ("Color Universal Design", 2008); markers and dashes
 tell the rules apart without any colour.
 """
@@ -54,7 +57,33 @@ _LOOKS: dict[str, tuple[str, Any, str]] = {
     "oracle": ("#EE8844", (0, (4, 2, 1, 2)), "3"),
     "ridge": ("#446666", (0, (1, 2)), "+"),
 }
-RULE_STYLES = {name: RuleStyle(LABELS[name], *look) for name, look in _LOOKS.items()}
+_FAMILIES: dict[str, tuple[str, ...]] = {
+    "#DC00F0": ("fire",),
+    "#0000F0": ("sp_init", "sp_steps", "sp_all"),
+    "#642814": ("reset_last", "reset_full", "inject"),
+    "#28C800": ("swr", "nap", "bn"),
+    "#6428F0": ("l1_init", "huber_init", "wasserstein"),
+    "#788C00": ("parseval", "spectral", "isometry", "adamo", "decoupling"),
+    "#3C003C": ("ewc", "ewc_online", "mas", "si", "lwf"),
+    "#A0C8C8": ("hare_tortoise", "ema", "distill"),
+}
+_FAMILY_MARKERS = ("o", "s", "^", "D", "v", "P")
+_FAMILY_DASHES: tuple[Any, ...] = (
+    *("-.", ":", (0, (12, 2)), (0, (4, 4)), (0, (12, 2, 2, 2)), (0, (6, 2, 6, 2, 1, 2))),
+    *((0, (2, 4)), (0, (8, 1, 1, 1, 1, 1, 1, 1)), (0, (12, 2, 4, 2))),
+)
+
+
+def _looks() -> dict[str, tuple[str, Any, str]]:
+    """The looks above, and those of families: markers in order, dashes so that no pair comes twice."""
+    found = dict(_LOOKS)
+    for place, (color, names) in enumerate(_FAMILIES.items()):
+        for index, (name, marker) in enumerate(zip(names, _FAMILY_MARKERS, strict=False)):
+            found[name] = color, _FAMILY_DASHES[(place + index) % len(_FAMILY_DASHES)], marker
+    return {name: found[name] for name in LABELS if name in found}
+
+
+RULE_STYLES = {name: RuleStyle(LABELS[name], *look) for name, look in _looks().items()}
 """Style of each rule, in the order in which legends list them."""
 
 _SETTINGS: dict[Any, Any] = {

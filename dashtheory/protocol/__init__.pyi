@@ -18,6 +18,7 @@ from .fast_engine import make_fast_engine as make_fast_engine
 from .measures import measure_after_epoch as measure_after_epoch
 from .measures import measure_at_end as measure_at_end
 from .measures import measure_at_start as measure_at_start
+from .resumable import run_resumable as run_resumable
 from .settings import PRECISIONS as PRECISIONS
 from .settings import Measures as Measures
 from .settings import Schedule as Schedule
@@ -26,8 +27,8 @@ from .stages import StageResult as StageResult
 from .stages import Task as Task
 from .stages import context_of_stage as context_of_stage
 from .stages import global_stream as global_stream
-from .stages import run_resumable as run_resumable
 from .stages import run_stages as run_stages
 from .stages import train_stage as train_stage
+from .stages import train_with_rule as train_with_rule
 from .training import Training as Training
 from .training import train as train

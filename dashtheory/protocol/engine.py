@@ -19,7 +19,7 @@ from torch import Tensor
 from dashtheory._check import fail
 from dashtheory.batchnorm import frozen_running_statistics
 from dashtheory.evaluate import LossFunction, Scores, Sums
-from dashtheory.rules import Learner
+from dashtheory.rules import AfterStep, BatchPenalty, Learner
 from dashtheory.scoring import ScoreChoice, make_score
 from dashtheory.stream import Examples
 
@@ -48,6 +48,8 @@ class Work:
         score: what is right and what counts (`dashtheory.scoring`); None where loss and shapes leave one way.
         penalty: added to the loss of every step, or None.
         augmentation: of the inputs of every batch, or None.
+        batch_penalty: of (inputs, targets, logits), added to the loss of every step too, or None.
+        after_step: what follows every so many steps, or None.
     """
 
     learner: Learner
@@ -57,6 +59,8 @@ class Work:
     score: ScoreChoice = None
     penalty: Callable[[], Tensor] | None = None
     augmentation: Augmentation | None = None
+    batch_penalty: BatchPenalty | None = None
+    after_step: AfterStep | None = None
 
     @property
     def num_steps(self) -> int:
@@ -105,6 +109,7 @@ class PlainEngine:
 
     def __init__(self, work: Work) -> None:
         self.work = work
+        self.steps = 0
 
     def run(self, epoch: Epoch) -> Scores:
         """As `Engine.run`."""
@@ -120,6 +125,8 @@ class PlainEngine:
             set_rates(work.learner.optimizer, None if epoch.rates is None else epoch.rates[step])
             loss, logits = take_step(work, batch)
             sums.add(loss, logits, batch.targets)
+            self.steps += 1
+            follow_step(work, self.steps)
         return sums.read()
 
 
@@ -128,6 +135,12 @@ def set_rates(optimizer: torch.optim.Optimizer, rates: Sequence[float] | None) -
     if rates is not None:
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
+
+
+def follow_step(work: Work, steps: int) -> None:
+    """What a rule does after a step, if it is due after `steps` steps of the stage."""
+    if work.after_step is not None and steps % work.after_step.every == 0:
+        work.after_step.call(steps)
 
 
 def take_step(work: Work, batch: Examples) -> tuple[Tensor, Tensor]:
@@ -146,6 +159,8 @@ def take_step(work: Work, batch: Examples) -> tuple[Tensor, Tensor]:
         loss = work.loss_fn(logits, batch.targets)
         learner.optimizer.zero_grad(set_to_none=True)
         total = loss if work.penalty is None else loss + work.penalty()
+        if work.batch_penalty is not None:
+            total = total + work.batch_penalty(batch.inputs, batch.targets, logits)
         total.backward()
         if not first:
             first.append((loss.detach(), logits.detach()))

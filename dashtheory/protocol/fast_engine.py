@@ -5,7 +5,8 @@ augmentation, and the place in the order, which every step moves on by itself. A
 and on CUDA it is recorded once as a graph and replayed. A graph is recorded for each size of batch (the odd last
 one has its own) and for each step size. The first step of a stage with a size is never recorded: in it the
 optimizer makes its state, and convolutions find their fastest algorithm. Nor are the steps of an epoch in which
-the step size moves (a warm-up).
+the step size moves (a warm-up), nor those that a rule wants to look into (`AfterStep.recordable`). What a rule
+does after a step comes between two replays, in the same queue.
 
 `dashtheory.protocol.PlainEngine` is the readable twin; on a CPU, where nothing is recorded, both give the same
 bits.
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from dashtheory._check import fail
 from dashtheory.evaluate import Scores
-from dashtheory.protocol.engine import Engine, Epoch, Work, set_rates, take_step
+from dashtheory.protocol.engine import Engine, Epoch, Work, follow_step, set_rates, take_step
 from dashtheory.stream import Examples
 
 Step = Callable[[], object]
@@ -48,16 +49,21 @@ class FastEngine:
         self.sums = work.sums()
         self.recorded: dict[tuple[int, tuple[float, ...]], Step] = {}
         self.taken: set[int] = set()
+        self.steps = 0
 
     def run(self, epoch: Epoch) -> Scores:
         """As `dashtheory.protocol.Engine.run`."""
         self.load(epoch)
         optimizer, num_steps, full = self.work.learner.optimizer, self.work.num_steps, self.work.batch_size
         steady = epoch.rates is None or all(rates == epoch.rates[0] for rates in epoch.rates)
+        if self.work.after_step is not None:
+            steady = steady and self.work.after_step.recordable
         for step in range(num_steps):
             set_rates(optimizer, None if epoch.rates is None else epoch.rates[step])
             size = full if step < num_steps - 1 else len(self.order) - step * full
             self._step_of(size, recordable=steady)()
+            self.steps += 1
+            follow_step(self.work, self.steps)
         return self.sums.read()
 
     def load(self, epoch: Epoch) -> None:

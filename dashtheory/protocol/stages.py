@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -19,13 +19,12 @@ from dashtheory._check import fail
 from dashtheory._door import door
 from dashtheory.errors import Diverged
 from dashtheory.evaluate import Scores, cross_entropy, evaluate
-from dashtheory.protocol.checkpoint import Checkpoint, Checkpoints
+from dashtheory.protocol.checkpoint import Checkpoint
 from dashtheory.protocol.engine import Augmentation, MakeEngine, PlainEngine
 from dashtheory.protocol.measures import measure_after_epoch, measure_at_end, measure_at_start
-from dashtheory.protocol.outside import outside_state
 from dashtheory.protocol.settings import Measures, Schedule, TrainConfig
 from dashtheory.protocol.training import Training, train
-from dashtheory.rules import Context, Learner, Rule, RuleState, ShrinkReport
+from dashtheory.rules import AfterStep, BatchPenalty, Context, Learner, Rule, RuleState, ShrinkReport
 from dashtheory.scoring import ScoreChoice, checked_score
 from dashtheory.seeds import seeded_globals, torch_stream, torch_streams
 from dashtheory.stream import Examples, Stream, join
@@ -62,9 +61,13 @@ class Task:
 
     def fresh(self, generator: torch.Generator) -> Learner:
         """Build a learner from an initialisation stream."""
-        with global_stream(generator, self.device):
-            model = self.make_model(generator).to(self.device)
+        model = self.fresh_model(generator)
         return Learner(model, self.make_optimizer(model.parameters()))
+
+    def fresh_model(self, generator: torch.Generator) -> nn.Module:
+        """Build a model from an initialisation stream."""
+        with global_stream(generator, self.device):
+            return self.make_model(generator).to(self.device)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,7 +80,7 @@ class StageResult:
         test: scores on the test set.
         shrink: report of the rule that came before the stage, if it gives one.
         learner: the learner at the end of the stage; the next stage goes on with it, so do not change it.
-        state: what the rule remembers through the run (`Rule.start`).
+        state: what the rule remembers at the end of the stage (`Rule.finish`).
         measured: numbers of `Measures`, by name; empty without.
     """
 
@@ -117,6 +120,8 @@ def train_stage(
     *,
     on_epoch: Callable[[int, Scores], None] | None = None,
     penalty: Callable[[], Tensor] | None = None,
+    batch_penalty: BatchPenalty | None = None,
+    after_step: AfterStep | None = None,
 ) -> Training:
     """Train a learner in one stage: order of examples, layers that draw and augmentation get their streams here.
 
@@ -128,6 +133,8 @@ def train_stage(
         stream: makes the CPU streams "order", "layers" (dropout and the like) and "augmentation" by name.
         on_epoch: as in `train`.
         penalty: as in `train`.
+        batch_penalty: as in `train`.
+        after_step: as in `train`.
 
     Returns:
         `Training`.
@@ -149,7 +156,52 @@ def train_stage(
             schedule=task.schedule,
             augmentation=task.augmentation,
             draws=stream("augmentation"),
+            batch_penalty=batch_penalty,
+            after_step=after_step,
         )
+
+
+def train_with_rule(
+    rule: Rule,
+    learner: Learner,
+    examples: Examples,
+    task: Task,
+    config: TrainConfig,
+    stream: Callable[[str], torch.Generator],
+    context: Callable[[str], Context],
+    *,
+    on_epoch: Callable[[int, Scores], None] | None = None,
+) -> tuple[Training, RuleState]:
+    """Train a learner in one stage with what the rule does meanwhile.
+
+    Args:
+        rule: whose penalties and hooks are taken.
+        learner: as in `train_stage`.
+        examples: as in `train_stage`.
+        task: as in `train_stage`.
+        config: as in `train_stage`.
+        stream: as in `train_stage`.
+        context: what the rule may use, by the name of its stream: "loss", "steps" and "finish".
+        on_epoch: as in `train_stage`.
+
+    Returns:
+        `Training`, and what the rule remembers from then on.
+
+    Raises:
+        ValueError: as `train`.
+    """
+    training = train_stage(
+        learner,
+        examples,
+        task,
+        config,
+        stream,
+        on_epoch=on_epoch,
+        penalty=rule.penalty(learner.model, context("loss").state),
+        batch_penalty=rule.batch_penalty(learner.model, context("loss")),
+        after_step=rule.after_step(learner, context("steps")),
+    )
+    return training, rule.finish(learner, context("finish"))
 
 
 @door()
@@ -173,8 +225,9 @@ def run_stages(
         rule: applied before every stage from the second on; its penalty, if any, holds in every stage.
         task: model, optimizer, loss.
         config: batch size and criterion of every stage.
-        seed: root seed of the streams "init", "order", "layers" (dropout and the like), "augmentation" and
-            "perturbation", each with the stage as its index.
+        seed: root seed of the streams "init", "order", "layers" (dropout and the like), "augmentation",
+            "perturbation", "loss", "steps" and "finish" (the last four of the rule), each with the stage as its
+            index.
         on_epoch: told the stage, the epochs done and their last scores; must not touch the run.
         measures: what to measure beside the scores; taken on copies, so that the run stays the same to the bit.
         noisy: per chunk a bool tensor, which of its labels are wrong, for the measures that ask for it.
@@ -197,16 +250,18 @@ def run_stages(
     with global_stream(torch_stream(seed, "rule", 1), task.device):
         state = rule.start(learner)
     if resume is not None:
-        resume.restore(learner)
         state = {name: tensor.to(task.device) for name, tensor in resume.rule.items()}
+        learner = rule.rebuild(learner, state)
+        resume.restore(learner)
     for stage in range(1 if resume is None else resume.stage + 1, len(chunks) + 1):
         if only is not None and stage not in only:
             continue
         report, seen = None, chunks[:stage]
+        context = _contexts(seen, task, config, seed, stage, state)
         started = time.perf_counter()
         if stage > 1:
             with global_stream(torch_stream(seed, "rule", stage), task.device):
-                learner, report = rule.apply(learner, context_of_stage(seen, task, seed, stage, state))
+                learner, report = rule.apply(learner, context("perturbation"))
         rule_seconds = time.perf_counter() - started
         measured = {}
         if measures is not None:
@@ -215,18 +270,19 @@ def run_stages(
                     measures, learner.model, seen, task.loss_fn, noisy, learner.optimizer, score=task.score
                 )
         started = time.perf_counter()
-        training = train_stage(
+        training, state = train_with_rule(
+            rule,
             learner,
             join(seen),
             task,
             config,
             torch_streams(seed, stage),
+            context,
             on_epoch=_each_epoch(on_epoch, stage, learner, seen, task, measures, measured),
-            penalty=rule.penalty(learner.model, state),
         )
         train_seconds = time.perf_counter() - started
         with global_stream(torch_stream(seed, "test", stage), task.device):
-            scores = evaluate(learner.model, test, loss_fn=task.loss_fn, score=task.score)
+            scores = evaluate(rule.evaluated(learner.model, state), test, loss_fn=task.loss_fn, score=task.score)
         if not math.isfinite(scores.loss):
             fail(
                 "loss",
@@ -253,24 +309,45 @@ def run_stages(
         )
 
 
-def context_of_stage(chunks: tuple[Examples, ...], task: Task, seed: int, stage: int, state: RuleState) -> Context:
-    """What a rule may use before a stage of a run.
+def context_of_stage(
+    chunks: tuple[Examples, ...],
+    task: Task,
+    seed: int,
+    stage: int,
+    state: RuleState,
+    *,
+    moment: str = "perturbation",
+    batch_size: int = 128,
+) -> Context:
+    """What a rule may use in a stage of a run.
 
     Args:
         chunks: of the stage, the newest last.
         task: of the run.
         seed: of the run.
-        stage: that begins.
-        state: of `Rule.start`.
+        stage: of the run.
+        state: of `Rule.start`, or of `Rule.finish` of the stage before.
+        moment: name of the rule's stream: "perturbation" before the stage; "loss", "steps", "finish".
+        batch_size: examples per step.
     """
     return Context(
         chunks=lambda: ((chunk.inputs, chunk.targets) for chunk in chunks),
         loss_fn=task.loss_fn,
         fresh=lambda: task.fresh(torch_stream(seed, "init", stage)),
-        generator=torch_stream(seed, "perturbation", stage),
+        generator=torch_stream(seed, moment, stage),
         renew=lambda model: task.make_optimizer(model.parameters()),
         state=state,
+        steps_per_epoch=-(-sum(map(len, chunks)) // batch_size),
+        draw=task.fresh_model,
     )
+
+
+def _contexts(
+    chunks: tuple[Examples, ...], task: Task, config: TrainConfig, seed: int, stage: int, state: RuleState
+) -> Callable[[str], Context]:
+    """What makes the contexts of a stage, by the name of the rule's stream."""
+    size = config.batch_size
+    return lambda moment: context_of_stage(chunks, task, seed, stage, state, moment=moment, batch_size=size)
 
 
 @contextmanager
@@ -307,102 +384,3 @@ def _each_epoch(
             on_epoch(stage, epoch, scores)
 
     return after
-
-
-@door()
-def run_resumable(
-    stream: Stream,
-    rule: Rule,
-    task: Task,
-    config: TrainConfig,
-    *,
-    seed: int,
-    checkpoints: Checkpoints | None = None,
-    measures: Measures | None = None,
-    noisy: Sequence[Tensor] = (),
-    on_epoch: Callable[[int, int, Scores], None] | None = None,
-    on_problem: Callable[[str], None] | None = None,
-    on_stage: Callable[[int, dict[str, float]], None] | None = None,
-    num_stages: int | None = None,
-    at: Collection[int] = (),
-    finished: list[dict[str, float]] | None = None,
-    origin: Mapping[str, str] | None = None,
-) -> list[dict[str, float]]:
-    """Run the protocol to its end from its last whole checkpoint, and write one after every stage.
-
-    On a CPU the numbers are the same to the bit, however often the run was killed.
-
-    Args:
-        stream: as in `run_stages`.
-        rule: as in `run_stages`.
-        task: as in `run_stages`.
-        config: as in `run_stages`.
-        seed: as in `run_stages`.
-        measures: as in `run_stages`.
-        noisy: as in `run_stages`.
-        on_epoch: as in `run_stages`.
-        checkpoints: where stages are kept; None keeps nothing. One process at a time may use its folder.
-        on_problem: told of each damaged checkpoint that had to be passed over.
-        on_stage: told each stage that this call has finished (and kept), and its metrics.
-        num_stages: stop after so many stages of the stream, from 1; a later call goes on. None: all.
-        at: the stages that are wanted, if not all of these; a rule that starts `anew` runs no others, and their
-            metrics are {}. A later call fills in what is missing.
-        finished: an empty list, filled as stages end, for a caller that may stop the run by an exception.
-        origin: of `dashtheory.protocol.origin`, kept with each stage: a run of another is not gone on with.
-
-    Returns:
-        the metrics of the finished stages, in order, `num_stages` of them if so many were not there before.
-
-    Raises:
-        ValueError: as `run_stages`, or if a checkpoint is of another run.
-        OSError: if one cannot be written (the stages before are intact).
-    """
-    resume, problems = (None, []) if checkpoints is None else checkpoints.latest(origin)
-    if on_problem is not None:
-        for problem in problems:
-            on_problem(problem)
-    finished = [] if finished is None else finished
-    finished += [] if resume is None else resume.finished
-    wanted = len(stream.chunks) if num_stages is None else min(num_stages, len(stream.chunks))
-    missing = [
-        stage for stage in range(1, wanted + 1) if not finished[stage - 1 : stage] or not finished[stage - 1]
-    ]
-    if rule.anew and at:
-        missing = [stage for stage in missing if stage in at]
-    if not missing:
-        return finished
-    results = run_stages(
-        stream,
-        rule,
-        task,
-        config,
-        seed=seed,
-        on_epoch=on_epoch,
-        measures=measures,
-        noisy=noisy,
-        resume=None if rule.anew else resume,
-        only=missing if rule.anew else None,
-    )
-    told = False
-    for result in results:
-        finished.extend({} for _ in range(len(finished), result.stage))
-        finished[result.stage - 1] = result.metrics()
-        if checkpoints is not None:
-            outside = _outside(result.learner, task, seed)
-            if outside and on_problem is not None and not told:
-                on_problem(f"{', '.join(outside)}: outside state_dict; if the run is stopped it begins anew")
-            told = told or bool(outside)
-            checkpoints.save(len(finished), result.learner, finished, result.state, origin, outside)
-        if on_stage is not None:
-            on_stage(result.stage, finished[-1])
-        if result.stage >= missing[-1]:
-            break
-    return finished
-
-
-def _outside(learner: Learner, task: Task, seed: int) -> list[str]:
-    """What a learner remembers beside its state dicts (`dashtheory.protocol.outside`)."""
-    restored = task.fresh(torch_stream(seed, "init", 1))
-    restored.model.load_state_dict(learner.model.state_dict())
-    restored.model.train(learner.model.training)
-    return outside_state(learner, restored)

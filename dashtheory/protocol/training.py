@@ -14,9 +14,9 @@ from dashtheory._check import fail
 from dashtheory._door import door
 from dashtheory.errors import Diverged
 from dashtheory.evaluate import Scores, cross_entropy
-from dashtheory.protocol.engine import Augmentation, Epoch, MakeEngine, PlainEngine, Work
+from dashtheory.protocol.engine import Augmentation, Engine, Epoch, MakeEngine, PlainEngine, Work
 from dashtheory.protocol.settings import Schedule, TrainConfig
-from dashtheory.rules import Learner
+from dashtheory.rules import AfterStep, BatchPenalty, Learner
 from dashtheory.scoring import ScoreChoice
 from dashtheory.stream import Examples
 
@@ -56,6 +56,8 @@ def train(
     schedule: Schedule | None = None,
     augmentation: Augmentation | None = None,
     draws: torch.Generator | None = None,
+    batch_penalty: BatchPenalty | None = None,
+    after_step: AfterStep | None = None,
 ) -> Training:
     """Train until the mean over an epoch reaches the threshold, or the epoch cap; at least one epoch.
 
@@ -75,6 +77,8 @@ def train(
         schedule: of the step size, from the optimizer's own at the start of its first stage; None leaves it alone.
         augmentation: of the inputs.
         draws: its CPU stream.
+        batch_penalty: of (inputs, targets, logits), added to the loss of every step; as `penalty`.
+        after_step: what follows every so many steps; closed at the end, whatever that is.
 
     Returns:
         `Training`.
@@ -98,8 +102,26 @@ def train(
         score=score,
         penalty=penalty,
         augmentation=augmentation,
+        batch_penalty=batch_penalty,
+        after_step=after_step,
     )
-    engine = make_engine(work)
+    try:
+        return _trained(work, config, generator, make_engine(work), on_epoch, schedule, draws)
+    finally:
+        if after_step is not None:
+            after_step.close()
+
+
+def _trained(
+    work: Work,
+    config: TrainConfig,
+    generator: torch.Generator,
+    engine: Engine,
+    on_epoch: Callable[[int, Scores], None] | None,
+    schedule: Schedule | None,
+    draws: torch.Generator | None,
+) -> Training:
+    """Epoch after epoch until the criterion or the cap."""
     for epoch in range(1, config.max_epochs + 1):
         scores = engine.run(_prepared(work, epoch, generator, draws, schedule))
         if not math.isfinite(scores.loss):

@@ -13,9 +13,9 @@ Controls of other rules too are in `dashtheory.rules.matched` and `dashtheory.ru
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,7 @@ class Perturb(InPlace):
 
     perturb: float = 0.01
     name: ClassVar[str] = "perturb"
+    inert: ClassVar[Mapping[str, Any]] = {"perturb": 0}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -118,6 +119,7 @@ class Uniform(_FromDash):
 
     per_layer: bool = ablation(False)
     name: ClassVar[str] = "uniform"
+    inert: ClassVar[Mapping[str, Any]] = {"lam": 1}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -149,6 +151,7 @@ class Permuted(_FromDash):
 
     move: str = ablation("anywhere")
     name: ClassVar[str] = "permuted"
+    inert: ClassVar[Mapping[str, Any]] = {"lam": 1}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -188,6 +191,7 @@ class Scattered(_FromDash):
     """
 
     name: ClassVar[str] = "scattered"
+    inert: ClassVar[Mapping[str, Any]] = {"lam": 1}
 
     def remade(self, dash: ShrinkReport, generator: torch.Generator) -> ShrinkReport:
         """Factors drawn anew from those of each layer."""
@@ -221,6 +225,7 @@ class Threshold(InPlace):
     threshold: float = ablation(0.3)
     factor: float = ablation(0.3)
     name: ClassVar[str] = "threshold"
+    inert: ClassVar[Mapping[str, Any]] = {"factor": 1}
 
     def __post_init__(self) -> None:
         super().__post_init__()

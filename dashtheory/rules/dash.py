@@ -15,10 +15,10 @@ evaluation mode and without augmentation.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -223,6 +223,7 @@ class Dash(InPlace):
     newest_only: bool = ablation(False)
     share: float = ablation(1.0)
     name: ClassVar[str] = "dash"
+    inert: ClassVar[Mapping[str, Any]] = {"lam": 1}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,8 +12,9 @@ Source: derived here; a norm-matched control is missing from the papers that pro
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from dashtheory._check import fail
 from dashtheory.copies import copied
 from dashtheory.rules.report import LayerReport, ShrinkReport
-from dashtheory.rules.rule import Context, InPlace, ablation, flag
+from dashtheory.rules.rule import Context, InPlace, Learner, RuleState, ablation, flag
 from dashtheory.rules.spec import parse_rule
 
 
@@ -42,6 +43,7 @@ class NormMatched(InPlace):
     of: str | tuple[object, ...] = ablation("dash")
     whole: bool = ablation(False)
     name: ClassVar[str] = "norm_matched"
+    inert: ClassVar[Mapping[str, Any]] = {"of": ("perturb", "perturb=0")}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,6 +61,10 @@ class NormMatched(InPlace):
         if not isinstance(rule, InPlace):
             fail("of", "must be a rule that changes weights in place", str(parts[0]), "Choose dash or sp, say.")
         return rule
+
+    def start(self, learner: Learner) -> RuleState:
+        """What that rule remembers."""
+        return self.rule().start(learner)
 
     def change_(self, model: nn.Module, context: Context) -> ShrinkReport | None:
         """Let the rule act on a copy, and take its norms."""

@@ -7,8 +7,9 @@ of the factors before it, so that the output is a multiple of what it was (`dash
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -39,6 +40,7 @@ class Proportional(InPlace):
     lam: float = 0.3
     per_layer: bool = ablation(False)
     name: ClassVar[str] = "proportional"
+    inert: ClassVar[Mapping[str, Any]] = {"lam": 1}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,7 +10,7 @@ alone. This rule does that, and nothing else: no weight moves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -128,6 +128,8 @@ class Rewarm(Rule):
     factor: float = ablation(0.3)
     momentum: str = ablation("kept")
     name: ClassVar[str] = "rewarm"
+    acts: ClassVar[tuple[str, ...]] = ("optimizer",)
+    inert: ClassVar[Mapping[str, Any]] = {"factor": 1}
 
     def __post_init__(self) -> None:
         real("factor", self.factor, low=0, open_low=True, fix="It is what weights would be multiplied by.")

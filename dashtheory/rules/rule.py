@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from dashtheory._check import choice, fail
+from dashtheory._check import choice, fail, integer
 from dashtheory.rules.anchors import anchored
 from dashtheory.rules.effective import computed_weights, plain_weights
 from dashtheory.rules.report import ShrinkReport
@@ -23,7 +23,46 @@ OPTIMIZER_FATES = ("kept", "renewed")
 """What can happen to the optimizer when a rule changes the weights: its state stays, or it starts anew."""
 
 RuleState = Mapping[str, Tensor]
-"""What a rule remembers through a run: named tensors, so that a checkpoint can hold it."""
+"""What a rule remembers through a run: named tensors, so that a checkpoint can hold it.
+
+A stage that was interrupted starts again from the state at its beginning, so that tensors may change in place.
+"""
+
+BatchPenalty = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""`penalty(inputs, targets, logits)` of the batch of a step: a scalar tensor, added to its loss."""
+
+MOMENTS = ("between", "optimizer", "loss", "steps", "evaluation")
+"""Where a rule can act: on weights between stages, on the optimizer between stages, in the loss, after steps of
+the optimizer, and on the network that is scored."""
+
+
+def _nothing() -> None:
+    """Done at the end of a stage by a hook that holds nothing."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AfterStep:
+    """What a rule does after every so many optimizer steps of a stage (`Rule.after_step`).
+
+    Attributes:
+        call: told how many steps of the stage are done, a multiple of `every`. It may change weights, buffers and
+            the optimizer's state in place (never replace their tensors), and the tensors of the rule's state; all
+            that must outlive the stage goes into that state. It runs between two steps, never inside of a recorded
+            one, and not under `torch.no_grad`.
+        every: steps between two calls, >= 1.
+        recordable: False if `call` reads what a step leaves behind in Python's hands (gradients, activations kept
+            by forward hooks): a recorded step (CUDA graph) keeps those to itself, and is then not recorded.
+        close: called once after the last step of the stage, or when training fails: removes forward hooks and the
+            like.
+    """
+
+    call: Callable[[int], None]
+    every: int = 1
+    recordable: bool = True
+    close: Callable[[], None] = _nothing
+
+    def __post_init__(self) -> None:
+        integer("every", self.every, minimum=1, fix="It counts optimizer steps.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +71,10 @@ class Learner:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
+
+
+def _no_draw(generator: torch.Generator) -> nn.Module:
+    fail("draw", "must be given to Context when the rule draws initial weights", "none", "Pass draw=make_model.")
 
 
 def _no_renewal(model: nn.Module) -> torch.optim.Optimizer:
@@ -45,15 +88,18 @@ def _no_renewal(model: nn.Module) -> torch.optim.Optimizer:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Context:
-    """What a rule may use before a stage.
+    """What a rule may use in a stage.
 
     Attributes:
         chunks: one (input, target) batch per chunk seen so far, oldest first; made anew at each call.
         loss_fn: `loss_fn(model(input), target)`, the mean loss.
         fresh: makes a new learner from the stage's own initialisation stream.
-        generator: the stage's perturbation stream.
+        generator: a CPU stream of the stage and the moment: `apply` has one, `after_step` another, and so on.
         renew: makes a new optimizer for a model; needed by rules that renew it.
-        state: what `Rule.start` of this run gave.
+        state: what `Rule.start` of this run gave, or `Rule.finish` of the stage before.
+        steps_per_epoch: optimizer steps in an epoch of the stage.
+        draw: makes a model, its initial weights drawn from a CPU stream that the rule chooses, such as
+            `generator`; for rules that draw more than once in a stage.
     """
 
     chunks: Callable[[], Iterable[tuple[object, object]]]
@@ -62,18 +108,36 @@ class Context:
     generator: torch.Generator
     renew: Callable[[nn.Module], torch.optim.Optimizer] = _no_renewal
     state: RuleState = field(default_factory=dict)
+    steps_per_epoch: int = 1
+    draw: Callable[[torch.Generator], nn.Module] = _no_draw
 
 
 class Rule(ABC):
-    """What happens to the learner between two stages, and for a few rules while it trains.
+    """What happens to the learner between two stages, and for some rules while it trains.
+
+    In a run these are called, in this order:
+
+        start           once, on the first initialisation
+        apply           before every stage but the first
+        penalty         once a stage; what it returns is added to the loss of every step
+        batch_penalty   the same, of the batch: its inputs, targets and logits
+        after_step      once a stage; what it returns is called after every so many steps
+        finish          after every stage; gives the state that the next one gets
+        evaluated       after every stage; gives the network that is scored
+
+    All but `apply` do nothing unless a rule says otherwise, and cost nothing then.
 
     Attributes:
         name: by which the package knows it; a rule of your own needs none.
         anew: whether every stage begins with a new learner, whatever the stages before: they need not be run then.
+        acts: where it acts, of `MOMENTS`.
+        inert: options with which it is warm to the bit; empty if there are none such.
     """
 
     name: ClassVar[str] = ""
     anew: ClassVar[bool] = False
+    acts: ClassVar[tuple[str, ...]] = ("between",)
+    inert: ClassVar[Mapping[str, Any]] = {}
 
     def start(self, learner: Learner) -> RuleState:
         """What the rule has to remember of the learner before its first stage; nothing for most."""
@@ -86,9 +150,54 @@ class Rule(ABC):
     def penalty(self, model: nn.Module, state: RuleState) -> Callable[[], Tensor] | None:
         """What is added to the loss of every training step of `model`: a function to call, or None.
 
-        Asked for once per stage, the first included. `state` is what `start` gave.
+        Asked for once per stage, the first included. `state` is what `start` gave, or `finish` of the stage
+        before.
         """
         return None
+
+    def batch_penalty(self, model: nn.Module, context: Context) -> BatchPenalty | None:
+        """As `penalty`, for what depends on the batch of a step; scores and criterion are of the loss without it.
+
+        The logits are those of the step, with their graph. Asked for once per stage, the first included.
+        """
+        return None
+
+    def after_step(self, learner: Learner, context: Context) -> AfterStep | None:
+        """What is done after every so many optimizer steps of a stage, or None.
+
+        Asked for once per stage, the first included, after `apply`; an optimizer that calls its closure several
+        times in a step has taken one step.
+        """
+        return None
+
+    def finish(self, learner: Learner, context: Context) -> RuleState:
+        """What the rule remembers from the end of a stage on; the learner must stay as it is.
+
+        Asked for after every stage, the last included. The same as before for most.
+        """
+        return context.state
+
+    def rebuild(self, learner: Learner, state: RuleState) -> Learner:
+        """A learner made anew, in the form that the rule has given to the run's; for rules that add modules.
+
+        Asked for when an interrupted run goes on, before weights and the optimizer's state are loaded. `state` is
+        that of the last finished stage.
+        """
+        return learner
+
+    def evaluated(self, model: nn.Module, state: RuleState) -> nn.Module:
+        """The network that is scored after a stage: the trained one for most, else a copy with other weights."""
+        return model
+
+
+class WhileTraining(Rule):
+    """A rule that leaves weights and optimizer alone between stages: it acts in the loss or after steps."""
+
+    acts: ClassVar[tuple[str, ...]] = ("loss",)
+
+    def apply(self, learner: Learner, context: Context) -> tuple[Learner, ShrinkReport | None]:
+        """Return the learner as it is."""
+        return learner, None
 
 
 def ablation(default: Any) -> Any:
@@ -144,3 +253,36 @@ def seeded_layers(model: nn.Module, generator: torch.Generator) -> Iterator[None
             with torch.cuda.device(index):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+def device_generator(generator: torch.Generator, device: torch.device) -> torch.Generator:
+    """A stream on a device, seeded by a CPU stream; on the CPU that stream itself.
+
+    For draws at every step: numbers differ from device to device, but the host draws none of them.
+    """
+    if device.type == "cpu":
+        return generator
+    seed = int(torch.randint(2**62, (), generator=generator))
+    return torch.Generator(device).manual_seed(seed)
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """All parameters that are trained, by name, each once; norm layers and embeddings too."""
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
+def remembered(state: RuleState, name: str, like: Tensor) -> Tensor:
+    """The tensor `name` of a rule's state, on the device of `like`.
+
+    Raises:
+        ValueError: if it is not there, or has another shape.
+    """
+    found = state.get(name)
+    if found is None or found.shape != like.shape:
+        fail(
+            "state",
+            f"must hold {name}, {tuple(like.shape)}",
+            "none" if found is None else str(tuple(found.shape)),
+            "Give what this rule's start() returned for this model.",
+        )
+    return found.to(like.device)

@@ -6,8 +6,9 @@ Sources: Ash & Adams (NeurIPS 2020, arXiv:1910.08475), who mix with a fresh init
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -19,6 +20,21 @@ from dashtheory.copies import overlapping
 from dashtheory.rules.groups import targets
 from dashtheory.rules.left import left_alone, tell_if_partly
 from dashtheory.rules.rule import Context, InPlace, ablation
+
+MEANINGS: Mapping[str, str] = {
+    "DASH's authors": "sp:shrink=0.3:perturb=0.01",
+    "Ash & Adams": "sp_ash_adams:shrink=0.4:perturb=0.1:optimizer=renewed",
+    "FIRE, vision": "sp_init:c=0.8",
+    "FIRE, DQN": "sp_init:c=0.8:linear=1:optimizer=kept",
+    "FIRE, SAC": "sp_init:c=0.8:to=fresh",
+    "Hare & Tortoise": "sp_init:c=0.8",
+    "Dohare": "sp_steps:perturb=1e-05:weight_decay=0.0001",
+    "Plasticine": "sp_steps:shrink=0.999999:perturb=1e-06:of=own",
+    "L2 Init's code": "sp_steps:shrink=0.999999:perturb=1e-06:of=fresh",
+    "UPGD": "sp_steps:shrink=0.999:perturb=0.001:by_rate=yes",
+    "Renate": "sp_all:shrink=0.95:perturb=0.001",
+}
+"""What "shrink and perturb" means, by who says it, as a rule's text. A swept number is one of the sweep."""
 
 
 @door()
@@ -138,6 +154,7 @@ class ShrinkPerturb(InPlace):
     shrink: float = 0.3
     perturb: float = 0.01
     name: ClassVar[str] = "sp"
+    inert: ClassVar[Mapping[str, Any]] = {"shrink": 1, "perturb": 0}
 
     def __post_init__(self) -> None:
         super().__post_init__()

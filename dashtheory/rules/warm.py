@@ -17,6 +17,7 @@ class Warm(Rule):
     """Train on from the weights and the optimizer state of the stage before."""
 
     name: ClassVar[str] = "warm"
+    acts: ClassVar[tuple[str, ...]] = ()
 
     def apply(self, learner: Learner, context: Context) -> tuple[Learner, None]:
         """Return the learner as it is."""
@@ -28,6 +29,7 @@ class WarmRenewed(Rule):
     """Train on from the weights with a new optimizer: warm with its momentum reset (arXiv:2410.23495)."""
 
     name: ClassVar[str] = "warm_rm"
+    acts: ClassVar[tuple[str, ...]] = ("optimizer",)
 
     def apply(self, learner: Learner, context: Context) -> tuple[Learner, None]:
         """Return the same model with a new optimizer."""

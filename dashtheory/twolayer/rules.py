@@ -6,8 +6,8 @@
     dash_channels   DASH with one cosine per (neuron, channel of the input), features in few channels only
 
 A rule of `dashtheory.rules` is the specification, by the same name, options and defaults; on a stack it is
-applied by `dashtheory.twolayer.apply_rules`, and does what it does to each network alone. l2_init changes training
-and is not offered here; reset needs a second layer that is trained.
+applied by `dashtheory.twolayer.apply_rules`, and does what it does to each network alone. Those that change
+training, or that are not written for stacks, are not offered here; reset needs a second layer that is trained.
 """
 
 from __future__ import annotations
@@ -102,8 +102,12 @@ class DashChannels:
 TwoLayerRule = Rule | Ideal | Soft | Oracle | DashChannels
 """A rule of this level."""
 
+_SHARED = (
+    *("cold", "warm", "sp", "dash", "warm_rm", "reset", "sp_ash_adams", "perturb"),
+    *("uniform", "permuted", "threshold", "cold_shrunk"),
+)
 STACK_RULES: dict[str, type[Any]] = {
-    **{name: rule for name, rule in RULES.items() if name != "l2_init"},
+    **{name: RULES[name] for name in _SHARED},
     **{rule.name: rule for rule in (Ideal, Soft, Oracle, DashChannels)},
 }
 """Rule classes of this level by name."""

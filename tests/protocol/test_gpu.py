@@ -13,7 +13,7 @@ from dashtheory.deep.task import make_source, make_task
 from dashtheory.paper import preset
 from dashtheory.protocol import Epoch, FastEngine, Work, describe_device, run_stages
 from dashtheory.record import load_results
-from dashtheory.rules import make_rule
+from dashtheory.rules import parse_rule
 from dashtheory.seeds import torch_stream
 
 pytestmark = pytest.mark.gpu
@@ -31,7 +31,11 @@ def test_a_preset_runs_on_cuda_and_says_so(tmp_path: Path) -> None:
         assert facts["machine"]["device"] == describe_device("cuda") != "cpu"
 
 
-@pytest.mark.parametrize("rule", ["cold", "warm", "dash"])
+# Penalties inside of recorded steps, hooks between them, and one for which no step is recorded (si).
+HOOKED = ("spectral", "distill", "hare_tortoise:momentum=0.9:epochs=2", "swr", "si", "inject")
+
+
+@pytest.mark.parametrize("rule", ["cold", "warm", "dash", *HOOKED])
 def test_cuda_trains_as_the_cpu_does_up_to_rounding(rule: str) -> None:
     config = preset(
         "digits-mlp", num_chunks=2, chunk_size=140, criterion="epochs", max_epochs=5, precision="float32"
@@ -40,7 +44,7 @@ def test_cuda_trains_as_the_cpu_does_up_to_rounding(rule: str) -> None:
 
     def losses(device: str) -> list[float]:
         task = make_task(config, source, device=device)
-        stages = run_stages(source.stream, make_rule(rule), task, config.training, seed=0)
+        stages = run_stages(source.stream, parse_rule(rule), task, config.training, seed=0)
         return [stage.training.last_epoch.loss for stage in stages]
 
     assert losses("cuda") == pytest.approx(losses("cpu"), rel=1e-2)  # 20 steps amplify float32 rounding

@@ -112,7 +112,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path: Path) -> 
     assert left == {"finished.json", "stage-0004.checkpoint", "stage-0005.checkpoint"}
 
 
-@pytest.mark.parametrize("rule", ["l2_init", "sp"])
+@pytest.mark.parametrize("rule", ["l2_init", "sp", "si", "hare_tortoise", "inject"])
 def test_so_do_other_rules(rule: str, tmp_path: Path) -> None:
     """The same in processes that are forked after torch was imported, so that more kills fall into the stages."""
     whole, draws = run(None, rule), random.Random(rule)

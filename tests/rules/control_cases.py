@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
@@ -26,6 +27,7 @@ class Stage:
     def __init__(self, name: str = "convolutions") -> None:
         self.name = name
         self.learner = self.new()
+        self.first = copy.deepcopy(self.learner)
         self.start = {key: value.detach().clone() for key, value in self.learner.model.named_parameters()}
         for inputs, labels in chunks(name):
             functional.cross_entropy(self.learner.model(inputs), labels).backward()
@@ -41,6 +43,7 @@ class Stage:
             fresh=self.fresh,
             generator=torch.Generator().manual_seed(5),
             renew=self.renew,
+            draw=self.draw,
         )
 
     def new(self) -> Learner:
@@ -55,6 +58,12 @@ class Stage:
             self.made.append(self.new())
         return self.made[-1]
 
+    def draw(self, generator: torch.Generator) -> nn.Module:
+        """Make a model."""
+        with torch.random.fork_rng():
+            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            return network(self.name)
+
     def renew(self, model: nn.Module) -> torch.optim.Optimizer:
         """Make an optimizer, and note it."""
         self.renewed.append(torch.optim.Adam(model.parameters(), lr=0.02))
@@ -68,8 +77,8 @@ class Stage:
             yield chunk
 
     def apply(self, rule: Rule) -> tuple[Learner, ShrinkReport | None]:
-        """Apply the rule."""
-        return rule.apply(self.learner, self.context)
+        """Apply the rule, which remembers the learner as it was before its training."""
+        return rule.apply(self.learner, dataclasses.replace(self.context, state=rule.start(self.first)))
 
     def expect(self, expected: Mapping[str, Values]) -> None:
         """Check that the parameters named are as expected, and all else of the model is as it was."""

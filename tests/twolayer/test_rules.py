@@ -140,7 +140,8 @@ def test_stacked_dash_is_dash_on_the_readable_module() -> None:
 
 def test_the_rules_that_are_offered() -> None:
     assert {"ideal", "soft", "oracle", "dash_channels", "dash", "cold", "sp"} <= set(STACK_RULES)
-    assert "l2_init" not in STACK_RULES
+    for name in ("l2_init", "rewarm", "norm_matched"):  # nothing on a stack does what they do
+        assert name not in STACK_RULES
     assert parse_stack_rule("soft:lam=0.25") == Soft(lam=0.25)
     assert make_stack_rule("dash_channels", signal_channels=3) == DashChannels(signal_channels=3)
 

@@ -1,0 +1,44 @@
+"""A control: batch-norm statistics re-estimated before every stage, and nothing else.
+
+After a rule that changes weights running statistics fit no longer; this tells what of a rule's effect they are.
+Source: a standard remedy (`torch.optim.swa_utils.update_bn`); as a control derived here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from dashtheory._check import fail
+from dashtheory.batchnorm import has_statistics, reestimated
+from dashtheory.rules.rule import Context, Learner, Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reestimate(Rule):
+    """Running statistics become means over all data of the stage; weights and optimizer stay to the bit.
+
+    In training mode the statistics are not looked at, so that only what is measured before the first epoch ends,
+    and evaluation in between, can tell this from warm.
+    """
+
+    name: ClassVar[str] = "bn"
+
+    def apply(self, learner: Learner, context: Context) -> tuple[Learner, None]:
+        """Return the learner with other statistics.
+
+        Raises:
+            ValueError: if the model has none.
+        """
+        if not has_statistics(learner.model):
+            kind = type(learner.model).__name__
+            fail("model", "must have batch normalization with running statistics", kind, "Leave this rule out.")
+        inputs = torch.cat([inputs for inputs, _ in context.chunks() if isinstance(inputs, Tensor)])
+        statistics = dict(reestimated(learner.model, inputs).named_buffers())
+        with torch.no_grad():
+            for name, buffer in learner.model.named_buffers():
+                buffer.copy_(statistics[name])
+        return learner, None

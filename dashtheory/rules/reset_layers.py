@@ -1,0 +1,138 @@
+"""Resets of more than the classifier: the last layers, or everything.
+
+Sources: Nikishin et al. (ICML 2022, arXiv:2205.07802), who reset last layers or whole agents between intervals of
+learning; D'Oro et al. (ICLR 2023), who reset all; the full reset of FIRE's vision runs (arXiv:2602.08040), which
+goes back to the run's own first weights. The interval is a stage here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dashtheory._check import choice, fail, integer
+from dashtheory.rules.matrices import layer_weights
+from dashtheory.rules.report import ShrinkReport
+from dashtheory.rules.rule import Context, InPlace, Learner, RuleState, ablation, remembered, trainable
+from dashtheory.rules.sp_init import ORIGINS, initial_weights, origin_of
+
+MOMENTA = ("cleared", "kept")
+"""What happens to the optimizer's averages for weights that are reset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResetLast(InPlace):
+    """Initialise the last layers anew before every stage; all else goes on.
+
+    A layer is a convolution, linear layer or attention projection, its bias with it, in the order of
+    `model.named_modules()`; norm layers stay.
+
+    Attributes:
+        last: how many layers, >= 1; no more than there are.
+        to: "fresh" (a new initialisation in every stage), "own" (the run's first one) or "zero", as a continual
+            ImageNet benchmark does to its classifier.
+        moments: "cleared" (the optimizer's averages for what is reset become zero) or "kept".
+        optimizer: as `InPlace`.
+    """
+
+    last: int = ablation(1)
+    to: str = ablation("fresh")
+    moments: str = ablation("cleared")
+    name: ClassVar[str] = "reset_last"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        integer("last", self.last, minimum=1, fix="It counts layers from the end.")
+        choice("to", self.to, (*ORIGINS, "zero"))
+        choice("moments", self.moments, MOMENTA)
+
+    def start(self, learner: Learner) -> RuleState:
+        """Copy the first weights, if later ones become these."""
+        return initial_weights(learner.model) if self.to == "own" else {}
+
+    def apply(self, learner: Learner, context: Context) -> tuple[Learner, ShrinkReport | None]:
+        """Reset the layers and what the optimizer knows of them.
+
+        Raises:
+            ValueError: if the model has fewer layers.
+        """
+        touched = list(self.touched(learner.model).values())
+        after, report = super().apply(learner, context)
+        if self.moments == "cleared" and self.optimizer == "kept":
+            clear_moments_(after.optimizer, touched)
+        return after, report
+
+    def change_(self, model: nn.Module, context: Context) -> None:
+        """Copy initial weights into the layers."""
+        origin = {} if self.to == "zero" else origin_of(self.to, context)
+        with torch.no_grad():
+            for name, value in self.touched(model).items():
+                value.copy_(remembered(origin, name, value) if origin else torch.zeros_like(value))
+
+    def touched(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """What is reset, by name."""
+        layers = layer_weights(model)
+        if self.last > len(layers):
+            fail(
+                "last", f"must be at most {len(layers)}, the model's layers", str(self.last), "Or take reset_full."
+            )
+        homes = tuple(f"{one.name.rpartition('.')[0]}." for one in layers[-self.last :])
+        names = {one.name for one in layers[-self.last :]}
+        found = trainable(model)
+        return {
+            name: value
+            for name, value in found.items()
+            if name in names
+            or (name.rpartition(".")[2].endswith("bias") and f"{name.rpartition('.')[0]}." in homes)
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResetFull(InPlace):
+    """Initialise all that is trained, and all buffers, before every stage.
+
+    With `to=fresh` it is cold; with `to=own` every stage starts from the same weights, so that stages differ in
+    their data alone.
+
+    Attributes:
+        to: "own" (the run's first initialisation, as in FIRE's vision runs) or "fresh".
+        optimizer: as `InPlace`; "renewed" as published.
+    """
+
+    to: str = ablation("own")
+    optimizer: str = ablation("renewed")
+    name: ClassVar[str] = "reset_full"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choice("to", self.to, ORIGINS)
+
+    def start(self, learner: Learner) -> RuleState:
+        """Copy weights and buffers."""
+        return _all(learner.model) if self.to == "own" else {}
+
+    def change_(self, model: nn.Module, context: Context) -> None:
+        """Copy initial weights and buffers."""
+        origin = context.state if self.to == "own" else _all(context.fresh().model)
+        values = {**trainable(model), **dict(model.named_buffers())}
+        pairs = [(value, remembered(origin, name, value)) for name, value in values.items()]
+        with torch.no_grad():
+            for value, first in pairs:
+                value.copy_(first)
+
+
+def _all(model: nn.Module) -> dict[str, Tensor]:
+    named = {**trainable(model), **dict(model.named_buffers())}
+    return {name: value.detach().clone() for name, value in named.items()}
+
+
+@torch.no_grad()
+def clear_moments_(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
+    """Set what an optimizer keeps of parameters to zero, their step counters too, in place."""
+    for parameter in parameters:
+        for value in optimizer.state.get(parameter, {}).values():
+            if isinstance(value, Tensor):
+                value.zero_()
