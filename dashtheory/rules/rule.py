@@ -74,7 +74,7 @@ class Learner:
 
 
 def _no_draw(generator: torch.Generator) -> nn.Module:
-    fail("draw", "must be given to Context when the rule draws initial weights", "none", "Pass draw=make_model.")
+    fail("draw", "must be given to Context when the rule draws initial weights", "none", "Say draw=, a function.")
 
 
 def _no_renewal(model: nn.Module) -> torch.optim.Optimizer:

@@ -65,4 +65,4 @@ def test_a_rule_that_cannot_be_loaded_is_one_line(tmp_path: Path, capsys: pytest
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert "(mine.py, line 1: ZeroDivisionError: division by zero)" in lines[0]
-    assert "rule must name a file that is there" in lines[1]
+    assert "--rules must name a file that is there" in lines[1]

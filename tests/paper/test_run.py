@@ -139,9 +139,9 @@ OUT = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 @pytest.mark.parametrize(
     ("room", "words"),
     [
-        (40, r"Say --batch-size 35\."),
-        (9, r"Say --batch-size 8\."),
-        (2, r"Say --batch-size 2\."),
+        (40, r"Say batch_size=35\."),
+        (9, r"Say batch_size=8\."),
+        (2, r"Say batch_size=2\."),
         (1, r"Not even two pictures fit: choose a smaller model\."),
         (0, r"Not even two pictures fit: choose a smaller model\."),
     ],
@@ -162,7 +162,7 @@ def test_finished_stages_are_intact_when_memory_runs_out(tmp_path: Path, monkeyp
     with monkeypatch.context() as patch:
         # stage 1 takes two steps of two norms each, and re-estimates once at its end; stage 2 as much before
         Full(patch, 35, OUT, patience=9)
-        with pytest.raises(ValueError, match="--batch-size 35"):
+        with pytest.raises(ValueError, match="batch_size=35"):
             run_toy(toy(), tmp_path / "part", "warm")
     assert "stage-0001.checkpoint" in [path.name for path in (tmp_path / "part").iterdir()]
     pd.testing.assert_frame_equal(run_toy(toy(), tmp_path / "part", "warm"), whole, check_exact=True)
@@ -173,7 +173,7 @@ def test_where_a_step_fits_smaller_chunks_are_advised(tmp_path: Path, monkeypatc
         raise OUT
 
     monkeypatch.setattr(run_module, "run_resumable", crowded)
-    with pytest.raises(ValueError, match=r"A step fits: choose smaller chunks \(--chunk-size\), or run fewer"):
+    with pytest.raises(ValueError, match="A step fits: lower chunk_size= or, where several run at once, jobs="):
         run_toy(toy(), tmp_path, "warm")
 
 

@@ -43,7 +43,7 @@ def read_members(
     try:
         if path.exists() and not path.is_file() and not path.is_dir():  # reading a pipe would wait for ever
             fail("archive", "must be a plain file", f"'{path}'", "Check the path.")
-        if path.stat().st_size > max_bytes:
+        if path.stat().st_size > max_bytes + _OVERHEAD:
             _too_large(path, "", max_bytes)
         with path.open("rb") as file:
             start = file.read(6)
@@ -58,6 +58,9 @@ def read_members(
         fail("archive", "must be whole", f"'{path}' ({_line(error)})", "Get it again: it is damaged or truncated.")
     except OSError as error:
         fail("archive", "must be a file that can be read", f"'{path}' ({_line(error)})", "Check the path.")
+
+
+_OVERHEAD = 2**26  # bytes of headers that a packed file may be larger by than what it holds
 
 
 def _line(error: Exception) -> str:
@@ -141,7 +144,7 @@ def _zip(
     except NotImplementedError as error:  # a directory whose damage reads as a newer format
         raise zipfile.BadZipFile(_line(error)) from error
     with opened as archive:
-        if sum(info.file_size for info in archive.infolist()) > max_bytes:
+        if sum(info.file_size for info in archive.infolist() if not info.is_dir()) > max_bytes:
             _too_large(path, "", max_bytes)
         for info in archive.infolist():
             name = _checked_name(info.filename, path)
