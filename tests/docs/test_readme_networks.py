@@ -182,6 +182,12 @@ def test_the_first_stages_of_the_paper_s_setting_are_the_committed_ones() -> Non
     def lead(rule: str, over: str) -> str:
         return f"{100 * (values[rule, 5] - values[over, 5]):.1f}"
 
+    elsewhere = ["permuted", "permuted:move=within_filters", "permuted:move=across_filters", "scattered"]
+
+    def span(rules: list[str], stage: int) -> str:
+        low, high = (end(values[rule, stage] for rule in rules) for end in (min, max))
+        return f"{100 * low:.1f}% to {100 * high:.1f}%"
+
     text = " ".join(README.split())
     for words in (
         f"after stage 5 warm is at {found['warm', 5]}, cold at {found['cold', 5]}, S&P at {found['sp', 5]}, one "
@@ -189,9 +195,12 @@ def test_the_first_stages_of_the_paper_s_setting_are_the_committed_ones() -> Non
         f"{found['permuted', 5]}, DASH at {found['dash', 5]}. Of DASH's lead of {lead('dash', 'cold')} points "
         f"over cold, {lead(slow, 'cold')} are those of a cold start with learning rate 0.01 ({found[slow, 5]}), "
         f"and all but {lead('dash', 'uniform')} those of one factor for all.",
-        f"(one factor {found['uniform', 2]}, random places {found['permuted', 2]}, DASH {found['dash', 2]})",
         f"({found[slow, 2]} with learning rate 0.01, {found[decayed, 2]} with 0.1 and weight decay 0.0005, in "
         f"place of {found['cold', 2]})",
+        f"with equal factors stage 2 ends at {found['uniform', 2]} (one for all) and {found['norm_matched', 2]} "
+        "(DASH's norms alone), with DASH's factors at other places (anywhere, within or across filters, or drawn "
+        f"anew) at {span(elsewhere, 2)}, with DASH at {found['dash', 2]}; stage 3 ends at "
+        f"{span(['uniform', 'norm_matched', *elsewhere], 3)} under all six, and at {found['dash', 3]} under DASH.",
     ):
         assert words in text, words
 
