@@ -194,8 +194,8 @@ def test_the_first_stages_of_the_paper_s_setting_are_the_committed_ones() -> Non
         f"factor for all weights at {found['uniform', 5]}, DASH's factors at random places at "
         f"{found['permuted', 5]}, DASH at {found['dash', 5]}. Of DASH's lead of {lead('dash', 'cold')} points "
         f"over cold, {lead(slow, 'cold')} are those of a cold start with learning rate 0.01 ({found[slow, 5]}; "
-        f"one from weights × 0.45 is at {found['cold_shrunk', 5]}), and all but {lead('dash', 'uniform')} those of "
-        "one factor for all.",
+        f"one from weights × 0.45 is at {found['cold_shrunk', 5]}), and all but {lead('dash', 'uniform')} those "
+        "of one factor for all.",
         f"({found[slow, 2]} with learning rate 0.01, {found[decayed, 2]} with 0.1 and weight decay 0.0005, in "
         f"place of {found['cold', 2]})",
         f"with equal factors stage 2 ends at {found['uniform', 2]} (one for all) and {found['norm_matched', 2]} "
