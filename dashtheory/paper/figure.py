@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -29,22 +31,25 @@ def draw_results(
         setting: words.
         foot: words.
     """
-    figure, axes = plt.subplots(1, 4, figsize=(15.2, 4.5))
+    rows = math.ceil(table["rule"].nunique() / _IN_A_ROW)
+    height = 4.5 + _ROW * (rows - 1)
+    figure, axes = plt.subplots(1, 4, figsize=(15.2, height))
     draw_stages(axes[0], table, "test_accuracy", scale=100, dodge=0)
     axes[0].set(ylabel="test accuracy (%)", title="Generalisation")
-    _draw_published(axes[0], published)
+    _draw_published(axes[0], published, 2 * int(table["stage"].max()))
     draw_stages(axes[1], table, "steps")
     axes[1].set(ylabel="optimizer steps of the stage", title="Training time")
     _draw_old(axes[2], table)
     _draw_memorised(axes[3], table)
-    figure.subplots_adjust(left=0.042, right=0.992, top=0.765, bottom=0.175, wspace=0.27)
+    top, bottom = 1 - (1.06 + _ROW * (rows - 1)) / height, 0.79 / height
+    figure.subplots_adjust(left=0.042, right=0.992, top=top, bottom=bottom, wspace=0.27)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(
         handles,
         labels,
         loc="upper left",
-        bbox_to_anchor=(0.006, 0.885),
-        ncols=len(labels),
+        bbox_to_anchor=(0.006, 1 - 0.52 / height),
+        ncols=min(len(labels), _IN_A_ROW),
         fontsize=8,
         columnspacing=1.4,
     )
@@ -53,9 +58,14 @@ def draw_results(
     return figure
 
 
-def _draw_published(ax: Axes, published: list[Published]) -> None:
+_IN_A_ROW = 7  # rules in a row of the legend
+_ROW = 0.24  # its height, in inches
+
+
+def _draw_published(ax: Axes, published: list[Published], last: int) -> None:
+    """Rings up to a stage: those far behind ours would squeeze them."""
     for one in published:
-        if one.metric == "test_accuracy" and one.stage:
+        if one.metric == "test_accuracy" and 0 < one.stage <= last:
             look = rule_style(one.rule)
             ax.plot(one.stage, 100 * one.value, "o", mfc="none", mec=look.color, markersize=9, zorder=5)
 

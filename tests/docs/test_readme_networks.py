@@ -202,6 +202,7 @@ def test_the_first_stages_of_the_paper_s_setting_are_the_committed_ones() -> Non
         "(DASH's norms alone), with DASH's factors at other places (anywhere, within or across filters, or drawn "
         f"anew) at {span(elsewhere, 2)}, with DASH at {found['dash', 2]}; stage 3 ends at "
         f"{span(['uniform', 'norm_matched', *elsewhere], 3)} under all six, and at {found['dash', 3]} under DASH.",
+        f"({found['scattered', 1]} in place of {found['dash', 1]} after stage 1)",
     ):
         assert words in text, words
 

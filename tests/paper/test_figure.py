@@ -90,3 +90,24 @@ def test_rings_are_the_authors_figures_at_their_stage() -> None:
     np.testing.assert_allclose(np.concatenate(rings), [[one.stage, 100 * one.value] for one in accuracies])
     assert any("rings: one run of the authors each, original pixels" in text.get_text() for text in figure.texts)
     plt.close(figure)
+
+
+def test_the_legend_of_many_rules_is_whole_and_covers_no_panel() -> None:
+    rules = ("cold", "warm", "sp", "dash", "uniform", "cold_shrunk", "permuted", "scattered", "norm_matched")
+    rules += ("permuted:move=within_filters", "permuted:move=across_filters", "cold:weight_decay=0.0005")
+    table = made_table(
+        lambda rule, seed, stage, metric: stage / 10, rules=rules, metrics=("test_accuracy", "steps")
+    )
+    with style():
+        figure = draw_results(table, list(PUBLISHED), title="title", setting="setting", foot="")
+        figure.canvas.draw()
+        (legend,), renderer = figure.legends, figure.canvas.get_renderer()  # type: ignore[attr-defined]
+        place = legend.get_window_extent(renderer)
+        assert len(legend.get_texts()) == len(rules)
+        assert place.x1 <= figure.bbox.x1
+        assert all(not place.overlaps(ax.get_tightbbox(renderer)) for ax in figure.axes)
+    last = table["stage"].max()
+    lines = figure.axes[0].lines
+    rings = [float(np.asarray(line.get_xdata())[0]) for line in lines if line.get_markerfacecolor() == "none"]
+    assert rings == [one.stage for one in PUBLISHED if one.metric == "test_accuracy" and 0 < one.stage <= 2 * last]
+    plt.close(figure)
