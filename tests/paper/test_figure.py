@@ -93,8 +93,10 @@ def test_rings_are_the_authors_figures_at_their_stage() -> None:
 
 
 def test_the_legend_of_many_rules_is_whole_and_covers_no_panel() -> None:
-    rules = ("cold", "warm", "sp", "dash", "uniform", "cold_shrunk", "permuted", "scattered", "norm_matched")
-    rules += ("permuted:move=within_filters", "permuted:move=across_filters", "cold:weight_decay=0.0005")
+    rules: tuple[str, ...] = (
+        *("cold", "warm", "sp", "dash", "uniform", "cold_shrunk", "permuted", "scattered", "norm_matched"),
+        *("permuted:move=within_filters", "permuted:move=across_filters", "cold:weight_decay=0.0005"),
+    )
     table = made_table(
         lambda rule, seed, stage, metric: stage / 10, rules=rules, metrics=("test_accuracy", "steps")
     )
@@ -105,7 +107,9 @@ def test_the_legend_of_many_rules_is_whole_and_covers_no_panel() -> None:
         place = legend.get_window_extent(renderer)
         assert len(legend.get_texts()) == len(rules)
         assert place.x1 <= figure.bbox.x1
-        assert all(not place.overlaps(ax.get_tightbbox(renderer)) for ax in figure.axes)
+        boxes = [box for ax in figure.axes if (box := ax.get_tightbbox(renderer)) is not None]
+        assert len(boxes) == 4
+        assert not any(place.overlaps(box) for box in boxes)
     last = table["stage"].max()
     lines = figure.axes[0].lines
     rings = [float(np.asarray(line.get_xdata())[0]) for line in lines if line.get_markerfacecolor() == "none"]
