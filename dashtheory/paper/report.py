@@ -179,11 +179,13 @@ def _save_chain(one: Results, stem: Path) -> None:
     stage, links = _chain(one)
     if not links:
         return
+    seeds = any(not math.isnan(link.low) for link in links)
+    lines = "; lines: 95% t interval of that difference, paired by seed" if seeds else "; one seed, no interval"
     words = {
         "title": f"From cold to DASH, step by step: {data_name(one)}, {one.name.partition('+')[0]}",
         "setting": describe(one),
-        "foot": "bars: from the rule before to this one; lines: 95% t interval of that difference, paired by "
-        "seed; steps of this stage; the best step size and decay are those on the test set",
+        "foot": f"bars: from the rule before to this one{lines}; steps of this stage; the best step size and "
+        "decay are those on the test set",
     }
     figure = draw_chain(stage, links, words)
     save_figure(figure, stem)
