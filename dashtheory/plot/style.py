@@ -66,6 +66,7 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     "#788C00": ("parseval", "spectral", "isometry", "adamo", "decoupling"),
     "#3C003C": ("ewc", "ewc_online", "mas", "si", "lwf"),
     "#A0C8C8": ("hare_tortoise", "ema", "distill"),
+    "#00DCDC": ("redo", "regrama", "cbp", "snr", "cpr", "swr_weights"),
 }
 _FAMILY_MARKERS = ("o", "s", "^", "D", "v", "P")
 _FAMILY_DASHES: tuple[Any, ...] = (

@@ -5,6 +5,7 @@ from .anchors import ShrinkLeft as ShrinkLeft
 from .anchors import anchored as anchored
 from .anchors import check_after_step as check_after_step
 from .bn import Reestimate as Reestimate
+from .cbp import ContinualBackprop as ContinualBackprop
 from .cold import Cold as Cold
 from .controls import ColdShrunk as ColdShrunk
 from .controls import Permuted as Permuted
@@ -12,6 +13,7 @@ from .controls import Perturb as Perturb
 from .controls import Scattered as Scattered
 from .controls import Threshold as Threshold
 from .controls import Uniform as Uniform
+from .cpr import PartialReset as PartialReset
 from .dash import Dash as Dash
 from .dash import apply_factors_ as apply_factors_
 from .dash import dash_ as dash_
@@ -49,6 +51,8 @@ from .matched import NormMatched as NormMatched
 from .nap import Project as Project
 from .parseval import Parseval as Parseval
 from .proportional import Proportional as Proportional
+from .redo import ReDo as ReDo
+from .regrama import ReGraMa as ReGraMa
 from .report import LayerReport as LayerReport
 from .report import ShrinkReport as ShrinkReport
 from .reset import Reset as Reset
@@ -71,6 +75,7 @@ from .shrink_and_perturb import ShrinkFresh as ShrinkFresh
 from .shrink_and_perturb import ShrinkPerturb as ShrinkPerturb
 from .shrink_and_perturb import shrink_and_perturb_ as shrink_and_perturb_
 from .si import SI as SI
+from .snr import SelfNormalizedReset as SelfNormalizedReset
 from .sp_all import ShrinkAll as ShrinkAll
 from .sp_init import ShrinkInit as ShrinkInit
 from .sp_steps import ShrinkSteps as ShrinkSteps
@@ -82,6 +87,11 @@ from .spec import parse_spec as parse_spec
 from .spec import rule_options as rule_options
 from .spectral import Spectral as Spectral
 from .swr import SoftRescale as SoftRescale
+from .swr_weights import SelectiveReset as SelectiveReset
+from .units import Consumer as Consumer
+from .units import UnitGraph as UnitGraph
+from .units import UnitLayer as UnitLayer
+from .units import unit_graph as unit_graph
 from .warm import Warm as Warm
 from .warm import WarmRenewed as WarmRenewed
 from .wasserstein import Wasserstein as Wasserstein

@@ -97,6 +97,12 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "ema": "dashtheory.rules.ema:EMA",
         "distill": "dashtheory.rules.ema:Distill",
         "inject": "dashtheory.rules.inject:Inject",
+        "redo": "dashtheory.rules.redo:ReDo",
+        "regrama": "dashtheory.rules.regrama:ReGraMa",
+        "cbp": "dashtheory.rules.cbp:ContinualBackprop",
+        "snr": "dashtheory.rules.snr:SelfNormalizedReset",
+        "cpr": "dashtheory.rules.cpr:PartialReset",
+        "swr_weights": "dashtheory.rules.swr_weights:SelectiveReset",
     }
 )
 """Rule classes by name."""
