@@ -77,12 +77,12 @@ class ContinualBackprop(ResetRule):
         choice("utility", self.utility, UTILITIES)
         flag("correct", self.correct)
 
-    def remembers(self, num_units: int) -> dict[str, Tensor]:
+    def remembers(self, num_units: int, dtype: torch.dtype) -> dict[str, Tensor]:
         """Utility, age and mean activation of each unit, the layer's account, and how often each was reset."""
         return {
-            **super().remembers(num_units),
-            "utility": torch.zeros(num_units),
-            "mean": torch.zeros(num_units),
+            **super().remembers(num_units, dtype),
+            "utility": torch.zeros(num_units, dtype=dtype),
+            "mean": torch.zeros(num_units, dtype=dtype),
             "age": torch.zeros(num_units, dtype=torch.int64),
             "account": torch.zeros((), dtype=torch.float64),
         }

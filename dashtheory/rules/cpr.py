@@ -58,9 +58,9 @@ class PartialReset(UnitRule):
         real("threshold", self.threshold, low=0, fix="It is a share of the layer's mean gradient.")
         real("momentum", self.momentum, low=0, high=1, fix="It is the share of the past that stays.")
 
-    def remembers(self, num_units: int) -> dict[str, Tensor]:
+    def remembers(self, num_units: int, dtype: torch.dtype) -> dict[str, Tensor]:
         """The average of the score, 1 at the start."""
-        return {"score": torch.ones(num_units)}
+        return {"score": torch.ones(num_units, dtype=dtype)}
 
     def after_step(self, learner: Learner, context: Context) -> AfterStep | None:
         """Follow the score, and move."""

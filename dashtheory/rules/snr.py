@@ -71,10 +71,10 @@ class SelfNormalizedReset(ResetRule):
         integer("cap", self.cap, minimum=1, fix="It counts samples.")
         integer("times", self.times, minimum=1, fix="It counts times between firings.")
 
-    def remembers(self, num_units: int) -> dict[str, Tensor]:
+    def remembers(self, num_units: int, dtype: torch.dtype) -> dict[str, Tensor]:
         """Age, threshold and past times of each unit, how many there were, and how often each was reset."""
         return {
-            **super().remembers(num_units),
+            **super().remembers(num_units, dtype),
             "age": torch.zeros(num_units, dtype=torch.int64),
             "threshold": torch.full((num_units,), self.cap, dtype=torch.int64),
             "times": torch.full((num_units, self.times), _NEVER, dtype=torch.int64),

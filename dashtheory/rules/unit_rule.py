@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,14 +61,14 @@ class UnitRule(WhileTraining):
         Raises:
             ValueError: if the network has no layers of units (`unit_graph`).
         """
-        model, found = learner.model, {}
-        for layer in unit_graph(model, self.units):
-            device = units_in(model, layer).device
-            for name, value in self.remembers(layer.num_units).items():
-                found[f"{name} {layer.name}"] = value.to(device)
+        found = {}
+        for layer in unit_graph(learner.model, self.units):
+            units = units_in(learner.model, layer)
+            for name, value in self.remembers(units.num_units, units.dtype).items():
+                found[f"{name} {units.name}"] = value.to(units.device)
         return found
 
-    def remembers(self, num_units: int) -> dict[str, Tensor]:
+    def remembers(self, num_units: int, dtype: torch.dtype) -> dict[str, Tensor]:
         """What is remembered of a layer, as it begins: `resets`, how often each unit was reset, for all."""
         return {"resets": torch.zeros(num_units, dtype=torch.int64)}
 
@@ -83,7 +82,7 @@ class UnitRule(WhileTraining):
         return {
             units.name: {
                 name: remembered(context.state, f"{name} {units.name}", value.to(units.device))
-                for name, value in self.remembers(units.layer.num_units).items()
+                for name, value in self.remembers(units.num_units, units.dtype).items()
             }
             for units in layers
         }
@@ -223,5 +222,4 @@ def mean_gradient(units: Units) -> Tensor | None:
     gradient = units.incoming.parameter.grad
     if gradient is None:
         return None
-    wide: Any = torch.promote_types(gradient.dtype, torch.float32)
-    return units.incoming.rows(gradient.detach().abs()).mean(dim=1, dtype=wide)
+    return units.incoming.rows(gradient.detach().abs()).mean(dim=1, dtype=units.dtype)

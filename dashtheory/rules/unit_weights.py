@@ -72,6 +72,16 @@ class Units:
         return self.layer.name
 
     @property
+    def num_units(self) -> int:
+        """How many there are."""
+        return self.layer.num_units
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of what is measured of them: that of their weights, or float32 where that is narrower."""
+        return torch.promote_types(self.incoming.parameter.dtype, torch.float32)
+
+    @property
     def is_trained(self) -> bool:
         """Whether all weights into and out of the units are: only then can a unit be renewed."""
         return all(block.parameter.requires_grad for block in (self.incoming, *self.outgoing))

@@ -218,6 +218,8 @@ def _unfit(model: nn.Module, module: nn.Module) -> str:
     weight = module._parameters.get("weight")
     if weight is None:
         return "its weight is computed"
+    if set(module._parameters) - {"weight", "bias"} or module._modules:
+        return "it has more than a weight and a bias"
     owners = Counter(id(value) for part in model.modules() for value in part._parameters.values())
     return "it shares its weight with another layer" if owners[id(weight)] > 1 else ""
 
