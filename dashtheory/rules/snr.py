@@ -115,13 +115,13 @@ class SelfNormalizedReset(ResetRule):
         return late if self.eta else torch.zeros_like(late)
 
     def _renew_(self, memory: Memory, *, least: int) -> None:
-        """Renew the thresholds of units that have fired."""
+        """Renew the thresholds."""
         known = memory["firings"].clamp(max=self.times)
         place = ((1 - self.eta) * known.double() - 1e-9).ceil().long().clamp(min=1) - 1
         usual = memory["times"].sort(dim=1).values.gather(1, place[:, None])[:, 0]
         before = memory["threshold"]
-        after = torch.where(usual < before, usual, 2 * before).clamp(min=min(least, self.cap), max=self.cap)
-        before.copy_(torch.where(known > 0, after, before))
+        after = torch.where(usual < before, usual, 2 * before)  # without a firing it stays at the cap
+        before.copy_(after.clamp(min=min(least, self.cap), max=self.cap))
 
 
 def fired(units: Units, values: Tensor) -> tuple[Tensor, int]:

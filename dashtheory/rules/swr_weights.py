@@ -139,7 +139,7 @@ class SelectiveReset(WhileTraining):
             entries.append((parameter, mask))
             context.state[f"resets {one.name}"].add_(number)
             if self.momentum:
-                use.masked_fill_(mask, 0)
+                use.copy_(torch.where(mask, use.mean(), use))  # or they would be the least useful again
         if self.moments == "cleared":
             clear_entries_(learner.optimizer, entries, counters=False)
 

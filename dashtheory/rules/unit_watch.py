@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dashtheory._check import fail
+from dashtheory.evaluate import evaluating
 from dashtheory.rules.rule import Context
 from dashtheory.rules.unit_signal import units_of
 from dashtheory.rules.unit_weights import Units
@@ -31,8 +31,9 @@ class Watch:
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[Units], look: Look) -> None:
-        self.look, self.model = look, model
-        self.armed, self.asked = False, False
+        self.look, self.model, self.layers = look, model, tuple(layers)
+        self.armed = False
+        self.asked: dict[str, list[Tensor]] | None = None
         self.seen: dict[str, Any] = {}
         self.handles = [self._hook(model.get_submodule(one.layer.watched), one) for one in layers]
 
@@ -53,16 +54,20 @@ class Watch:
 
     def note(self, units: Units, values: Tensor) -> None:
         """Look at a signal, if it is time."""
-        wanted = self.asked or (self.armed and torch.is_grad_enabled())
-        if not wanted or units.name in self.seen:
+        wanted = self.armed and torch.is_grad_enabled() and units.name not in self.seen
+        if self.asked is None and not wanted:
             return
         found = units_of(values.detach(), units.layer.watched_form, units.layer.num_units)
         if found is None:
             got = f"{tuple(values.shape)} at {units.layer.watched}"
             rule = f"must have {units.layer.num_units} units where they are recorded"
             fail("activations", rule, got, "Leave this layer out with units=.")
+        found = found.to(torch.promote_types(found.dtype, torch.float32))
+        if self.asked is not None:
+            self.asked.setdefault(units.name, []).append(found)
+            return
         with torch.no_grad():
-            self.seen[units.name] = self.look(units, found.to(torch.promote_types(found.dtype, torch.float32)))
+            self.seen[units.name] = self.look(units, found)
 
     def take(self, *, again: bool) -> dict[str, Any]:
         """What was noted, by layer; and whether to look at the next pass again."""
@@ -71,31 +76,21 @@ class Watch:
 
     @torch.no_grad()
     def ask(self, inputs: Tensor) -> dict[str, Any]:
-        """What is noted of these inputs, in evaluation mode; the network stays as it is."""
-        self.seen, self.asked = {}, True
+        """What is noted of these inputs, in evaluation mode; the network, which may take them in parts, stays."""
+        parts: dict[str, list[Tensor]] = {}
+        self.asked = parts
         try:
             with evaluating(self.model):
                 self.model(inputs)
         finally:
-            self.asked = False
-        return self.take(again=False)
+            self.asked = None
+        by_name = {one.name: one for one in self.layers}
+        return {name: self.look(by_name[name], torch.cat(found)) for name, found in parts.items()}
 
     def close(self) -> None:
         """Remove the hooks."""
         for handle in self.handles:
             handle.remove()
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put all layers in evaluation mode inside, and back after."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def some_examples(context: Context, number: int, generator: torch.Generator) -> Tensor:

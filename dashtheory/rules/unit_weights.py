@@ -176,6 +176,8 @@ def correct_biases_(units: Units, which: Tensor, means: Tensor) -> None:
 def reset_norm_(units: Units, which: Tensor) -> list[tuple[nn.Parameter, Tensor]]:
     """Set what the normalization has of some units to its start: scale 1, shift 0, running mean 0, variance 1.
 
+    One whose scale is frozen stays as it is.
+
     Args:
         units: of the layer.
         which: bool (units,).
@@ -183,7 +185,10 @@ def reset_norm_(units: Units, which: Tensor) -> list[tuple[nn.Parameter, Tensor]
     Returns:
         the parameters that changed, each with its bool mask.
     """
-    changed = []
+    changed: list[tuple[nn.Parameter, Tensor]] = []
+    scale = getattr(units.norm, "weight", None)
+    if isinstance(scale, nn.Parameter) and not scale.requires_grad:
+        return changed
     for name, value in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
         tensor = getattr(units.norm, name, None)
         if isinstance(tensor, Tensor) and (not isinstance(tensor, nn.Parameter) or tensor.requires_grad):

@@ -13,7 +13,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from dashtheory.deep.models import CharTransformer, TransformerConfig, build_model
 from dashtheory.deep.models.picture import PictureNetwork
 from dashtheory.deep.models.small_maps import take_products_
-from dashtheory.rules import UnitGraph, unit_graph
+from dashtheory.rules import PartialReset, ReDo, UnitGraph, parse_rule, unit_graph
 from dashtheory.rules.unit_weights import units_in
 from tests.rules.unit_cases import CLASSES, NETWORKS, TwoHeads, batch, network
 
@@ -226,6 +226,7 @@ LEFT_OUT: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "a second activation": (lambda: Through(lambda m, x: x.relu().tanh()), "method tanh is a second activation"),
     "a view of unknown size": (lambda: Through(lambda m, x: x.view(-1, 4)), "its units reach method view"),
+    "a second signal": (lambda: Through(lambda m, x: x.to(m.good.weight)), "its units reach method to"),
     "a transpose": (lambda: Through(lambda m, x: x.transpose(0, 1)), "its units reach method transpose"),
     "a way that ends elsewhere": (
         lambda: Through(lambda m, x: m.other(x) + x.relu(), other=nn.Linear(4, 4)),
@@ -329,6 +330,15 @@ def test_of_two_takers_each_has_its_pair() -> None:
 def test_what_does_not_fit_is_refused_in_one_line(units: Any, message: str) -> None:
     with pytest.raises(ValueError, match=rf"^{message}[^\n]*$"):
         unit_graph(network("functional"), units)
+
+
+def test_a_rule_s_text_says_it_too() -> None:
+    rule = parse_rule("redo:units=first>second,second>hidden:tau=0.1")
+    assert isinstance(rule, ReDo)
+    assert [units.name for units in rule.layers(network("functional"))] == ["first", "second"]
+    assert [units.name for units in PartialReset(units="4,").layers(network("chain"))] == ["4"]
+    with pytest.raises(ValueError, match=r"^units must be text .*, got 4\. .* comma: units=0,$"):
+        parse_rule("redo:units=4")
 
 
 def test_a_tied_layer_cannot_be_said_either() -> None:

@@ -211,6 +211,28 @@ def test_on_a_healthy_network_nothing_is_reset(rule: Rule) -> None:
     assert not any(value.any() for value in counts)
 
 
+def test_copies_of_the_weights_that_an_optimizer_keeps_get_the_new_ones() -> None:
+    steps = Steps(ReDo(tau=5, every=1))
+    steps.learn()
+    for value in steps.model.parameters():
+        steps.learner.optimizer.state[value]["master"] = value.detach().clone()
+    steps.act()
+    for units in layers_of(steps.model):
+        for block in (units.incoming, *units.outgoing):
+            assert torch.equal(steps.learner.optimizer.state[block.parameter]["master"], block.parameter)
+
+
+def test_a_frozen_norm_stays_as_it_is() -> None:
+    model = network("chain")
+    model.get_submodule("1").requires_grad_(False)
+    steps = Steps(ContinualBackprop(rho=1, maturity=0), model=model)
+    steps.learn()
+    before = copy.deepcopy(model.get_submodule("1").state_dict())
+    steps.act()
+    assert steps.state["resets 0"].all()
+    assert all(torch.equal(value, before[name]) for name, value in model.get_submodule("1").state_dict().items())
+
+
 def test_biases_behind_take_over_what_a_unit_gave_on_average() -> None:
     """With mean activations that are exact, the mean of the next layer stays as it was."""
     moved = {}

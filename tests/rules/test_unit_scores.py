@@ -71,6 +71,15 @@ def test_redo_resets_what_is_dormant_on_the_examples(tau: float, examples: int) 
     assert resets(steps)["4"][2] == 1
 
 
+def test_a_unit_that_responds_with_both_signs_is_not_dormant() -> None:
+    first = nn.Linear(4, 3, bias=False)
+    with torch.no_grad():
+        first.weight.copy_(torch.eye(3, 4) * torch.tensor([[3.0], [3], [1e-3]]))
+    model = nn.Sequential(first, nn.Tanh(), nn.Linear(3, 3)).double()
+    steps = Steps(ReDo(tau=0.5, every=1, draw="torch"), "perceptron", model=model).take(1)
+    assert steps.state["resets 0"].tolist() == [0, 0, 1]
+
+
 @pytest.mark.parametrize("tau", [0.0, 0.5, 1.0])
 def test_regrama_resets_what_has_small_gradients(tau: float) -> None:
     steps = Steps(ReGraMa(tau=tau, every=2))
@@ -236,10 +245,14 @@ def test_single_weights_of_least_use_are_reset(utility: str, momentum: float) ->
             expected = before[name].copy().ravel()
             expected[least] = 0
             np.testing.assert_array_equal(after.ravel(), expected)
-            uses[name].reshape(-1)[least] = 0
+            uses[name].reshape(-1)[least] = uses[name].mean()
             state = steps.learner.optimizer.state[steps.model.get_parameter(f"{name}.weight")]
             assert number == 0 or not entries(state["exp_avg"]).ravel()[least].any()
             assert entries(state["exp_avg"]).any()
+            if momentum:
+                np.testing.assert_allclose(
+                    steps.state[f"utility {name}.weight"], uses[name], rtol=1e-9, atol=1e-15
+                )
     assert int(steps.state["resets 7.weight"]) == 2 * 12
 
 
