@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -58,8 +59,10 @@ def traced(model: nn.Module, *, leaves: tuple[type[nn.Module], ...] = (), fix: s
     core = model
     while isinstance(inner := getattr(core, "core", None), nn.Module):
         core = inner
+    cuda = sorted({value.device.index for value in model.parameters() if value.device.type == "cuda"})
     try:
-        graph = _Tracer((*WEIGHTED, *NORMS, *leaves)).trace(core)
+        with torch.random.fork_rng(devices=cuda):  # a draw of fixed size in `forward` is made while tracing
+            graph = _Tracer((*WEIGHTED, *NORMS, *leaves)).trace(core)
     except Exception as error:
         reason = str(error).split("\n", 1)[0]
         fail("model", "must be one that torch.fx can trace", f"'{reason}'", fix)

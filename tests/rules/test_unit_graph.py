@@ -273,6 +273,13 @@ def test_without_any_layer_of_units_a_network_is_refused_in_one_line() -> None:
         unit_graph(Branching())
 
 
+def test_following_a_network_that_draws_moves_no_stream() -> None:
+    model = Through(lambda m, x: x + 0.1 * torch.randn(4))
+    state = torch.get_rng_state()
+    assert [layer.name for layer in unit_graph(model)] == ["second", "good"]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_a_shared_activation_is_looked_at_where_it_is_taken() -> None:
     act = nn.ReLU()
     model = nn.Sequential(nn.Linear(4, 5), act, nn.Linear(5, 4), act, nn.Linear(4, 3))
