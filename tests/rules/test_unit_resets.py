@@ -4,42 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from dashtheory.evaluate import evaluate
-from dashtheory.protocol import FastEngine, PlainEngine, Task, TrainConfig, run_stages
-from dashtheory.rules import (
-    ContinualBackprop,
-    PartialReset,
-    ReDo,
-    ReGraMa,
-    Rule,
-    SelectiveReset,
-    SelfNormalizedReset,
-    unit_graph,
-)
+from dashtheory.rules import ContinualBackprop, ReDo, ReGraMa, Rule, SelfNormalizedReset
 from dashtheory.rules.unit_rule import DRAWS, ResetRule
-from dashtheory.rules.unit_weights import Units, units_in
-from dashtheory.stream import Examples, Stream, cut
-from tests.rules.unit_cases import NETWORKS, OPTIMIZERS, Steps, batch, network, silence_
-
-EAGER: dict[str, Callable[..., ResetRule]] = {
-    "redo": lambda **options: ReDo(tau=0.9, every=2, **options),
-    "regrama": lambda **options: ReGraMa(tau=0.9, every=2, **options),
-    "cbp": lambda **options: ContinualBackprop(rho=0.2, maturity=1, **options),
-    "snr": lambda **options: SelfNormalizedReset(cap=9, update=3, **options),
-}
-"""Rules that reset units soon; the last one those that are silent for two steps."""
-ACTIVE: dict[str, Rule] = {
-    **{name: make() for name, make in EAGER.items()},
-    "redo on examples": ReDo(tau=0.9, every=2, examples=5),
-    "cpr": PartialReset(r=0.3, every=2),
-    "swr_weights": SelectiveReset(share=0.1, every=2),
-}
+from tests.rules.unit_cases import EAGER, OPTIMIZERS, Steps, batch, layers_of, network, silence_
 
 
 def first_reset(rule: ResetRule, name: str = "chain", optimizer: str = "Adam") -> tuple[Steps, dict[str, Tensor]]:
@@ -58,10 +30,6 @@ def first_reset(rule: ResetRule, name: str = "chain", optimizer: str = "Adam") -
         if any(bool(which.any()) for which in found.values()):
             return steps, found
     raise AssertionError("nothing was reset")
-
-
-def layers_of(model: nn.Module) -> list[Units]:
-    return [units_in(model, layer) for layer in unit_graph(model)]
 
 
 # ---------------------------------------------------------------------------------- the unit itself
@@ -259,142 +227,3 @@ def test_a_correction_of_a_flattened_map_counts_every_place() -> None:
     steps.act()
     even = hidden.reshape(8, 6, 4).mean(dim=2, keepdim=True).expand(8, 6, 4).flatten(1)
     torch.testing.assert_close(steps.model[7].bias, linear(even).mean(dim=0), rtol=1e-9, atol=1e-12)
-
-
-# ---------------------------------------------------------------------------------- frozen, formats, hooks
-
-
-@pytest.mark.parametrize("name", ACTIVE)
-@pytest.mark.parametrize("frozen", ["4.weight", "7.bias", "1.weight"])
-def test_what_is_frozen_keeps_its_bits(name: str, frozen: str) -> None:
-    model = network("chain")
-    model.get_parameter(frozen).requires_grad_(False)
-    bits = model.get_parameter(frozen).detach().clone()
-    steps = Steps(ACTIVE[name], model=model)
-    if name != "swr_weights" and frozen == "4.weight":
-        rows = model.get_parameter("7.weight").detach().clone()
-        for _ in range(4):
-            steps.learn()
-            rows = model.get_parameter("0.weight").detach().clone()
-            steps.act()
-            assert torch.equal(model.get_parameter("0.weight"), rows)  # what it feeds is frozen
-    steps.take(6)
-    assert torch.equal(model.get_parameter(frozen), bits)
-
-
-def test_with_all_layers_frozen_nothing_happens() -> None:
-    for rule in ACTIVE.values():
-        if not isinstance(rule, SelectiveReset):
-            model = network("chain")
-            for name in ("0", "4", "7"):
-                model.get_submodule(name).requires_grad_(False)
-            Steps(rule, model=model).take(4)
-
-
-@pytest.mark.parametrize("name", ACTIVE)
-def test_the_memory_format_changes_no_number(name: str) -> None:
-    found = []
-    for memory_format in (torch.contiguous_format, torch.channels_last):
-        model = network("chain").to(memory_format=memory_format)  # type: ignore[call-overload]
-        steps = Steps(ACTIVE[name], "chain", "SGD", model).take(6)
-        assert model.get_parameter("4.weight").is_contiguous(memory_format=memory_format)
-        found.append((dict(model.state_dict()), steps.state))
-    for key, value in found[0][0].items():
-        torch.testing.assert_close(found[1][0][key], value, rtol=1e-10, atol=1e-12, msg=key)
-    for key, value in found[0][1].items():
-        torch.testing.assert_close(found[1][1][key], value, rtol=1e-10, atol=1e-12, msg=key)
-
-
-@pytest.mark.parametrize("name", ACTIVE)
-@pytest.mark.parametrize("net", NETWORKS)
-def test_it_acts_on_every_network_with_units(name: str, net: str) -> None:
-    ours, plain = Steps(ACTIVE[name], net).take(5), Steps(ReDo(tau=-1), net).take(5)
-    assert all(bool(value.isfinite().all()) for value in ours.model.parameters())
-    if name != "snr":
-        assert any(
-            not torch.equal(a, b) for a, b in zip(ours.model.parameters(), plain.model.parameters(), strict=True)
-        )
-
-
-@pytest.mark.parametrize("name", ACTIVE)
-def test_passes_of_copies_and_without_gradients_do_not_count_and_hooks_are_removed(name: str) -> None:
-    found = []
-    for looked in (False, True):
-        steps = Steps(ACTIVE[name])
-        for _ in range(6):
-            if looked:
-                inputs, targets = batch("chain", seed=77)
-                copy.deepcopy(steps.model)(inputs * 100)
-                evaluate(steps.model, Examples(inputs * 100, targets))
-            steps.learn()
-            if looked:
-                copy.deepcopy(steps.model)(inputs).sum().backward()
-            steps.act()
-        assert steps.hook is not None
-        steps.hook.close()
-        assert not any(one._forward_hooks or one._forward_pre_hooks for one in steps.model.modules())
-        found.append(copy.deepcopy((dict(steps.model.state_dict()), steps.state)))
-    for ours, others in zip(*found, strict=True):
-        assert all(torch.equal(ours[key], others[key]) for key in others)
-
-
-@pytest.mark.parametrize("name", EAGER)
-def test_the_draws_of_a_step_do_not_depend_on_those_before(name: str) -> None:
-    rule = EAGER[name](draw="torch")
-    streams = [Steps(rule), Steps(rule)]
-    drawn = []
-    for steps, before in zip(streams, ((1, 2), ()), strict=True):
-        fresh = rule.fresh(steps.context)
-        units = layers_of(steps.model)[0]
-        all_of_them = torch.ones(units.num_units, dtype=torch.bool)
-        for step in before:
-            fresh(step).weights(units, all_of_them)
-        drawn.append((fresh(3).weights(units, all_of_them), fresh(4).weights(units, all_of_them)))
-    assert torch.equal(drawn[0][0], drawn[1][0])
-    assert not torch.equal(*drawn[0])
-
-
-# ---------------------------------------------------------------------------------- whole runs
-
-
-def make_model(generator: torch.Generator) -> nn.Module:
-    return network("chain", int(torch.randint(2**31, (), generator=generator)))
-
-
-def stream() -> Stream:
-    inputs, targets = batch("chain", 60, seed=9)
-    return Stream(cut(Examples(inputs[:40], targets[:40]), 2), Examples(inputs[40:], targets[40:]))
-
-
-CONFIG = TrainConfig(batch_size=8, criterion="epochs", max_epochs=3)
-
-
-@pytest.mark.parametrize("name", ACTIVE)
-def test_a_run_that_was_stopped_goes_on_with_the_same_bits_in_both_engines(name: str, tmp_path: object) -> None:
-    from pathlib import Path
-
-    from dashtheory.protocol import Checkpoints
-
-    assert isinstance(tmp_path, Path)
-    found = []
-    for engine in (PlainEngine, FastEngine):
-        task = Task(
-            make_model=make_model,
-            make_optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.01),
-            make_engine=engine,
-        )
-        kept, finished = Checkpoints(tmp_path / engine.__name__, {}), []
-        for result in run_stages(stream(), ACTIVE[name], task, CONFIG, seed=1):
-            finished.append(result.metrics())
-            kept.save(result.stage, result.learner, finished, result.state)
-            found.append(copy.deepcopy((dict(result.learner.model.state_dict()), dict(result.state))))
-        torch.manual_seed(99)
-        (again,) = run_stages(stream(), ACTIVE[name], task, CONFIG, seed=1, resume=kept.load(1))
-        found.append(copy.deepcopy((dict(again.learner.model.state_dict()), dict(again.state))))
-        assert not any(one._forward_hooks or one._forward_pre_hooks for one in again.learner.model.modules())
-    counts = [value for key, value in found[1][1].items() if key.startswith("resets")]
-    assert name in ("cpr", "snr") or any(value.any() for value in counts)
-    for one in (2, 4, 5):
-        for ours, others in zip(found[1], found[one], strict=True):
-            assert ours.keys() == others.keys()
-            assert all(torch.equal(ours[key], others[key]) for key in ours)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dashtheory.rules import AfterStep, Context, Learner, Rule
+from dashtheory.rules import (
+    AfterStep,
+    Context,
+    ContinualBackprop,
+    Learner,
+    PartialReset,
+    ReDo,
+    ReGraMa,
+    Rule,
+    SelectiveReset,
+    SelfNormalizedReset,
+    unit_graph,
+)
+from dashtheory.rules.unit_rule import ResetRule
+from dashtheory.rules.unit_weights import Units, units_in
 
 CLASSES = 3
 
@@ -118,6 +131,25 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
 }
 
 
+EAGER: dict[str, Callable[..., ResetRule]] = {
+    "redo": lambda **options: ReDo(tau=0.9, every=2, **options),
+    "regrama": lambda **options: ReGraMa(tau=0.9, every=2, **options),
+    "cbp": lambda **options: ContinualBackprop(rho=0.2, maturity=1, **options),
+    "snr": lambda **options: SelfNormalizedReset(cap=9, update=3, **options),
+}
+"""Rules that reset units soon; the last one those that are silent for two steps."""
+ACTIVE: dict[str, Rule] = {
+    **{name: make() for name, make in EAGER.items()},
+    "redo on examples": ReDo(tau=0.9, every=2, examples=5),
+    "cpr": PartialReset(r=0.3, every=2),
+    "swr_weights": SelectiveReset(share=0.1, every=2),
+}
+
+
+def layers_of(model: nn.Module) -> list[Units]:
+    return [units_in(model, layer) for layer in unit_graph(model)]
+
+
 class Steps:
     """A learner, and a rule that acts after its steps."""
 
@@ -162,11 +194,6 @@ class Steps:
             self.learn()
             self.act()
         return self
-
-
-def with_state(steps: Steps, **values: Tensor) -> Context:
-    """The context of a stage, its state changed."""
-    return dataclasses.replace(steps.context, state={**steps.context.state, **values})
 
 
 @torch.no_grad()
