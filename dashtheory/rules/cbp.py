@@ -22,7 +22,7 @@ from torch import Tensor
 
 from dashtheory._check import choice, integer, real
 from dashtheory.rules.rule import AfterStep, Context, Learner, ablation, flag
-from dashtheory.rules.unit_rule import ResetRule
+from dashtheory.rules.unit_rule import ResetRule, counted
 from dashtheory.rules.unit_watch import Watch
 from dashtheory.rules.unit_weights import Units
 
@@ -90,7 +90,7 @@ class ContinualBackprop(ResetRule):
     def after_step(self, learner: Learner, context: Context) -> AfterStep:
         """Follow what units are of use, and reset."""
         layers = self.layers(learner.model)
-        memory, fresh = self.memory(context, layers), self.fresh(context)
+        memory, fresh, total = self.memory(context, layers), self.fresh(context), counted(context)
 
         def look(units: Units, values: Tensor) -> tuple[Tensor, Tensor]:
             mean = values.mean(dim=(0, 2))
@@ -104,7 +104,7 @@ class ContinualBackprop(ResetRule):
 
         @torch.no_grad()
         def call(step: int) -> None:
-            seen = watch.take(again=True)
+            step, seen = total(step), watch.take(again=True)
             looked = [units for units in layers if units.name in seen]
             for units in looked:
                 self._follow_(units, memory[units.name], *seen[units.name])

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dashtheory._check import integer, real
 from dashtheory.rules.rule import AfterStep, Context, Learner, ablation
-from dashtheory.rules.unit_rule import FreshWeights, UnitRule, mean_gradient, share_of_layer
+from dashtheory.rules.unit_rule import FreshWeights, UnitRule, counted, mean_gradient, share_of_layer
 from dashtheory.rules.unit_weights import Units
 
 
@@ -27,12 +27,11 @@ from dashtheory.rules.unit_weights import Units
 class PartialReset(UnitRule):
     """Move units towards a new initialization by a share that falls with their gradients, every so many steps.
 
-    The optimizer and biases stay as they are. Steps are counted anew in every stage, the average u goes on. Cost:
-    a mean over all gradients of hidden layers a step.
+    The optimizer and biases stay as they are. Cost: a mean over all gradients of hidden layers a step.
 
     Attributes:
         r: largest share, in [0, 1]; 0.012 as published.
-        every: steps between two moves; 1,000 as published.
+        every: steps between two moves, counted through all stages; 1,000 as published.
         sharpness: how fast the share falls with u; 16 as published.
         threshold: u up to which it is r; 0.95 as published.
         momentum: m, of the average of the score; 0.99 as published.
@@ -67,9 +66,10 @@ class PartialReset(UnitRule):
         if not self.r:
             return None
         layers = self.layers(learner.model)
-        memory, fresh = self.memory(context, layers), self.fresh(context)
+        memory, fresh, total = self.memory(context, layers), self.fresh(context), counted(context)
 
         def call(step: int) -> None:
+            step = total(step)
             for units in layers:
                 found = mean_gradient(units)
                 if found is not None:

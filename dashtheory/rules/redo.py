@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dashtheory._check import integer, real
 from dashtheory.rules.rule import AfterStep, Context, Learner, ablation
-from dashtheory.rules.unit_rule import ResetRule, share_of_layer
+from dashtheory.rules.unit_rule import ResetRule, counted, share_of_layer
 from dashtheory.rules.unit_watch import Watch, some_examples
 from dashtheory.rules.unit_weights import Units
 
@@ -37,7 +37,7 @@ class ReDo(ResetRule):
 
     Attributes:
         tau: largest score of a dormant unit; negative: no unit is.
-        every: steps between two looks; they are counted anew in every stage.
+        every: steps between two looks, counted through all stages.
         examples: 0: the examples of the step, in training mode and before its update; else so many, drawn from all
             chunks so far, in evaluation mode.
         units: as `UnitRule`.
@@ -65,10 +65,11 @@ class ReDo(ResetRule):
         """Look, and reset what is dormant."""
         layers = self.layers(learner.model)
         memory, fresh = self.memory(context, layers), self.fresh(context)
-        watch = Watch(learner.model, layers, mean_activation)
-        watch.take(again=not self.examples and self.every == 1)
+        watch, total = Watch(learner.model, layers, mean_activation), counted(context)
+        watch.take(again=not self.examples and total(0) % self.every == self.every - 1)
 
         def call(step: int) -> None:
+            step = total(step)
             seen = watch.take(again=not self.examples and (step + 1) % self.every == 0)
             if step % self.every:
                 return

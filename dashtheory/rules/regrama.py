@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from dashtheory._check import integer, real
 from dashtheory.rules.rule import AfterStep, Context, Learner, ablation
-from dashtheory.rules.unit_rule import ResetRule, mean_gradient, share_of_layer
+from dashtheory.rules.unit_rule import ResetRule, counted, mean_gradient, share_of_layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class ReGraMa(ResetRule):
 
     Attributes:
         tau: largest score of a unit that is reset; negative: none is.
-        every: steps between two looks; they are counted anew in every stage.
+        every: steps between two looks, counted through all stages.
         units: as `UnitRule`.
         draw: as `UnitRule`.
         bias: as `ResetRule`.
@@ -50,9 +50,12 @@ class ReGraMa(ResetRule):
     def after_step(self, learner: Learner, context: Context) -> AfterStep:
         """Look, and reset what has small gradients."""
         layers = self.layers(learner.model)
-        memory, fresh = self.memory(context, layers), self.fresh(context)
+        memory, fresh, total = self.memory(context, layers), self.fresh(context), counted(context)
 
         def call(step: int) -> None:
+            step = total(step)
+            if step % self.every:
+                return
             found = {units.name: mean_gradient(units) for units in layers}
             resets = {
                 name: share_of_layer(value) <= self.tau for name, value in found.items() if value is not None
@@ -62,4 +65,4 @@ class ReGraMa(ResetRule):
             for name, which in resets.items():
                 memory[name]["resets"].add_(which)
 
-        return AfterStep(call=call, every=self.every, recordable=False)
+        return AfterStep(call=call, recordable=False)

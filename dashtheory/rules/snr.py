@@ -21,7 +21,7 @@ from torch import Tensor
 
 from dashtheory._check import integer, real
 from dashtheory.rules.rule import AfterStep, Context, Learner, ablation
-from dashtheory.rules.unit_rule import ResetRule
+from dashtheory.rules.unit_rule import ResetRule, counted
 from dashtheory.rules.unit_watch import Watch
 from dashtheory.rules.unit_weights import Units
 
@@ -45,7 +45,7 @@ class SelfNormalizedReset(ResetRule):
 
     Attributes:
         eta: share of times that count as unusually long, in [0, 1); 0: no unit is reset.
-        update: steps between two renewals of the thresholds; they are counted anew in every stage.
+        update: steps between two renewals of the thresholds, counted through all stages.
         cap: largest threshold, in samples; 20,000 as published.
         times: times between firings that are kept of each unit.
         units: as `UnitRule`.
@@ -84,13 +84,13 @@ class SelfNormalizedReset(ResetRule):
     def after_step(self, learner: Learner, context: Context) -> AfterStep:
         """Follow who fires, and reset who is silent for too long."""
         layers = self.layers(learner.model)
-        memory, fresh = self.memory(context, layers), self.fresh(context)
+        memory, fresh, total = self.memory(context, layers), self.fresh(context), counted(context)
         watch = Watch(learner.model, layers, fired)
         watch.take(again=True)
 
         @torch.no_grad()
         def call(step: int) -> None:
-            seen = watch.take(again=True)
+            step, seen = total(step), watch.take(again=True)
             looked = [units for units in layers if units.name in seen]
             resets = {units.name: self._late(memory[units.name], *seen[units.name]) for units in looked}
             if looked and bool(torch.cat(list(resets.values())).any()):

@@ -31,6 +31,7 @@ from dashtheory.rules.rule import (
     flag,
     remembered,
 )
+from dashtheory.rules.unit_rule import counted, no_steps
 from dashtheory.rules.unit_weights import clear_entries_
 from dashtheory.seeds import torch_stream
 
@@ -50,7 +51,7 @@ class SelectiveReset(WhileTraining):
 
     Attributes:
         share: of the weights of each layer, rounded down, in [0, 1]; this package's choice, not tuned.
-        every: steps between two resets; this package's choice. They are counted anew in every stage.
+        every: steps between two resets, counted through all stages; this package's choice.
         utility: "gradient" or "magnitude".
         momentum: of a running average of the utility, in [0, 1); 0: that of the step.
         new: "model" (a new initialization), "kaiming" or "torch" (uniform on +- sqrt(6 / inputs) or
@@ -85,22 +86,25 @@ class SelectiveReset(WhileTraining):
         found = {f"resets {one.name}": torch.zeros((), dtype=torch.int64) for one in layers}
         if self.momentum:
             found |= {f"utility {one.name}": torch.zeros_like(one.parameter.detach()) for one in layers}
-        return {name: value.to(layers[0].parameter.device) for name, value in found.items()}
+        return {name: value.to(layers[0].parameter.device) for name, value in (found | no_steps()).items()}
 
     def after_step(self, learner: Learner, context: Context) -> AfterStep | None:
         """Follow the utility, and reset."""
         if not self.share:
             return None
         layers = layer_weights(learner.model, last=self.last)
-        root = int(torch.randint(2**62, (), generator=context.generator))
+        root, total = int(torch.randint(2**62, (), generator=context.generator)), counted(context)
 
         @torch.no_grad()
         def call(step: int) -> None:
+            step = total(step)
+            if step % self.every and not self.momentum:
+                return
             uses = {one.name: use for one in layers if (use := self._use(one, context.state)) is not None}
             if step % self.every == 0:
                 self._reset_(learner, [one for one in layers if one.name in uses], uses, context, root, step)
 
-        return AfterStep(call=call, every=1 if self.momentum else self.every, recordable=False)
+        return AfterStep(call=call, recordable=False)
 
     def _use(self, layer: LayerWeight, state: RuleState) -> Tensor | None:
         """The utility of all weights of a layer, in average; None without a gradient."""

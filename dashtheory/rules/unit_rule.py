@@ -61,7 +61,7 @@ class UnitRule(WhileTraining):
         Raises:
             ValueError: if the network has no layers of units (`unit_graph`).
         """
-        found = {}
+        found = no_steps()
         for layer in unit_graph(learner.model, self.units):
             units = units_in(learner.model, layer)
             for name, value in self.remembers(units.num_units, units.dtype).items():
@@ -91,6 +91,25 @@ class UnitRule(WhileTraining):
         """What draws at a step; the draws of a step depend on the step and on what is drawn, on nothing before."""
         root = int(torch.randint(2**62, (), generator=context.generator))
         return lambda step: FreshWeights(self.draw, torch_stream(root, "units", step), context.draw)
+
+
+def no_steps() -> dict[str, Tensor]:
+    """The count of a run's steps as it begins."""
+    return {"steps": torch.zeros((), dtype=torch.int64)}
+
+
+def counted(context: Context) -> Callable[[int], int]:
+    """What turns steps of a stage into steps of the run, and notes them: a stage may be shorter than a period."""
+    count = context.state.get("steps")
+    if count is None:
+        fail("state", "must hold steps", "none", "Give what this rule's start() returned for this model.")
+    before = int(count)
+
+    def total(step: int) -> int:
+        count.fill_(before + step)
+        return before + step
+
+    return total
 
 
 class FreshWeights:

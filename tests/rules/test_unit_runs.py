@@ -11,7 +11,7 @@ from torch import nn
 
 from dashtheory.evaluate import evaluate
 from dashtheory.protocol import Checkpoints, FastEngine, PlainEngine, Task, TrainConfig, run_stages
-from dashtheory.rules import ReDo, SelectiveReset
+from dashtheory.rules import PartialReset, ReDo, ReGraMa, Rule, SelectiveReset, SelfNormalizedReset
 from dashtheory.stream import Examples, Stream, cut
 from tests.rules.unit_cases import ACTIVE, EAGER, NETWORKS, Steps, batch, layers_of, network
 
@@ -104,6 +104,39 @@ def test_the_draws_of_a_step_do_not_depend_on_those_before(name: str) -> None:
         drawn.append((fresh(3).weights(units, all_of_them), fresh(4).weights(units, all_of_them)))
     assert torch.equal(drawn[0][0], drawn[1][0])
     assert not torch.equal(*drawn[0])
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        ReDo(tau=5, every=5),
+        ReGraMa(tau=5, every=5),
+        PartialReset(r=0.5, every=5),
+        SelectiveReset(share=0.5, every=5),
+        SelfNormalizedReset(update=5, cap=8000),
+    ],
+    ids=str,
+)
+def test_steps_are_counted_through_stages_that_are_shorter_than_a_period(rule: Rule) -> None:
+    steps = Steps(rule)
+    told = ("resets", "score", "threshold")
+
+    def noted() -> dict[str, torch.Tensor]:
+        if isinstance(rule, PartialReset):
+            return {"head": steps.model.get_parameter("9.weight").detach().clone()}
+        return {key: value.clone() for key, value in steps.state.items() if key.startswith(told)}
+
+    for length in (3, 1, 1):
+        for _ in range(length):
+            steps.learn()
+            before = noted()
+            steps.act()
+            acted = any(not torch.equal(value, before[key]) for key, value in noted().items())
+            assert acted == (int(steps.state["steps"]) == 5)
+        assert steps.hook is not None
+        steps.hook.close()
+        steps.hook, steps.done = rule.after_step(steps.learner, steps.context), 0
+    assert int(steps.state["steps"]) == 5
 
 
 # ---------------------------------------------------------------------------------- whole runs
