@@ -72,12 +72,14 @@ def test_redo_resets_what_is_dormant_on_the_examples(tau: float, examples: int) 
 
 
 def test_a_unit_that_responds_with_both_signs_is_not_dormant() -> None:
-    first = nn.Linear(4, 3, bias=False)
+    model = nn.Sequential(nn.Linear(1, 2, bias=False), nn.Tanh(), nn.Linear(2, 3)).double()
     with torch.no_grad():
-        first.weight.copy_(torch.eye(3, 4) * torch.tensor([[3.0], [3], [1e-3]]))
-    model = nn.Sequential(first, nn.Tanh(), nn.Linear(3, 3)).double()
-    steps = Steps(ReDo(tau=0.5, every=1, draw="torch"), "perceptron", model=model).take(1)
-    assert steps.state["resets 0"].tolist() == [0, 0, 1]
+        model.get_parameter("0.weight").copy_(torch.tensor([[3.0], [1e-3]]))
+    steps = Steps(ReDo(tau=0.5, every=1, draw="torch"), "perceptron", model=model)
+    model(torch.tensor([[1.0], [-1.0]], dtype=torch.float64))
+    assert steps.hook is not None
+    steps.hook.call(1)
+    assert steps.state["resets 0"].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.5, 1.0])
