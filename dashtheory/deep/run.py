@@ -249,7 +249,7 @@ class Watch:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.wanted = num_stages
-        self.set_length(config.data.num_chunks)
+        self.set_length(config.data.length or config.data.num_chunks)
         self.criterion, self.deadline, self.report, self.clock = config.training.criterion, deadline, report, clock
         self.stage, self.began, self.last, self.share = 0, clock(), 0.0, 0.0
 

@@ -36,9 +36,10 @@ def origin_of(stream: Stream, task: Task, seed: int) -> dict[str, str]:
 
 
 def stream_hash(stream: Stream) -> str:
-    """SHA-256 of all chunks and the test set, with their shapes and types."""
+    """SHA-256 of all chunks and the test set, with their shapes and types, and of what stages see of them."""
     parts = (*stream.chunks, stream.test)
-    return _hash((f"{place}{name}", getattr(part, name)) for place, part in enumerate(parts) for name in _NAMES)
+    named = [(f"{place}{name}", getattr(part, name)) for place, part in enumerate(parts) for name in _NAMES]
+    return _hash([*named, *([("seen", stream.seen)] if stream.seen != "all" else [])])
 
 
 _NAMES = ("inputs", "targets")

@@ -21,7 +21,7 @@ from dashtheory.errors import Diverged
 from dashtheory.evaluate import Scores, cross_entropy, evaluate
 from dashtheory.protocol.checkpoint import Checkpoint
 from dashtheory.protocol.engine import Augmentation, MakeEngine, PlainEngine
-from dashtheory.protocol.measures import measure_after_epoch, measure_at_end, measure_at_start
+from dashtheory.protocol.measures import bytes_kept, measure_after_epoch, measure_at_end, measure_at_start
 from dashtheory.protocol.settings import Measures, Schedule, TrainConfig
 from dashtheory.protocol.training import Training, train
 from dashtheory.rules import AfterStep, BatchPenalty, Context, Learner, Rule, RuleState, ShrinkReport
@@ -221,7 +221,7 @@ def run_stages(
     """Run the protocol and yield each stage as it ends.
 
     Args:
-        stream: chunks and test set.
+        stream: chunks, test set, and which of the chunks a stage sees.
         rule: applied before every stage from the second on; its penalty, if any, holds in every stage.
         task: model, optimizer, loss.
         config: batch size and criterion of every stage.
@@ -256,7 +256,7 @@ def run_stages(
     for stage in range(1 if resume is None else resume.stage + 1, len(chunks) + 1):
         if only is not None and stage not in only:
             continue
-        report, seen = None, chunks[:stage]
+        report, seen, wrong = None, stream.at(stage, chunks), stream.at(stage, noisy)
         context = _contexts(seen, task, config, seed, stage, state)
         started = time.perf_counter()
         if stage > 1:
@@ -267,7 +267,7 @@ def run_stages(
         if measures is not None:
             with global_stream(torch_stream(seed, "measures", stage), task.device):
                 measured = measure_at_start(
-                    measures, learner.model, seen, task.loss_fn, noisy, learner.optimizer, score=task.score
+                    measures, learner.model, seen, task.loss_fn, wrong, learner.optimizer, score=task.score
                 )
         started = time.perf_counter()
         training, state = train_with_rule(
@@ -294,10 +294,10 @@ def run_stages(
         if measures is not None:
             with global_stream(torch_stream(seed, "measures", stage), task.device):
                 measured |= measure_at_end(
-                    measures, learner.model, seen, test, task.loss_fn, noisy, learner.optimizer, score=task.score
+                    measures, learner.model, seen, test, task.loss_fn, wrong, learner.optimizer, score=task.score
                 )
-            if measures.seconds:
-                measured |= {"rule_seconds": rule_seconds, "train_seconds": train_seconds}
+            seconds = {"rule_seconds": rule_seconds, "train_seconds": train_seconds}
+            measured |= _of_the_run(measures, learner, state, seconds)
         yield StageResult(
             stage=stage,
             training=training,
@@ -307,6 +307,14 @@ def run_stages(
             state=state,
             measured=measured,
         )
+
+
+def _of_the_run(
+    measures: Measures, learner: Learner, state: RuleState, seconds: dict[str, float]
+) -> dict[str, float]:
+    """What a stage costs beside its steps, if that is asked for."""
+    kept = bytes_kept(learner.optimizer, state) if measures.memory else {}
+    return {**(seconds if measures.seconds else {}), **kept}
 
 
 def context_of_stage(
