@@ -44,6 +44,7 @@ class Call:
         out: folder of the results.
         fresh: whether to forget what earlier calls have kept and found.
         stages: of each run, that are wanted, as `dashtheory.deep.run.rule_jobs` takes it.
+        pause: least seconds between two times that the table is written.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Call:
     out: Path
     fresh: bool
     stages: Mapping[str, Any]
+    pause: float = 0.0
 
     @property
     def kind(self) -> str:
@@ -71,8 +73,12 @@ class Call:
         return self.out / ".partial" / self.kind / self.name
 
 
-def run(call: Call) -> None:
-    """Do what a call is to do, and say how far it came."""
+def run(call: Call) -> Results:
+    """Do what a call is to do, and say how far it came.
+
+    Returns:
+        the wanted runs, as far as they came.
+    """
     started = time.monotonic()
     deadline = None if call.budget is None else started + call.budget
     facts = data_facts(call.config)  # also proves that the data are there
@@ -100,11 +106,13 @@ def run(call: Call) -> None:
             save=lambda results: more.joined(results).save(call.results),
             trusted=TRUSTED,
             go_on=True,
+            pause=call.pause,
         )
         for folder in (call.partial, call.partial.parent):
             with contextlib.suppress(OSError):  # not empty, or never made
                 folder.rmdir()
     print(_ending(call, jobs, before, results, set(problems), time.monotonic() - started))  # noqa: T201
+    return results
 
 
 def _check_saved(call: Call, saved: Results, empty: Results, identities: Identities) -> None:
