@@ -183,7 +183,7 @@ def test_a_summary_averages_over_seeds_alone(points: list[tuple[float | None, st
     assert len(found) == 2 * len(points)
     assert (found["n"] == seeds).all()
     names = coordinate_names(table)
-    assert list(found.columns) == [*names, "rule", "stage", "mean", "low", "high", "p", "n"]
+    assert list(found.columns) == [*names, "rule", "stage", "mean", "low", "high", "n"]
     for _, one in found.iterrows():
         point = tuple(None if name not in names or pd.isna(one[name]) else one[name] for name in ("x", "kind"))
         assert (one["low"], one["high"]) == (values[point][0], values[point][-1])  # type: ignore[index]
@@ -192,7 +192,7 @@ def test_a_summary_averages_over_seeds_alone(points: list[tuple[float | None, st
 
 def test_coordinates_of_other_metrics_do_not_show_in_a_summary() -> None:
     table = make_table([row(), row(metric="cosine", neuron=0), row(metric="cosine", neuron=1, value=0.7)])
-    assert summarize(table, "m").columns.tolist() == ["rule", "stage", "mean", "low", "high", "p", "n"]
+    assert summarize(table, "m").columns.tolist() == ["rule", "stage", "mean", "low", "high", "n"]
     assert summarize(table, "cosine")["mean"].tolist() == [0.5, 0.7]
 
 
