@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from dashtheory._check import fail, integer
+from dashtheory._nested import restore
 from dashtheory.command.growing import Call, run
 from dashtheory.command.guard import guarded
 from dashtheory.command.options import OneLineParser, check_counts, option_names
+from dashtheory.deep.config import RunConfig
 from dashtheory.experiments.equal_tuning import (
     BUDGET,
     Choice,
@@ -43,7 +43,8 @@ from dashtheory.experiments.remedies import (
     stream_settings,
 )
 from dashtheory.experiments.remedy_probe import refusal
-from dashtheory.experiments.remedy_scores import REFERENCES, arms_of
+from dashtheory.experiments.remedy_scores import REFERENCES, arms_of, score_table
+from dashtheory.experiments.remedy_tables import Compared
 from dashtheory.parallel import usable_cores
 from dashtheory.record import load_results, replacing
 
@@ -228,10 +229,37 @@ def saved_choices(path: Path) -> list[Choice]:
     ]
 
 
-def saved_table(out: Path, stream: str) -> pd.DataFrame | None:
-    """The main runs of a stream, as far as there are some."""
-    path = table_path(out, stream)
-    return load_results(path).table if path.exists() else None
+def compared(out: Path) -> list[Compared]:
+    """What is known of every stream that has been run, as it was run.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    found = []
+    for name, setting in stream_settings().items():
+        path, choices = table_path(out, name), saved_choices(choices_path(out, name))
+        if not path.exists() or not choices:
+            continue
+        results = load_results(path)
+        facts = read_choices(choices_path(out, name))
+        used = _as_run(setting, restore(RunConfig, {**results.config, "rules": ["cold"]}), facts["seeds"])
+        arms = [arm for choice in choices for arm in arms_of(choice, used)]
+        assert results.table is not None
+        scores = score_table(results.table, arms, used)
+        if len(scores):
+            found.append(
+                Compared(name=name, setting=used, choices=choices, refused=facts["refused"], scores=scores)
+            )
+    if not found:
+        fail("--redraw", "must find the results of a stream", f"none in '{out}'", "Run it without --redraw.")
+    return found
+
+
+def _as_run(setting: StreamSetting, config: RunConfig, num_tuning: int) -> StreamSetting:
+    """The stream as it was run."""
+    ours = setting.config.with_values(rules=config.rules, data_name=config.data.title)
+    title = setting.title if config == ours else f"{setting.title}: a setting of your own"
+    return dataclasses.replace(setting, title=title, config=config, num_tuning=num_tuning)
 
 
 def main(draw: Callable[[Path], object], arguments: Sequence[str] | None = None) -> int:
@@ -245,7 +273,9 @@ def main(draw: Callable[[Path], object], arguments: Sequence[str] | None = None)
     options = parser.parse_args(arguments)
 
     def work() -> None:
-        comparisons = [] if options.redraw else _comparisons(options)
+        comparisons = _comparisons(options)
+        if options.redraw:
+            comparisons = []
         for comparison in comparisons:
             compare(comparison)
         draw(options.out)
