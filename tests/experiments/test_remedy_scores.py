@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -52,6 +53,11 @@ def table(values: Mapping[str, list[float]], *, stages: int = 2) -> pd.DataFrame
     )
 
 
+def row_of(scores: pd.DataFrame, rule: str, arm: str) -> dict[str, Any]:
+    (row,) = scores[(scores["rule"] == rule) & (scores["arm"] == arm)].to_dict("records")
+    return {str(name): value for name, value in row.items()}
+
+
 VALUES = {
     "warm": [0.5, 0.6, 0.55],
     "cold": [0.6, 0.7, 0.67],
@@ -63,8 +69,8 @@ ARMS = [arm for choice in CHOICES for arm in arms_of(choice, SETTING)]
 
 
 def test_scores_are_means_and_paired_differences() -> None:
-    scores = score_table(table(VALUES), ARMS, SETTING).set_index(["rule", "arm"])
-    row = scores.loc[("sp", TUNED)]
+    scores = score_table(table(VALUES), ARMS, SETTING)
+    row = row_of(scores, "sp", TUNED)
     assert row["last"] == pytest.approx(0.75)
     assert row["mean"] == pytest.approx(0.75 * 0.75)
     assert (row["steps"], row["rule_share"], row["rule_bytes"], row["n"]) == (30, 0.25, 8, 3)
@@ -75,8 +81,8 @@ def test_scores_are_means_and_paired_differences() -> None:
         assert found == pytest.approx([interval.low, interval.high, test.pvalue])
         differences = [100 * (one - two) for one, two in zip(VALUES["sp"], VALUES[other], strict=True)]
         assert row[f"mean_{name}"] == pytest.approx(sum(differences) / 3)
-    assert math.isnan(scores.loc[("warm", TUNED), "mean_warm"])
-    assert math.isnan(scores.loc[("sp", PUBLISHED), "mean_left"])
+    assert math.isnan(row_of(scores, "warm", TUNED)["mean_warm"])
+    assert math.isnan(row_of(scores, "sp", PUBLISHED)["mean_left"])
 
 
 def test_p_values_are_corrected_over_the_rules_of_an_arm() -> None:
@@ -88,8 +94,8 @@ def test_p_values_are_corrected_over_the_rules_of_an_arm() -> None:
 
 def test_of_a_loss_less_is_better() -> None:
     setting = StreamSetting(title="", config=SETTING.config, sign=-1)
-    scores = score_table(table(VALUES), ARMS, setting).set_index(["rule", "arm"])
-    assert scores.loc[("sp", TUNED), "mean_warm"] == pytest.approx(-20)
+    scores = score_table(table(VALUES), ARMS, setting)
+    assert row_of(scores, "sp", TUNED)["mean_warm"] == pytest.approx(-20)
 
 
 def test_a_rule_without_all_of_its_runs_is_left_out_and_named() -> None:
