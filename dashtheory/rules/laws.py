@@ -1,7 +1,7 @@
 """Laws that every rule of the registry is held to, in words, with the test of each.
 
-The tests are in `tests/rules/test_all_rules.py`, which also holds this table to them: a law that is tested for other
-rules than is said here, or is not told here, fails.
+The tests are in `tests/rules/test_all_rules.py`; `tests/rules/test_pages.py` holds this table to them: a law that
+is tested for other rules than is said here, or is not told here, fails.
 """
 
 from __future__ import annotations

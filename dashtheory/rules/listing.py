@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib.abc import InspectLoader
 from importlib.util import find_spec
 from typing import Any
 
@@ -75,17 +76,18 @@ def _assigned(node: ast.Module | ast.ClassDef, name: str) -> Iterator[Any]:
     """Literals that are assigned to a name in a module or class."""
     for line in node.body:
         targets = [line.target] if isinstance(line, ast.AnnAssign) else getattr(line, "targets", [])
-        if line_value := getattr(line, "value", None):
-            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-                yield ast.literal_eval(line_value)
+        value = getattr(line, "value", None)
+        if value is not None and any(isinstance(one, ast.Name) and one.id == name for one in targets):
+            yield ast.literal_eval(value)
 
 
 @cache
 def _tree(module: str) -> ast.Module:
     spec = find_spec(module)
-    source = None if spec is None or spec.loader is None else spec.loader.get_source(module)  # type: ignore[attr-defined]
+    loader = None if spec is None else spec.loader
+    source = loader.get_source(module) if isinstance(loader, InspectLoader) else None
     if source is None:
-        raise LookupError(f"no source of {module}")
+        raise LookupError(f"there is no source of {module}")
     return ast.parse(source)
 
 
@@ -97,7 +99,7 @@ def _classes(module: str) -> dict[str, ast.ClassDef]:
 @cache
 def _imports(module: str) -> dict[str, str]:
     """Modules of the package by the names that are imported from them."""
-    found = {}
+    found: dict[str, str] = {}
     for node in _tree(module).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dashtheory."):
             found |= {alias.name: str(node.module) for alias in node.names}

@@ -91,7 +91,7 @@ def rule_page(name: str) -> RulePage:
     module = inspect.getmodule(kind)
     of_kind = read_docstring(kind.__doc__)
     of_module = read_docstring(module.__doc__ if ours and module is not None else None)
-    background = (Block(of_module.summary),) if of_module.summary else ()
+    background = (Block(of_module.summary),) if of_module.summary and not _alone(kind) else ()
     return RulePage(
         name=name,
         label=label_of(name),
@@ -99,7 +99,7 @@ def rule_page(name: str) -> RulePage:
         summary=_shown(of_kind.summary),
         text=_all_shown((*of_kind.text, *background, *of_module.text)),
         sections=_sections(of_kind, of_module),
-        options=tuple(_option(kind, field) for field in fields(kind) if field.init),
+        options=_options(kind, tuple(of_kind.attributes)),
         acts=tuple(kind.acts),
         anew=kind.anew,
         inert=write_text(name, kind.inert) if kind.inert else "",
@@ -107,9 +107,22 @@ def rule_page(name: str) -> RulePage:
     )
 
 
+def _alone(kind: type[Any]) -> bool:
+    """Whether a class is the only rule of its module, whose first line then says the same."""
+    assert isinstance(RULES, Registry)
+    return [RULES.place(name)[0] for name in RULES].count(kind.__module__) == 1
+
+
 def _sections(of_kind: Told, of_module: Told) -> dict[str, tuple[Block, ...]]:
     told = {**of_module.sections, **of_kind.sections}
-    return {name: _all_shown(told[name]) for name in SECTIONS if name in told}
+    return {name: _all_shown(told[name], sentence=name != "Formula") for name in SECTIONS if name in told}
+
+
+def _options(kind: type[Any], told: tuple[str, ...]) -> tuple[RuleOption, ...]:
+    """The options, in the order in which they are told of."""
+    found = [option for option in fields(kind) if option.init]
+    found.sort(key=lambda option: told.index(option.name) if option.name in told else len(told))
+    return tuple(_option(kind, option) for option in found)
 
 
 def _option(kind: type[Any], option: Field[Any]) -> RuleOption:
@@ -155,8 +168,14 @@ def _shown(text: str) -> str:
     return re.sub(r"`(\w+)`", lambda found: f"`{names.get(found[1], found[1])}`", text)
 
 
-def _all_shown(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
-    return tuple(block if block.stands else Block(_shown(block.text)) for block in blocks)
+def _all_shown(blocks: tuple[Block, ...], *, sentence: bool = False) -> tuple[Block, ...]:
+    """Blocks with rules called by their names; `sentence` for those whose first word began behind a colon."""
+
+    def text(block: Block) -> str:
+        begins = sentence and re.match(r"[a-z-]+[ ,:;.]", block.text)
+        return _shown(block.text[:1].upper() + block.text[1:] if begins else block.text)
+
+    return tuple(block if block.stands else Block(text(block)) for block in blocks)
 
 
 def _written(value: object) -> str:

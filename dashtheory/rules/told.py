@@ -20,8 +20,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 SECTIONS = ("Formula", "Published", "Cost", "Source", "Elsewhere")
-"""What paragraphs of a rule's docstring tell of: the formula, defaults as published, what it costs in passes over data
-and memory, where it comes from, and what other implementations do otherwise."""
+"""What paragraphs of a rule's docstring tell of: the formula, defaults as published, what it costs in passes over
+data and in memory, where it comes from, and what other implementations do otherwise."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def read_docstring(docstring: str | None) -> Told:
 def _blocks(body: str) -> Iterator[Block]:
     """Paragraphs and indented blocks; blank lines between two indented ones stay."""
     kept: list[str] = []
-    for part in re.split(r"\n\s*\n", body):
+    apart = re.sub(r"(?m)^( .*)\n(?=\S)|^(\S.*)\n(?= )", lambda found: f"{found[0]}\n", body)
+    for part in re.split(r"\n\s*\n", apart):
         if part.startswith(" "):
             kept.append(part)
             continue
