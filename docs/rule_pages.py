@@ -29,7 +29,7 @@ def write_pages(folder: Path) -> None:
     """
     folder.mkdir(exist_ok=True)
     texts = {f"{name}.md": page_text(rule_page(name)) for name in RULES} | {"table.inc": table_text(rule_lines())}
-    for path in folder.iterdir():
+    for path in folder.glob("*.md"):
         if path.name not in (*texts, "index.md"):
             path.unlink()
     for name, text in texts.items():
@@ -54,7 +54,7 @@ def page_text(page: RulePage) -> str:
 
 def _parts(page: RulePage) -> Iterator[str]:
     yield f"# `{page.name}`: {markdown(page.label)}"
-    yield markdown(page.summary)
+    yield markdown(page.summary, page.name)
     yield from _blocks(page, page.text)
     if formula := page.sections.get("Formula"):
         yield "## Formula"
@@ -63,7 +63,7 @@ def _parts(page: RulePage) -> Iterator[str]:
     yield _options(page)
     yield "## Where it acts"
     words = [MOMENT_WORDS[moment] for moment in page.acts]
-    yield f"It acts {'; '.join(words)}." if words else "Nowhere."
+    yield f"It acts {'; '.join(words)}." if words else "It acts nowhere."
     if page.anew:
         yield "Every stage begins with a new learner."
     if page.inert:

@@ -70,7 +70,7 @@ LAWS = (
     ),
     Law(
         test="test_its_norms_alone_can_be_had_as_a_control",
-        words="`norm_matched:of=` it gives each tensor the same norm",
+        words="`norm_matched` of it gives each tensor the norm that it does",
         holds=lambda kind: _in_place(kind) and kind.name != "norm_matched",
     ),
     Law(
