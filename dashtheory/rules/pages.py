@@ -98,7 +98,7 @@ def rule_page(name: str) -> RulePage:
         place=f"{kind.__module__}.{kind.__name__}" if ours else name,
         summary=_shown(of_kind.summary),
         text=_all_shown((*of_kind.text, *background, *of_module.text)),
-        sections=_sections(of_kind, of_module),
+        sections=sections_of(of_kind, of_module),
         options=_options(kind, tuple(of_kind.attributes)),
         acts=tuple(kind.acts),
         anew=kind.anew,
@@ -113,7 +113,13 @@ def _alone(kind: type[Any]) -> bool:
     return [RULES.place(name)[0] for name in RULES].count(kind.__module__) == 1
 
 
-def _sections(of_kind: Told, of_module: Told) -> dict[str, tuple[Block, ...]]:
+def sections_of(of_kind: Told, of_module: Told) -> dict[str, tuple[Block, ...]]:
+    """Sections of a page, in their order; what the class says goes before what the module says of the same.
+
+    Args:
+        of_kind: the docstring of a rule's class.
+        of_module: that of its module.
+    """
     told = {**of_module.sections, **of_kind.sections}
     return {name: _all_shown(told[name], sentence=name != "Formula") for name in SECTIONS if name in told}
 

@@ -74,8 +74,8 @@ def test_what_is_shown_is_what_is_told(name: str) -> None:
 
 
 def test_what_would_be_markup_is_escaped() -> None:
-    assert made.markdown("`a|b` and |a| of *x* in $y$, <b>, 2. and `dash`, arXiv:2410.23495.", "sp") == (
-        r"`a\|b` and \|a\| of \*x\* in \$y\$, \<b\>, 2. and [`dash`](dash.md), "
+    assert made.markdown("`a|b` and |a| of *x* in $y$, <b>, _z_, 2. and `dash`, arXiv:2410.23495.", "sp") == (
+        r"`a\|b` and \|a\| of \*x\* in \$y\$, \<b\>, \_z\_, 2. and [`dash`](dash.md), "
         "[arXiv:2410.23495](https://arxiv.org/abs/2410.23495)."
     )
     assert made.markdown("2. of them") == r"2\. of them"

@@ -14,7 +14,7 @@ import pytest
 from dashtheory.rules import MOMENTS, RULES, make_rule
 from dashtheory.rules.laws import LAWS, WHERE
 from dashtheory.rules.listing import moments, rule_lines
-from dashtheory.rules.pages import MOMENT_WORDS, rule_page
+from dashtheory.rules.pages import MOMENT_WORDS, rule_page, sections_of
 from dashtheory.rules.spec import Registry, parse_rule
 from dashtheory.rules.told import SECTIONS, Block, read_docstring
 from tests.rules import test_all_rules as all_rules
@@ -73,6 +73,8 @@ def test_a_page_says_what_class_and_module_say_and_the_class_goes_first() -> Non
     assert page.sections["Source"][0].text.startswith("Kirkpatrick et al.")  # of the module
     assert any(block.text.startswith("F is taken in evaluation mode") for block in page.text)
     assert [*page.sections] == [name for name in SECTIONS if name in page.sections]
+    both = sections_of(read_docstring("A.\n\nCost: much."), read_docstring("B.\n\nSource: b.\n\nCost: little."))
+    assert {name: blocks[0].text for name, blocks in both.items()} == {"Cost": "Much.", "Source": "B."}
     formula_of_dash = rule_page("dash").sections["Formula"]
     assert [block.stands for block in formula_of_dash] == [False, True]
     assert formula_of_dash[1].text.startswith("G <- (1 - alpha) G")
