@@ -80,4 +80,5 @@ $(VENV)/.docs: $(READY)
 
 clean: ## remove .venv, caches and toy figures
 	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info figures/.partial
+	@rm -f docs/rules/table.inc $(filter-out docs/rules/index.md,$(wildcard docs/rules/*.md))
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -38,9 +38,14 @@ class Registry(Mapping[str, type[Any]]):
         self._places = dict(places)
 
     def __getitem__(self, name: str) -> type[Any]:
-        module, _, attribute = self._places[name].partition(":")
+        module, attribute = self.place(name)
         found: type[Any] = getattr(import_module(module), attribute)
         return found
+
+    def place(self, name: str) -> tuple[str, str]:
+        """Module and class of a name; nothing is imported."""
+        module, _, attribute = self._places[name].partition(":")
+        return module, attribute
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
