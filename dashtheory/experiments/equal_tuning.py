@@ -123,7 +123,7 @@ def trial_scores(table: pd.DataFrame | None, texts: Sequence[str], setting: Stre
         texts: of trials.
         setting: of the stream.
     """
-    stages = setting.config.data.length or 0
+    stages = setting.stages
     wanted = setting.num_tuning * (stages - 1)
     if table is None:
         return dict.fromkeys(texts, -math.inf)

@@ -123,6 +123,7 @@ class StreamSetting:
         sign: 1 if more of it is better, else -1.
         scale: by which differences are multiplied.
         unit: of scaled differences.
+        num_stages: of a user's own stream, whose configuration does not tell.
     """
 
     title: str
@@ -134,10 +135,16 @@ class StreamSetting:
     sign: int = 1
     scale: float = 100.0
     unit: str = "points of accuracy"
+    num_stages: int = 0
 
     def __post_init__(self) -> None:
         integer("num_seeds", self.num_seeds, minimum=2, fix="Intervals need two.")
         integer("num_tuning", self.num_tuning, minimum=1, fix="It counts seeds.")
+
+    @property
+    def stages(self) -> int:
+        """Stages of the stream."""
+        return self.num_stages or self.config.data.length or 0
 
 
 FIRST_TUNING = 1000

@@ -21,15 +21,30 @@ def refusal(remedy: Remedy, setting: StreamSetting) -> str:
     Two stages of a batch each and one epoch are run, so that nothing of the stream's results is seen.
     """
     config = setting.config.with_values(rules=(remedy.rule,))
-    source = _first_batches(make_source(config, FIRST_TUNING), config.training.batch_size)
-    training = replace(config.training, max_epochs=1)
     try:
-        run_resumable(
-            source.stream, parse_spec(remedy.rule).rule, make_task(config, source), training, seed=FIRST_TUNING
-        )
+        first_metrics(make_source(config, FIRST_TUNING), config, remedy.rule)
     except ValueError as error:
         return " ".join(str(error).split())
     return ""
+
+
+def first_metrics(source: Source, config: RunConfig, rule: str) -> dict[str, float]:
+    """Names of what a run measures, with numbers that mean nothing: of two stages of a batch each, and one epoch.
+
+    Args:
+        source: of the stream.
+        config: the setting.
+        rule: as in `RunConfig.rules`.
+
+    Raises:
+        ValueError: as `dashtheory.protocol.run_resumable`.
+    """
+    small = _first_batches(source, config.training.batch_size)
+    training = replace(config.training, max_epochs=1)
+    stages = run_resumable(
+        small.stream, parse_spec(rule).rule, make_task(config, small), training, seed=FIRST_TUNING
+    )
+    return stages[-1]
 
 
 def _first_batches(source: Source, size: int) -> Source:

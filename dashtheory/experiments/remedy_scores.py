@@ -78,7 +78,7 @@ def runs_of(table: pd.DataFrame, setting: StreamSetting) -> pd.DataFrame:
     """
     wide = table.pivot_table(index=["rule", "seed", "stage"], columns="metric", values="value")
     groups = wide.groupby(level=["rule", "seed"])
-    whole = groups.size() == (setting.config.data.length or 0)
+    whole = groups.size() == setting.stages
     found = pd.DataFrame(
         {
             "last": groups[setting.metric].last(),
