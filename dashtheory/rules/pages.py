@@ -132,12 +132,21 @@ def _options(kind: type[Any], told: tuple[str, ...]) -> tuple[RuleOption, ...]:
 
 
 def _option(kind: type[Any], option: Field[Any]) -> RuleOption:
-    types = [_KINDS.get(part.strip(), "words joined by +") for part in str(option.type).split("|")]
+    made = option.default if option.default_factory is MISSING else option.default_factory()
     return RuleOption(
         name=option.name,
-        kind=" or ".join(types),
-        default=None if option.default is MISSING else _written(option.default),
+        kind=_takes(option.type),
+        default=None if made is MISSING else _written(made),
         meaning=_shown(_meaning(kind, option.name)),
+    )
+
+
+def _takes(annotation: Any) -> str:
+    """What an option takes, in words; an annotation is a text or, in a file of your own, a type."""
+    text = annotation.__name__ if annotation in (float, int, bool, str) else str(annotation)
+    parts = [part.strip() for part in text.split("|")]
+    return " or ".join(
+        _KINDS.get(part, "several joined by +" if part.startswith("tuple") else part) for part in parts
     )
 
 

@@ -178,9 +178,17 @@ def test_the_laws_that_pages_tell_are_those_that_are_tested() -> None:
 def test_a_rule_of_ones_own_has_a_page_but_no_laws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dashtheory.user_code import RULE_EXAMPLE
 
-    (tmp_path / "mine.py").write_text(f'"""Not told: the file."""\n{RULE_EXAMPLE}')
+    more = '    layers: tuple[str, ...] = field(default_factory=lambda: ("a", "b"))\n'
+    code = RULE_EXAMPLE.replace("strength: float = 0.5\n", f"strength: float = 0.5\n{more}")
+    code = code.replace("import dataclass\n", "import dataclass, field\n")
+    (tmp_path / "mine.py").write_text(f'"""Not told: the file."""\n{code}')
     monkeypatch.chdir(tmp_path)
     page = rule_page("python:mine.py:Mine")
     assert page.summary == "Shrink every weight by one factor. Its fields are its options."
     assert (page.text, page.laws, page.label) == ((), (), "Mine")
-    assert {one.name: one.default for one in page.options} == {"strength": "0.5", "optimizer": "kept"}
+    found = {one.name: (one.kind, one.default) for one in page.options}
+    assert found == {
+        "strength": ("number", "0.5"),
+        "layers": ("several joined by +", "a+b"),
+        "optimizer": ("word", "kept"),
+    }
