@@ -166,10 +166,11 @@ def _meaning(kind: type[Any], option: str) -> str:
 
 
 def _named(kind: type[Any], name: str) -> type[Any] | None:
-    """A class that a docstring names: one of the bases, or of a rule of the package."""
+    """A class that a docstring names: one of the bases, of a rule of the package, or of the same module."""
     bases = {one.__name__: one for one in kind.__mro__}
     rule = _rules_by_class().get(name)
-    return bases.get(name) or (RULES[rule] if rule else None)
+    beside = getattr(inspect.getmodule(kind), name, None)
+    return bases.get(name) or (RULES[rule] if rule else beside if isinstance(beside, type) else None)
 
 
 def _rules_by_class() -> dict[str, str]:

@@ -124,6 +124,7 @@ def test_a_docstring_is_read_into_its_parts() -> None:
         "Cost": (),
     }
     assert told.attributes == {"one": "of them, in two lines: yes.", "two": "2."}
+    assert read_docstring("One.\n\nArgs:\n    one: of them.\n").attributes == {"one": "of them."}
     assert read_docstring(None).summary == ""
 
 
@@ -134,9 +135,7 @@ def test_lines_read_from_the_sources_say_what_the_classes_say() -> None:
     lines = {line.name: line for line in rule_lines()}
     assert list(lines) == list(RULES)
     assert moments() == MOMENTS
-    assert set(MOMENT_WORDS) == set(MOMENTS), (
-        "MOMENT_WORDS of dashtheory/rules/pages.py must have words for MOMENTS"
-    )
+    assert set(MOMENT_WORDS) == set(MOMENTS), "MOMENT_WORDS of dashtheory/rules/pages.py must be of MOMENTS"
     for name, line in lines.items():
         page = rule_page(name)
         assert line.acts == RULES[name].acts, name
