@@ -185,10 +185,10 @@ def _shown(text: str) -> str:
 
 
 def _all_shown(blocks: tuple[Block, ...], *, sentence: bool = False) -> tuple[Block, ...]:
-    """Blocks with rules called by their names; `sentence` for those whose first word began behind a colon."""
+    """Blocks with rules called by their names; `sentence` for those that began behind a colon."""
 
     def text(block: Block) -> str:
-        begins = sentence and re.match(r"[a-z-]+[ ,:;.]", block.text)
+        begins = sentence and re.match(r"[a-z-]+([,:;.]| (?!=))", block.text)
         return _shown(block.text[:1].upper() + block.text[1:] if begins else block.text)
 
     return tuple(block if block.stands else Block(text(block)) for block in blocks)

@@ -74,6 +74,8 @@ def test_a_page_says_what_class_and_module_say_and_the_class_goes_first() -> Non
     assert [*page.sections] == [name for name in SECTIONS if name in page.sections]
     both = sections_of(read_docstring("A.\n\nCost: much."), read_docstring("B.\n\nSource: b.\n\nCost: little."))
     assert {name: blocks[0].text for name, blocks in both.items()} == {"Cost": "Much.", "Source": "B."}
+    named = sections_of(read_docstring("A.\n\nCost: much.\n\nPublished: tau = 1."), read_docstring(None))
+    assert [*named.values()] == [(Block("tau = 1."),), (Block("Much."),)]  # an option keeps its name
     formula_of_dash = rule_page("dash").sections["Formula"]
     assert [block.stands for block in formula_of_dash] == [False, True]
     assert formula_of_dash[1].text.startswith("G <- (1 - alpha) G")
