@@ -238,7 +238,7 @@ class Scattered(_FromDash):
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold(InPlace):
-    """Shrink by `factor` the groups whose cosine with descent EXCEEDS `threshold`; leave the others. NOT DASH.
+    """NOT DASH: groups whose cosine with descent exceeds a threshold shrink, the others stay.
 
     It is the other way round: DASH keeps what is aligned with descent and shrinks the rest. Offered so that the
     difference can be seen. G is that of DASH.

@@ -7,7 +7,7 @@ Formula: before stage j, on a copy of the model, one batch per chunk seen so far
 
 A group is one kernel of a convolution, one output row of a linear layer, or one whole bias vector
 (`dashtheory.rules.groups`). Weights that still help to lower the loss (features) keep their length; weights
-that no longer do (memorised noise) shrink by up to `lam`. Scaling cannot change what is *inside* a group.
+that no longer do (memorised noise) shrink by up to `lam`. Scaling cannot change what is inside a group.
 
 Source: Shin, Oh, Cho & Yun (NeurIPS 2024), Algorithm 1 of arXiv:2410.23495, read together with the authors' code,
 which takes the gradient in evaluation mode and without augmentation.
@@ -210,8 +210,9 @@ class Dash(InPlace):
     network. `share` takes a share of it.
 
     Elsewhere: FIRE's code smooths over mini-batches of 256 in place of chunks, so that G is that of about the last
-    three of them, and leaves kernels in channels-last memory as they are. The library lucidrains' DASH-pytorch
-    smooths over the steps of training. `DASH` of pytorch_optimizer is another thing, a Shampoo (arXiv:2602.02016).
+    three of them, and leaves kernels in channels-last memory as they are. The package DASH-pytorch smooths over
+    the steps of training, inside of an AdamW. `DASH` of pytorch_optimizer is another thing, a Shampoo
+    (arXiv:2602.02016).
 
     Attributes:
         alpha: weight of each newer chunk, in (0, 1]; published 0.3.

@@ -132,12 +132,21 @@ def _options(kind: type[Any], told: tuple[str, ...]) -> tuple[RuleOption, ...]:
 
 
 def _option(kind: type[Any], option: Field[Any]) -> RuleOption:
-    types = [_KINDS.get(part.strip(), "words joined by +") for part in str(option.type).split("|")]
+    made = option.default if option.default_factory is MISSING else option.default_factory()
     return RuleOption(
         name=option.name,
-        kind=" or ".join(types),
-        default=None if option.default is MISSING else _written(option.default),
+        kind=_takes(option.type),
+        default=None if made is MISSING else _written(made),
         meaning=_shown(_meaning(kind, option.name)),
+    )
+
+
+def _takes(annotation: Any) -> str:
+    """What an option takes, in words; an annotation is a text or, in a file of your own, a type."""
+    text = annotation.__name__ if annotation in (float, int, bool, str) else str(annotation)
+    parts = [part.strip() for part in text.split("|")]
+    return " or ".join(
+        _KINDS.get(part, "several joined by +" if part.startswith("tuple") else part) for part in parts
     )
 
 
@@ -157,10 +166,11 @@ def _meaning(kind: type[Any], option: str) -> str:
 
 
 def _named(kind: type[Any], name: str) -> type[Any] | None:
-    """A class that a docstring names: one of the bases, or of a rule of the package."""
+    """A class that a docstring names: one of the bases, of a rule of the package, or of the same module."""
     bases = {one.__name__: one for one in kind.__mro__}
     rule = _rules_by_class().get(name)
-    return bases.get(name) or (RULES[rule] if rule else None)
+    beside = getattr(inspect.getmodule(kind), name, None)
+    return bases.get(name) or (RULES[rule] if rule else beside if isinstance(beside, type) else None)
 
 
 def _rules_by_class() -> dict[str, str]:
@@ -175,10 +185,10 @@ def _shown(text: str) -> str:
 
 
 def _all_shown(blocks: tuple[Block, ...], *, sentence: bool = False) -> tuple[Block, ...]:
-    """Blocks with rules called by their names; `sentence` for those whose first word began behind a colon."""
+    """Blocks with rules called by their names; `sentence` for those that began behind a colon."""
 
     def text(block: Block) -> str:
-        begins = sentence and re.match(r"[a-z-]+[ ,:;.]", block.text)
+        begins = sentence and re.match(r"[a-z-]+([,:;.]| (?!=))", block.text)
         return _shown(block.text[:1].upper() + block.text[1:] if begins else block.text)
 
     return tuple(block if block.stands else Block(text(block)) for block in blocks)

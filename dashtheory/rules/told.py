@@ -45,7 +45,7 @@ class Told:
         summary: its first line.
         text: what follows and is of no section.
         sections: of `SECTIONS`, those that are there.
-        attributes: what is said of each.
+        attributes: what is said of each, or of each argument.
     """
 
     summary: str = ""
@@ -104,9 +104,10 @@ def _blocks(body: str) -> Iterator[Block]:
 
 def _without_attributes(text: str) -> tuple[str, dict[str, str]]:
     """The text without its attributes, and what is said of each."""
-    before, found, section = text.partition("\nAttributes:\n")
-    if not found:
+    begins = re.search(r"(?m)^(Attributes|Args):\n", text)
+    if begins is None:
         return text, {}
+    before, section = text[: begins.start()], text[begins.end() :]
     ends = re.search(r"(?m)^(?=\S)", section)
     after = section[ends.start() :] if ends else ""
     entries = re.split(r"(?m)^    (?=\w+: )", section[: ends.start()] if ends else section)

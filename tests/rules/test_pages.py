@@ -53,7 +53,6 @@ def test_its_page_has_its_options_as_they_are(name: str) -> None:
         if one.default:  # what the page says is what one would write
             assert parse_rule(f"{name}:{one.name}={one.default}") == make_rule(name)
     assert page.acts == kind.acts
-    assert set(page.acts) <= set(MOMENT_WORDS)
     assert (parse_rule(page.inert) == make_rule(name, **kind.inert)) if kind.inert else not page.inert
 
 
@@ -75,6 +74,8 @@ def test_a_page_says_what_class_and_module_say_and_the_class_goes_first() -> Non
     assert [*page.sections] == [name for name in SECTIONS if name in page.sections]
     both = sections_of(read_docstring("A.\n\nCost: much."), read_docstring("B.\n\nSource: b.\n\nCost: little."))
     assert {name: blocks[0].text for name, blocks in both.items()} == {"Cost": "Much.", "Source": "B."}
+    named = sections_of(read_docstring("A.\n\nCost: much.\n\nPublished: tau = 1."), read_docstring(None))
+    assert [*named.values()] == [(Block("tau = 1."),), (Block("Much."),)]  # an option keeps its name
     formula_of_dash = rule_page("dash").sections["Formula"]
     assert [block.stands for block in formula_of_dash] == [False, True]
     assert formula_of_dash[1].text.startswith("G <- (1 - alpha) G")
@@ -125,6 +126,7 @@ def test_a_docstring_is_read_into_its_parts() -> None:
         "Cost": (),
     }
     assert told.attributes == {"one": "of them, in two lines: yes.", "two": "2."}
+    assert read_docstring("One.\n\nArgs:\n    one: of them.\n").attributes == {"one": "of them."}
     assert read_docstring(None).summary == ""
 
 
@@ -135,6 +137,7 @@ def test_lines_read_from_the_sources_say_what_the_classes_say() -> None:
     lines = {line.name: line for line in rule_lines()}
     assert list(lines) == list(RULES)
     assert moments() == MOMENTS
+    assert set(MOMENT_WORDS) == set(MOMENTS), "MOMENT_WORDS of dashtheory/rules/pages.py must be of MOMENTS"
     for name, line in lines.items():
         page = rule_page(name)
         assert line.acts == RULES[name].acts, name
@@ -178,9 +181,17 @@ def test_the_laws_that_pages_tell_are_those_that_are_tested() -> None:
 def test_a_rule_of_ones_own_has_a_page_but_no_laws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dashtheory.user_code import RULE_EXAMPLE
 
-    (tmp_path / "mine.py").write_text(f'"""Not told: the file."""\n{RULE_EXAMPLE}')
+    more = '    layers: tuple[str, ...] = field(default_factory=lambda: ("a", "b"))\n'
+    code = RULE_EXAMPLE.replace("strength: float = 0.5\n", f"strength: float = 0.5\n{more}")
+    code = code.replace("import dataclass\n", "import dataclass, field\n")
+    (tmp_path / "mine.py").write_text(f'"""Not told: the file."""\n{code}')
     monkeypatch.chdir(tmp_path)
     page = rule_page("python:mine.py:Mine")
     assert page.summary == "Shrink every weight by one factor. Its fields are its options."
     assert (page.text, page.laws, page.label) == ((), (), "Mine")
-    assert {one.name: one.default for one in page.options} == {"strength": "0.5", "optimizer": "kept"}
+    found = {one.name: (one.kind, one.default) for one in page.options}
+    assert found == {
+        "strength": ("number", "0.5"),
+        "layers": ("several joined by +", "a+b"),
+        "optimizer": ("word", "kept"),
+    }
