@@ -43,9 +43,7 @@ EVEN = [0.5, 0.501, 0.499, 0.5]
 def found(points: Mapping[tuple[str, str], float], **arms: object) -> Diagnosis:
     """A diagnosis where each arm is so many points above the others'."""
     values = {
-        TEXTS[key]: [
-            value + points.get(key, 0.0) / 100 + spread / 100 * (seed % 2) for seed, value in enumerate(EVEN)
-        ]
+        TEXTS[key]: [value + points.get(key, 0.0) / 100 for value in EVEN]
         for key in TEXTS
         if key in points or not arms
     }
