@@ -84,7 +84,9 @@ class DataConfig:
         if self.arrivals and (self.name.startswith(PYTHON) or sum(self.arrivals) != self.num_chunks):
             of = "your own stream" if self.name.startswith(PYTHON) else f"{self.num_chunks} chunks"
             got = f"{','.join(map(str, self.arrivals))} of {of}"
-            fail("arrivals", "must add up to the chunks of the stream", got, "Leave it out, or change num_chunks=.")
+            fail(
+                "arrivals", "must add up to the chunks of the stream", got, "Leave it out, or change num_chunks=."
+            )
         if self.mended and not (self.pictures and self.label_noise and len(self.arrivals or "12") > 1):
             got = f"yes with {self.name} and label_noise {self.label_noise:g}"
             fail("mended", "must go with wrong labels of pictures and two stages or more", got, "Leave it out.")
