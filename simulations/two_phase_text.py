@@ -49,7 +49,7 @@ def plan(config: TwoPhaseConfig, seeds: Sequence[int]) -> list[Job]:
 
 def draw(table: pd.DataFrame, config: TwoPhaseConfig) -> Figure:
     """Loss against characters, from every start, and differences at the end."""
-    figure, axes = plt.subplots(1, 4, figsize=(14.6, 4.7), gridspec_kw={"width_ratios": [1, 1, 1, 1.1]})
+    figure, axes = plt.subplots(1, 4, figsize=(14.6, 4.9))
     rows = table[(table["metric"] == "loss_mix") & (table["stage"] == 2)]
     rows = rows.assign(thousands=rows["characters"] / 1000)
     looks = {rule: rule_style(rule) for rule in sort_rules(list(config.rules))}
@@ -57,16 +57,23 @@ def draw(table: pd.DataFrame, config: TwoPhaseConfig) -> Figure:
     for ax, start in zip(axes, STARTS, strict=False):
         mine = rows[rows["start"].isin([start, "cold"]) & (rows["thousands"] > 0)]
         draw_means(ax, mine, "thousands", "rule", looks)
-        ax.set(xlabel="thousand characters of the second phase", title=WORDS[start], ylim=limits)
+        ax.set(xlabel="thousand characters of the second phase", ylabel="", title=WORDS[start], ylim=limits)
+        ax.tick_params(axis="y", labelleft=start == STARTS[0])
     axes[0].set_ylabel("held-out loss of the mix (nats per character)")
-    axes[0].legend(loc="upper right", fontsize=8)
     foot = describe_band(table, "sd", bars=True)
     if "cold" in config.rules and table["seed"].nunique() > 1:
         _differences(axes[3], rows, [rule for rule in looks if rule != "cold"])
         foot += f"; right: 95% {PAIRED}, each by itself"
     else:
         axes[3].set_visible(False)
-    figure.subplots_adjust(left=0.05, right=0.99, top=0.79, bottom=0.18, wspace=0.34)
+    for place, ax in enumerate(axes):
+        ax.set_position((0.05 + 0.219 * place, 0.27, 0.204, 0.53) if place < 3 else (0.8, 0.27, 0.19, 0.53))
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="lower center", ncols=len(labels), fontsize=8.5, bbox_to_anchor=(0.37, 0.08)
+    )
+    handles, labels = axes[3].get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=1, bbox_to_anchor=(0.87, 0.0), **below)  # type: ignore[arg-type]
     ours = config == TwoPhaseConfig.of()
     title = "Two phases of text: help texts, then a mix with source code"
     add_heading(figure, title + ("" if ours else ", a setting of your own"), _setting(config, table), foot)
@@ -94,9 +101,8 @@ def _differences(ax: Axes, rows: pd.DataFrame, rules: list[str]) -> None:
             ax.plot([mean], [y], marker=marker, color=color, markersize=5)
         ax.plot([], [], marker=marker, color=color, label=WORDS[start].lower(), linestyle="none")
     ax.set_yticks(range(len(rules)), [rule_style(rule).label for rule in rules], fontsize=8.5)
-    ax.set_ylim(len(rules) + 0.5, -0.6)
+    ax.set_ylim(len(rules) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
-    ax.legend(loc="lower left", fontsize=7.5)
     ax.set(xlabel="last loss minus cold's (nats)", title="What the first phase is worth")
 
 
