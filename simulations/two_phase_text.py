@@ -69,11 +69,10 @@ def draw(table: pd.DataFrame, config: TwoPhaseConfig) -> Figure:
     for place, ax in enumerate(axes):
         ax.set_position((0.05 + 0.219 * place, 0.27, 0.204, 0.53) if place < 3 else (0.8, 0.27, 0.19, 0.53))
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="lower center", ncols=len(labels), fontsize=8.5, bbox_to_anchor=(0.37, 0.08)
-    )
+    below: dict[str, Any] = {"loc": "lower center", "fontsize": 8.5}
+    figure.legend(handles, labels, ncols=len(labels), bbox_to_anchor=(0.37, 0.08), **below)
     handles, labels = axes[3].get_legend_handles_labels()
-    figure.legend(handles, labels, ncols=1, bbox_to_anchor=(0.87, 0.0), **below)  # type: ignore[arg-type]
+    figure.legend(handles, labels, ncols=1, bbox_to_anchor=(0.87, 0.0), **below)
     ours = config == TwoPhaseConfig.of()
     title = "Two phases of text: help texts, then a mix with source code"
     add_heading(figure, title + ("" if ours else ", a setting of your own"), _setting(config, table), foot)
