@@ -25,7 +25,7 @@ from dashtheory._check import fail
 from dashtheory.rules.groups import by_group, targets
 from dashtheory.rules.report import ShrinkReport
 
-_COPIES = frozenset(
+COPIES = frozenset(
     (
         *("master", "master_param", "master_params", "master_weight", "master_weights", "fp32_param", "fp32_p"),
         *("slow_buffer", "lookahead_slow_buff", "slow_param", "slow_params", "slow_weights", "cached_params"),
@@ -96,7 +96,7 @@ def _of_optimizer(optimizer: Any, model: nn.Module | None) -> list[_Copy]:
         layers.append(inner)
     free = any("ScheduleFree" in type(one).__name__ for one in layers)
     for parameter, key, value in _state(layers):
-        if key in _COPIES or (key == "z" and free):
+        if key in COPIES or (key == "z" and free):
             found.append(_Copy(parameter, value, parameter.detach().clone()))
         elif _is_near(value, parameter):
             strange.append(key)

@@ -159,7 +159,7 @@ def test_a_network_that_was_pretrained_for_all_is_refused_to_them() -> None:
 def test_a_rule_of_ones_own_can_say_so_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from dataclasses import dataclass\nimport torch\nfrom dashtheory.rules import Warm\n\n\n"
-        "@dataclass(frozen=True)\nclass Mine(Warm):\n"
+        "@dataclass(frozen=True)\nclass Mine(Warm):\n    '''RMSprop.'''\n\n"
         "    def optimizer_for(self, model, make):\n"
         "        rate = make(model.parameters()).param_groups[0]['lr']\n"
         "        return torch.optim.RMSprop(model.parameters(), lr=rate)\n"

@@ -138,7 +138,7 @@ def test_changed_weights_are_refused_unless_it_is_told() -> None:
         assert torch.equal(optimizer.state[one]["reference"], other)
 
 
-@pytest.mark.parametrize("rule", ["dash", "sp", "uniform", "reset"])
+@pytest.mark.parametrize("rule", ["dash", "sp", "uniform", "reset", "reset_last", "reset_full", "inject", "cold"])
 def test_rules_between_stages_hold_under_it(rule: str) -> None:
     """The first weights of a stage are what the rule left, and the stage ends."""
 
