@@ -105,7 +105,6 @@ def as_modules_(model: nn.Module) -> nn.Module:
         made = _with_modules(module)
         if made is module:
             continue
-        made.train(module.training)
         if not name:
             return as_modules_(made)
         parent, _, local = name.rpartition(".")
@@ -137,7 +136,7 @@ def _with_modules(module: nn.Module) -> nn.Module:
     parts: dict[str, nn.Module] = {}
     for node in found:
         name = _free_name(module, parts)
-        parts[name] = _module_of(module, node)
+        parts[name] = _module_of(module, node).train(module.training)
         with graph.inserting_after(node):
             new = graph.call_module(name, (node.args[0],))
         node.replace_all_uses_with(new)
@@ -183,10 +182,10 @@ def _refuse_modes(module: nn.Module, graph: fx.Graph) -> None:
     """Refuse a `forward` that asks for the mode: its trace holds one answer."""
     training = module.training
     try:
-        module.train(not training)
+        module.training = not training  # its own mode: those inside may have others
         other = _Alone().trace(module)
     finally:
-        module.train(training)
+        module.training = training
     if str(graph) != str(other):
         got = f"{type(module).__name__}, which asks for self.training"
         fail("model", "must have its activations as modules", got, "Make each an nn.ReLU() of its own.")

@@ -235,11 +235,14 @@ class Winding(Mine):
 def test_functions_and_modules_used_again_are_swapped_each() -> None:
     torch.manual_seed(0)
     before = Mine().eval()
+    assert not any(part.training for part in adapted(copy.deepcopy(before), "aid").modules())
     model = adapted(copy.deepcopy(before), "aid:p=1").eval()
     inputs = torch.randn(7, 6)
     assert torch.equal(model(inputs.clone()), before(inputs.clone()))
     assert sum(isinstance(part, AID) for part in model.modules()) == 4
     assert model.state_dict().keys() == before.state_dict().keys()
+    before.train().drop.eval()
+    assert {part.training for part in adapted(copy.deepcopy(before), "aid").modules()} == {True, False}
     model.train()
     assert not torch.equal(model(inputs.clone()), model(inputs.clone()))  # dropout still knows the mode
     with pytest.raises(ValueError, match=r"after inputs, which is no layer\. partly=True leaves"):
