@@ -35,6 +35,7 @@ _WIDTH_KEPT = (
     *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
     *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
 )
+_WITH_FUNCTIONS = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 _SUMS = {"add", "iadd", "add_"}
 _FUNCTIONS: dict[Any, type[nn.Module]] = {
     **dict.fromkeys((functional.relu, functional.relu_, torch.relu, torch.relu_, "relu", "relu_"), nn.ReLU),
@@ -101,14 +102,21 @@ def as_modules_(model: nn.Module) -> nn.Module:
     Raises:
         ValueError: in one line if a `forward` calls an activation and cannot be traced.
     """
-    for name, module in list(model.named_modules()):
+    places: dict[nn.Module, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, _WITH_FUNCTIONS):
+            got = f"{type(module).__name__} {name}"
+            fail("model", "must have its activations as modules", got, "Leave this rule out.")
+        places.setdefault(module, []).append(name)
+    for module, names in places.items():
         made = _with_modules(module)
         if made is module:
             continue
-        if not name:
+        if not names[0]:
             return as_modules_(made)
-        parent, _, local = name.rpartition(".")
-        setattr(model.get_submodule(parent), local, made)
+        for name in names:
+            parent, _, local = name.rpartition(".")
+            setattr(model.get_submodule(parent), local, made)
     return model
 
 
@@ -117,7 +125,7 @@ def _with_modules(module: nn.Module) -> nn.Module:
     if type(module).__module__.startswith("torch.") and not isinstance(module, fx.GraphModule):
         return module
     try:
-        graph = _Alone().trace(module)
+        graph = _Alone().trace(copy.deepcopy(module))  # tracing runs the code of `forward`, which may leave things
     except Exception as error:
         if _NAMES & set(_names_in(type(module))):
             reason = str(error).split("\n", 1)[0]
@@ -180,13 +188,9 @@ def _names_in(kind: type) -> Iterator[str]:
 
 def _refuse_modes(module: nn.Module, graph: fx.Graph) -> None:
     """Refuse a `forward` that asks for the mode: its trace holds one answer."""
-    training = module.training
-    try:
-        module.training = not training  # its own mode: those inside may have others
-        other = _Alone().trace(module)
-    finally:
-        module.training = training
-    if str(graph) != str(other):
+    other = copy.deepcopy(module)
+    other.training = not module.training
+    if str(graph) != str(_Alone().trace(other)):
         got = f"{type(module).__name__}, which asks for self.training"
         fail("model", "must have its activations as modules", got, "Make each an nn.ReLU() of its own.")
 
@@ -205,10 +209,14 @@ def activations(model: nn.Module) -> list[Activation]:
     while isinstance(inner := getattr(core, "core", None), nn.Module):
         core = inner
     try:
-        graph = _Tracer().trace(core)
+        graph = _Tracer().trace(copy.deepcopy(core))
     except Exception as error:
         reason = str(error).split("\n", 1)[0]
         fail("model", "must be one that torch.fx can trace", f"'{reason}'", "Leave this rule out.")
+    for node in graph.nodes:
+        if node.op in ("call_function", "call_method") and node.target in _FUNCTIONS:
+            got = f"the function {getattr(node.target, '__name__', node.target)}"
+            fail("model", "must have its activations as modules", got, "Make each an nn.ReLU() of its own.")
     names = {id(module): name for name, module in model.named_modules()}
     owners: dict[int, int] = {}
     for module in model.modules():
@@ -274,7 +282,7 @@ class _Search:
             self.visited.add(node)
             if node.op == "call_module":
                 self.module(node, str(node.target), self.core.get_submodule(str(node.target)))
-            elif getattr(node.target, "__name__", node.target) in _SUMS:
+            elif node.op != "placeholder" and getattr(node.target, "__name__", node.target) in _SUMS:
                 for term in node.args:
                     self.back(term)
             else:

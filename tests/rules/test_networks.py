@@ -267,6 +267,33 @@ def test_what_cannot_be_followed_is_refused_in_one_line(make: Callable[[], nn.Mo
         adapted(make(), "crelu")
 
 
+class Noting(Mine):
+    """Keeps things of its last pass."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits."""
+        self.count = getattr(self, "count", 0) + 1
+        self.hidden = functional.relu(self.first(inputs))
+        return self.last(self.hidden)  # type: ignore[no-any-return]
+
+
+def test_looking_at_a_network_leaves_nothing_in_it() -> None:
+    before = Noting()
+    model = nn.Sequential(before, nn.Linear(2, 2), nn.ReLU())
+    assert sum(isinstance(part, AID) for part in adapted(model, "aid").modules()) == 2
+    assert not {"count", "hidden"} & set(vars(before))
+
+
+def test_a_block_in_two_places_is_swapped_in_both_or_refused() -> None:
+    block = Mine()
+    model = nn.Sequential(block, nn.Linear(2, 6), block)
+    with pytest.raises(ValueError, match=r"^model must use every activation once"):
+        adapted(model, "aid")
+    encoder = nn.Sequential(nn.TransformerEncoderLayer(4, 2), nn.Linear(4, 4), nn.ReLU())
+    with pytest.raises(ValueError, match=r"^model must have its .* modules, got TransformerEncoderLayer 0\."):
+        adapted(encoder, "aid")
+
+
 def test_a_layer_whose_outputs_go_elsewhere_too_is_not_halved() -> None:
     class Fork(nn.Module):
         def __init__(self) -> None:
