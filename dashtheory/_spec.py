@@ -74,6 +74,7 @@ LABELS: Mapping[str, str] = {
     "fourier": "Fourier features",
     "aid": "interval dropout (AID)",
     "layer_norm": "layer norm",
+    "nap_norm": "normalized and projected (NaP)",
     "dash_channels": "DASH by channel",
     "soft": "half of the noise (oracle)",
     "oracle": "neurons by share (oracle)",

@@ -1,5 +1,3 @@
-from .activations import Activation as Activation
-from .activations import activations as activations
 from .aid import AID as AID
 from .aid import Dropped as Dropped
 from .alignment import group_cosines as group_cosines
@@ -58,6 +56,7 @@ from .matched import NormMatched as NormMatched
 from .muon import Muon as Muon
 from .muon import WithMuon as WithMuon
 from .nap import Project as Project
+from .nap_norm import NormalizeProject as NormalizeProject
 from .optimizing import OtherOptimizer as OtherOptimizer
 from .optimizing import settings_of as settings_of
 from .parseval import Parseval as Parseval

@@ -151,7 +151,7 @@ class Rule(ABC):
         learning rates are tuned, and when an interrupted run is rebuilt; weights of the moment are then loaded.
 
         Args:
-            model: new, its weights drawn; in training mode, on the CPU.
+            model: new, its weights drawn; on the device where the run's factory makes it.
             generator: from which they were drawn; what else is drawn must come from it alone.
 
         Raises:

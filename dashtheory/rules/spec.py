@@ -105,6 +105,7 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "fourier": "dashtheory.rules.fourier:DeepFourier",
         "aid": "dashtheory.rules.aid:Dropped",
         "layer_norm": "dashtheory.rules.layer_norm:LayerNorms",
+        "nap_norm": "dashtheory.rules.nap_norm:NormalizeProject",
     }
 )
 """Rule classes by name."""

@@ -23,7 +23,7 @@ from dashtheory.seeds import torch_stream
 from tests.protocol.killed_run import network, stream
 
 CONFIG = TrainConfig(batch_size=8, criterion="epochs", max_epochs=2)
-NEW = ("crelu", "fourier", "aid", "layer_norm", "sam", "muon", "upgd", "trac")
+NEW = ("crelu", "fourier", "aid", "layer_norm", "nap_norm", "sam", "muon", "upgd", "trac")
 TASK = Task(
     make_model=network, make_optimizer=lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.5, weight_decay=0.2)
 )

@@ -17,8 +17,9 @@ from torch.nn import functional
 from dashtheory.deep.models import CharTransformer, PictureNetwork, TransformerConfig, build_model
 from dashtheory.rules import AID, CReLU, Fourier, make_rule, parse_rule
 from dashtheory.rules.layer_norm import ChannelNorm
+from tests.rules.control_cases import run
 
-SWAPS = ("crelu", "fourier", "aid", "layer_norm")
+SWAPS = ("crelu", "fourier", "aid", "layer_norm", "nap_norm")
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -137,6 +138,25 @@ def test_channels_can_be_normalized_place_by_place() -> None:
     torch.testing.assert_close(out.mean(dim=1), torch.zeros(3, 5, 5), rtol=0, atol=1e-5)
     assert float(out.mean(dim=(1, 2, 3)).abs().max()) < 1e-5
     assert not torch.allclose(out, functional.group_norm(maps, 1))
+
+
+def test_normalized_and_projected_weights_have_no_size_and_keep_it() -> None:
+    model = adapted(plain(), "nap_norm")
+    assert not [name for name, _ in model.named_parameters() if name.startswith(("2.", "6."))]
+    before = model(INPUTS).detach()
+    with torch.no_grad():
+        for name in ("0.weight", "0.bias", "5.weight", "5.bias"):
+            model.get_parameter(name).mul_(3.0)
+    torch.testing.assert_close(model(INPUTS).detach(), before, rtol=1e-3, atol=1e-3)  # up to epsilons
+    norms = []
+    for result in run(make_rule("nap_norm", scales="joint"), "SGD with momentum"):
+        weights = dict(result.learner.model.named_parameters())
+        norms.append([float(weights[name].detach().norm()) for name in ("0.weight", "4.weight")])
+        ours = torch.cat([weights["2.0.weight"], weights["2.0.bias"]]).detach()
+        assert float(ours.norm()) == pytest.approx(math.sqrt(6))
+    assert norms[0] == pytest.approx(norms[1], rel=1e-12)
+    free = [*run(make_rule("layer_norm"), "SGD with momentum")][1].learner.model
+    assert float(free.get_parameter("0.weight").detach().norm()) != pytest.approx(norms[0][0], rel=1e-6)
 
 
 def _picture(name: str, side: int, **options: int) -> Callable[[], nn.Module]:
@@ -314,6 +334,8 @@ def test_wrong_options_are_refused() -> None:
         ("crelu", "partly", 1),
         ("layer_norm", "over", "batch"),
         ("layer_norm", "affine", "no"),
+        ("nap_norm", "scales", "some"),
+        ("nap_norm", "every", 0),
     ):
         with pytest.raises(ValueError, match=rf"^{option} must be "):
             make_rule(name, **{option: value})
