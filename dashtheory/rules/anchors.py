@@ -3,6 +3,7 @@
     float32 masters of 16-bit weights      written back over the weights at the next step
     Lookahead                              pulls the weights back to its slow copy
     schedule-free                          goes on from z, and evaluates an average of it
+    TRAC                                   goes on from its base's weights and its reference
     EMA, SWA                               average with the weights of before
 
 `anchored` sets such copies to the weights of the moment after a rule. `check_after_step` says, after the first
@@ -24,11 +25,12 @@ from dashtheory._check import fail
 from dashtheory.rules.groups import by_group, targets
 from dashtheory.rules.report import ShrinkReport
 
-_COPIES = frozenset(
+COPIES = frozenset(
     (
         *("master", "master_param", "master_params", "master_weight", "master_weights", "fp32_param", "fp32_p"),
         *("slow_buffer", "lookahead_slow_buff", "slow_param", "slow_params", "slow_weights", "cached_params"),
         *("ema", "param_ema", "params_ema", "shadow"),
+        *("reference", "iterate"),
     )
 )
 """Keys of optimizer state that are copies of a parameter, in torch-optimizer, timm, apex and others."""
@@ -94,7 +96,7 @@ def _of_optimizer(optimizer: Any, model: nn.Module | None) -> list[_Copy]:
         layers.append(inner)
     free = any("ScheduleFree" in type(one).__name__ for one in layers)
     for parameter, key, value in _state(layers):
-        if key in _COPIES or (key == "z" and free):
+        if key in COPIES or (key == "z" and free):
             found.append(_Copy(parameter, value, parameter.detach().clone()))
         elif _is_near(value, parameter):
             strange.append(key)

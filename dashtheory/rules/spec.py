@@ -102,6 +102,15 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "ema": "dashtheory.rules.ema:EMA",
         "distill": "dashtheory.rules.ema:Distill",
         "inject": "dashtheory.rules.inject:Inject",
+        "sam": "dashtheory.rules.sam:WithSAM",
+        "muon": "dashtheory.rules.muon:WithMuon",
+        "upgd": "dashtheory.rules.upgd:WithUPGD",
+        "trac": "dashtheory.rules.trac:WithTRAC",
+        "crelu": "dashtheory.rules.crelu:Concatenated",
+        "fourier": "dashtheory.rules.fourier:DeepFourier",
+        "aid": "dashtheory.rules.aid:Dropped",
+        "layer_norm": "dashtheory.rules.layer_norm:LayerNorms",
+        "nap_norm": "dashtheory.rules.nap_norm:NormalizeProject",
     }
 )
 """Rule classes by name."""
