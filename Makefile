@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 BENCHMARKS := doors discrete theory claims shrink twolayer explore images cpu_step dash_share
-SCRIPTS := $(sort $(wildcard simulations/*.py))
+SCRIPTS := $(sort $(filter-out simulations/remedies.py, $(wildcard simulations/*.py)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup figures quick notebooks lab test lint format test-slow test-gpu bench app docs clean
@@ -29,6 +29,10 @@ figures: $(READY) ## regenerate every figure of simulations/ into figures/
 
 quick: $(READY) ## draw every figure at toy size into build/quick/
 	@$(MAKE) --no-print-directory draw OPTIONS="--quick $(OPTIONS)"
+
+.PHONY: remedies
+remedies: $(READY) ## compare every remedy on every stream (hours; goes on where it was stopped)
+	@$(BIN)/python simulations/remedies.py $(OPTIONS)
 
 .PHONY: draw
 draw:
@@ -76,4 +80,5 @@ $(VENV)/.docs: $(READY)
 
 clean: ## remove .venv, caches and toy figures
 	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info figures/.partial
+	@rm -f docs/rules/table.inc $(filter-out docs/rules/index.md,$(wildcard docs/rules/*.md))
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

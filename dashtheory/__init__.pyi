@@ -12,6 +12,7 @@ from . import rules as rules
 from . import theory as theory
 from . import twolayer as twolayer
 from ._version import __version__ as __version__
+from .command.diagnose import diagnose as diagnose
 from .discrete import simulate as simulate
 from .measure import compare as compare
 from .measure import decompose as decompose

@@ -7,6 +7,7 @@ import numbers
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import NoReturn
 
 import numpy as np
@@ -155,7 +156,9 @@ def choice(argument: str, value: object, options: Iterable[str]) -> str:
     """Return `value` if it is one of `options`."""
     known = list(options)
     if not isinstance(value, str) or value not in known:
-        fail(argument, f"must be one of {', '.join(known)}", repr(value), "Choose a name from the list.")
+        near = get_close_matches(value, known, n=1) if isinstance(value, str) else []
+        fix = f"Did you mean {near[0]}?" if near else "Choose a name from the list."
+        fail(argument, f"must be one of {', '.join(known)}", repr(value), fix)
     return value
 
 

@@ -1,15 +1,21 @@
-"""A stream of chunks from one distribution, and a test set that never changes."""
+"""A stream of chunks in order of arrival, and a test set that never changes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from dashtheory._check import fail
+from dashtheory._check import choice, fail
 from dashtheory._door import door
+
+Kind = TypeVar("Kind")
+
+SEEN = ("all", "new")
+"""What a stage trains on: all chunks that have arrived, or the newest alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +72,7 @@ class Stream:
     Attributes:
         chunks: what arrives at once; chunk j is new at stage j.
         test: held-out examples.
+        seen: what a stage trains on, of `SEEN`.
 
     Raises:
         ValueError: if there is no chunk.
@@ -73,8 +80,10 @@ class Stream:
 
     chunks: tuple[Examples, ...]
     test: Examples
+    seen: str = "all"
 
     def __post_init__(self) -> None:
+        choice("seen", self.seen, SEEN)
         if not self.chunks:
             fail("chunks", "must hold at least one chunk", "none", "A stream without data trains nothing.")
         for name, part in (*(("chunks", chunk) for chunk in self.chunks), ("test", self.test)):
@@ -83,7 +92,16 @@ class Stream:
 
     def to(self, device: torch.device | str) -> Stream:
         """The same stream on a device."""
-        return Stream(tuple(chunk.to(device) for chunk in self.chunks), self.test.to(device))
+        return Stream(tuple(chunk.to(device) for chunk in self.chunks), self.test.to(device), self.seen)
+
+    def at(self, stage: int, parts: Sequence[Kind]) -> tuple[Kind, ...]:
+        """Those of `parts` (the chunks, or something of each) that a stage trains on, the newest last.
+
+        Args:
+            stage: from 1.
+            parts: one per chunk; fewer are taken to be unknown from there on.
+        """
+        return tuple(parts[0 if self.seen == "all" else stage - 1 : stage])
 
 
 @door()

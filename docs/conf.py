@@ -4,7 +4,8 @@ The source folder is the root of the repository, so that links between README, d
 the site as on a code host. Notebooks are shown as they were executed. Formulas are drawn by a MathJax that is
 copied from a package, so that the site needs no network.
 
-Docstrings are Google's, read by napoleon. They are plain text: nothing but `code` is markup in them.
+Docstrings are Google's, read by napoleon. They are plain text: nothing but `code` is markup in them. The pages of
+the rules are made of them when the site is built (`rule_pages.py`), and not committed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any
 import jupyter_server_mathjax
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
+
+from rule_pages import write_pages  # noqa: E402
 
 from dashtheory._version import __version__  # noqa: E402
 
@@ -29,6 +32,7 @@ root_doc = "docs/index"
 include_patterns = [
     "docs/*.md",
     "docs/api/*.md",
+    "docs/rules/*.md",
     "notebooks/*.ipynb",
     "notebooks/README.md",
     "paper_repro/*.md",
@@ -126,4 +130,5 @@ def plain_docstring(app: Any, what: str, name: str, target: Any, options: Any, l
 
 def setup(app: Any) -> None:
     """For Sphinx."""
+    app.connect("builder-inited", lambda app: write_pages(ROOT / "docs" / "rules"))
     app.connect("autodoc-process-docstring", plain_docstring, priority=400)

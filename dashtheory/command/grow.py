@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import shutil
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -139,8 +140,12 @@ def grow(
     save: Callable[[Results], object],
     trusted: Sequence[str] = (),
     go_on: bool = False,
+    pause: float = 0.0,
 ) -> tuple[Results, dict[str, str]]:
     """Compute the jobs that `results` do not hold, and keep each as it ends.
+
+    With a `pause` a job that has ended may be known by its checkpoints alone for so long; a later call takes it
+    from there.
 
     Args:
         jobs: that are wanted.
@@ -151,6 +156,7 @@ def grow(
         save: called with the results after each job.
         trusted: parts of an identity that need not fit for a job to go on from its checkpoints.
         go_on: whether a run whose loss is not finite is only told on stderr.
+        pause: least seconds between two calls of `save`, for tables of many short runs.
 
     Returns:
         the results with all that was computed; and why runs did not go on, by name.
@@ -165,17 +171,20 @@ def grow(
     missing = [job for job in jobs if not results.reached(job.name, job.num_stages, job.at)]
     problems: dict[str, str] = {}
     started = [_with_folder(job, kept[job.name].folder) for job in missing]
-    for done in run_jobs(started, num_workers=num_workers, total=len(jobs)) if started else ():
+    saving = _Saving(save, kept, pause)
+    try:
+        for done in run_jobs(started, num_workers=num_workers, total=len(jobs)) if started else ():
+            with interrupts_held():
+                grown = _with(results, done, identities)
+                _refuse_stranger(grown, done.name)
+                results = grown
+                saving.add(done.name, results)
+                if problem := done.table.attrs.get(PROBLEM):
+                    print(f"{done.name}: {problem}", file=sys.stderr)  # noqa: T201
+                    problems[done.name] = str(problem)
+    finally:
         with interrupts_held():
-            grown = _with(results, done, identities)
-            _refuse_stranger(grown, done.name)
-            results = grown
-            save(results)
-            if results.reached(done.name):
-                kept[done.name].forget()
-            if problem := done.table.attrs.get(PROBLEM):
-                print(f"{done.name}: {problem}", file=sys.stderr)  # noqa: T201
-                problems[done.name] = str(problem)
+            saving.flush()
     with contextlib.suppress(OSError):  # not empty: stages of runs that are not complete; or never made
         (folder / "checkpoints").rmdir()
     if problems and not go_on:
@@ -217,6 +226,41 @@ class _Kept:
         for folder in self.root.iterdir() if self.root.is_dir() else ():
             if folder.name == self.mine or folder.name.startswith(f"{self.mine}-"):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Saving:
+    """Saves results at most every so often, and forgets checkpoints only of runs that are saved.
+
+    Args:
+        save: as in `grow`.
+        kept: checkpoints, by job.
+        pause: as in `grow`.
+    """
+
+    def __init__(self, save: Callable[[Results], object], kept: Mapping[str, _Kept], pause: float) -> None:
+        self._save, self._kept, self._pause = save, kept, pause
+        self._waiting: list[str] = []
+        self._results: Results | None = None
+        self._last = time.monotonic()
+
+    def add(self, name: str, results: Results) -> None:
+        """Take the results with one more job, and save them if it is time."""
+        self._waiting.append(name)
+        self._results = results
+        if time.monotonic() - self._last >= self._pause:
+            self.flush()
+
+    def flush(self) -> None:
+        """Save what waits."""
+        if self._results is None:
+            return
+        results, self._results = self._results, None
+        self._save(results)
+        self._last = time.monotonic()
+        for name in self._waiting:
+            if results.reached(name):
+                self._kept[name].forget()
+        self._waiting.clear()
 
 
 def _with_folder(job: Job, checkpoints: Path) -> Job:

@@ -4,9 +4,14 @@ r"""The command line of the package: `dashtheory run` compares rules on pictures
     dashtheory run --data text --model transformer --optimizer adam --learning-rate 0.002 --batch-size 16 \
         --criterion loss --threshold 1 --chunk-size 128 --num-chunks 4
     dashtheory run --data python:mine.py:stream --model python:mine.py:network
+    dashtheory diagnose --data python:mine.py:stream --model python:mine.py:network
+    dashtheory rules
+    dashtheory rules dash
 
 Every field of `dashtheory.deep.config.RunConfig` is an option. A killed call goes on where it was, stage by stage.
-The result is a tidy table with its provenance, and a figure.
+The result is a tidy table with its provenance, and a figure. `dashtheory diagnose` says in a page whether a warm
+start loses anything on your stream, and what repairs it. `dashtheory rules` lists the rules, in a line each;
+with a name it shows what a rule does, its options and their defaults, cost and source.
 """
 
 from __future__ import annotations
@@ -54,13 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["run"]:
         return run_script(SCRIPT, given[1:])
+    if given[:1] in (["rules"], ["diagnose"]):
+        return int(import_module(f"dashtheory.command.{given[0]}").main(given[1:]))
     if given in (["--version"], ["-V"]):
         print(f"dashtheory {__version__}")  # noqa: T201
         return 0
     if given in ([], ["--help"], ["-h"]):
-        print((__doc__ or "").strip() + "\n\nSee dashtheory run --help.")  # noqa: T201
+        print((__doc__ or "").strip() + "\n\nSee dashtheory WORD --help, WORD one of run, diagnose, rules.")  # noqa: T201
         return 0
-    print(f"dashtheory: the first word must be run, got {given[0]!r}. See dashtheory --help.", file=sys.stderr)  # noqa: T201
+    line = f"dashtheory: the first word must be run, diagnose or rules, got {given[0]!r}. See dashtheory --help."
+    print(line, file=sys.stderr)  # noqa: T201
     return 2
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any, ClassVar, Self
 
 from dashtheory._check import choice, fail, integer, real
@@ -19,7 +20,7 @@ from dashtheory.rules.spec import RULES, parse_spec
 
 TEXT, TRANSFORMER, PYTHON = "text", "transformer", OWN
 MODEL_NAMES = ("mlp", "convnet", "narrow_resnet", "resnet18", "vgg16")
-OPTIMIZER_NAMES = ("sgd", "adam", "adamw", "sam")
+OPTIMIZER_NAMES = ("sgd", "adam", "adamw", "sam", "upgd", "trac", "muon")
 ENGINES = ("plain", "fast")
 
 
@@ -51,15 +52,48 @@ class DataConfig:
     )
     balanced: bool = field(default=False, metadata={"help": "every class equally often in every chunk: yes or no"})
     label_noise: float = field(default=0.0, metadata={"help": "share of wrong training labels"})
+    arrivals: tuple[int, ...] = field(
+        default=(),
+        metadata={"help": "chunks that arrive at each stage, as 1,9 (default: one each)", "neutral": ()},
+    )
+    mended: bool = field(
+        default=False,
+        metadata={"help": "labels are wrong in the first stage alone: yes or no", "neutral": False},
+    )
+    held_out: bool = field(
+        default=False,
+        metadata={
+            "help": "a fifth of every chunk is kept from training and stands in for the test set: yes or no",
+            "neutral": False,
+        },
+    )
 
     def __post_init__(self) -> None:
         check_kinds(self)
         for name, least in (("num_chunks", 1), ("chunk_size", 1), ("num_test", 0), ("size", 0)):
             integer(name, getattr(self, name), minimum=least, fix="It counts things.")
         real("label_noise", self.label_noise, low=0, high=1, fix="It is a share of the labels.")
+        self._check_arrivals()
         self._check_memory()
         if self.name == TEXT and (self.label_noise or self.balanced):
             fail("label_noise and balanced", "must be off for text", "on", "They are for pictures.")
+
+    def _check_arrivals(self) -> None:
+        for count in self.arrivals:
+            integer("arrivals", count, minimum=1, fix="It counts the chunks of a stage.")
+        if self.arrivals and (self.name.startswith(PYTHON) or sum(self.arrivals) != self.num_chunks):
+            of = "your own stream" if self.name.startswith(PYTHON) else f"{self.num_chunks} chunks"
+            got = f"{','.join(map(str, self.arrivals))} of {of}"
+            fail(
+                "arrivals", "must add up to the chunks of the stream", got, "Leave it out, or change num_chunks=."
+            )
+        if self.mended and not (self.pictures and self.label_noise and len(self.arrivals or "12") > 1):
+            got = f"yes with {self.name} and label_noise {self.label_noise:g}"
+            fail("mended", "must go with wrong labels of pictures and two stages or more", got, "Leave it out.")
+        if self.held_out and self.chunk_size < 2:
+            fail(
+                "held_out", "must leave an example to train on", f"chunks of {self.chunk_size}", "Use larger ones."
+            )
 
     def _check_memory(self) -> None:
         """An example has a label and a place in the order, 8 bytes each, and a byte a pixel or character."""
@@ -79,8 +113,14 @@ class DataConfig:
 
     @property
     def length(self) -> int | None:
-        """Chunks of the stream; None for a user's own, which may have any number."""
-        return None if self.name.startswith(PYTHON) else self.num_chunks
+        """Stages of the stream; None for a user's own, which may have any number."""
+        return None if self.name.startswith(PYTHON) else len(self.arrivals) or self.num_chunks
+
+    @property
+    def stage_sizes(self) -> list[int]:
+        """Examples that each stage trains on, if the stream is not a user's own."""
+        each = self.chunk_size - (max(self.chunk_size // HELD_OUT, 1) if self.held_out else 0)
+        return [each * count for count in accumulate(self.arrivals or [1] * self.num_chunks)]
 
     @property
     def pictures(self) -> bool:
@@ -146,7 +186,7 @@ class TrainingConfig(TrainConfig):
 
     optimizer: str = field(default="sgd", metadata={"help": f"one of {', '.join(OPTIMIZER_NAMES)}"})
     learning_rate: float = field(default=0.01, metadata={"help": "step size"})
-    momentum: float = field(default=0.9, metadata={"help": "of sgd and sam"})
+    momentum: float = field(default=0.9, metadata={"help": "of sgd, sam and trac"})
     weight_decay: float = field(default=0.0, metadata={"help": "on all parameters"})
     decays: tuple[float, ...] = field(
         default=(0.0, 0.001, 0.003, 0.01, 0.03), metadata={"help": "that weight_decay=tuned chooses from"}
@@ -330,7 +370,7 @@ class RunConfig:
 
     def _check_last_batch(self) -> None:
         data, batch = self.data, self.training.batch_size
-        sizes = [stage * data.chunk_size for stage in range(1, data.num_chunks + 1)]
+        sizes = [] if data.name.startswith(PYTHON) else data.stage_sizes
         if any(parse_spec(spec).tuned for spec in self.rules):
             sizes.append(data.num_chunks * (data.chunk_size - max(data.chunk_size // HELD_OUT, 1)))
         if data.pictures and batch > 1 and any(size > 1 and size % batch == 1 for size in sizes):

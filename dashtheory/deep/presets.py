@@ -135,9 +135,16 @@ def describe_setting(config: RunConfig, *, stages: bool = True) -> str:
         return f"{model}; {data.num_chunks * data.chunk_size:,} {what}; {training}, {how.max_epochs} epochs"
     unit = " nat" if how.criterion == "loss" else ""
     return (
-        f"{model}; {data.num_chunks} chunks of {data.chunk_size:,} {what}; {training}; "
+        f"{model}; {_stages_in_words(config)} {what}; {training}; "
         f"every stage trains to {how.criterion} {how.threshold:g}{unit}"
     )
+
+
+def _stages_in_words(config: RunConfig) -> str:
+    data = config.data
+    if not data.arrivals:
+        return f"{data.num_chunks} chunks of {data.chunk_size:,}"
+    return f"stages with {', '.join(f'{size:,}' for size in data.stage_sizes)}"
 
 
 def folder_of(config: RunConfig, embedded: str = "digits") -> Path:

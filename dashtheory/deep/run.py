@@ -220,7 +220,9 @@ def _tuned(
 
     value = tune(
         source.stream,
-        lambda candidate: make_task(config, source, device=device, **{**spec.training, spec.tuned: candidate}),
+        lambda candidate: make_task(
+            config, source, device=device, **{**spec.training, spec.tuned: candidate}
+        ).with_rule(spec.rule),
         config.training,
         config.training.decays if spec.tuned == "weight_decay" else config.training.rates,
         seed=seed,
@@ -249,7 +251,7 @@ class Watch:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.wanted = num_stages
-        self.set_length(config.data.num_chunks)
+        self.set_length(config.data.length or config.data.num_chunks)
         self.criterion, self.deadline, self.report, self.clock = config.training.criterion, deadline, report, clock
         self.stage, self.began, self.last, self.share = 0, clock(), 0.0, 0.0
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from dashtheory._check import choice, fail
-from dashtheory.deep.config import PYTHON, TEXT, RunConfig
+from dashtheory.deep.arrange import arranged
+from dashtheory.deep.config import PYTHON, TEXT, DataConfig, RunConfig
 from dashtheory.deep.data import PictureAugmentation, cifar10_available
 from dashtheory.deep.data.find import CIFAR10_VARIABLE
 from dashtheory.deep.models import PictureNetwork
@@ -36,7 +38,14 @@ def make_source(config: RunConfig, seed: int, *, label_noise: float | None = Non
     Raises:
         ValueError: if the data are not there (`find_place`), or as `dashtheory.deep.data.make_stream`.
     """
-    data, generator = config.data, numpy_stream(seed, "data")
+    noise = config.data.label_noise if label_noise is None else label_noise
+    data = replace(config.data, label_noise=noise, mended=config.data.mended and noise > 0)
+    return arranged(data, lambda share: _read(replace(data, label_noise=share, mended=False), seed, twice=twice))
+
+
+def _read(data: DataConfig, seed: int, *, twice: bool) -> Source:
+    """The seed's chunks as they are drawn."""
+    generator = numpy_stream(seed, "data")
     if data.name.startswith(PYTHON):
         return users(data.name, generator, twice=twice)
     if data.name == TEXT:
@@ -54,7 +63,7 @@ def make_source(config: RunConfig, seed: int, *, label_noise: float | None = Non
         num_test=data.num_test or None,
         size=data.size or None,
         balanced=data.balanced,
-        label_noise=data.label_noise if label_noise is None else label_noise,
+        label_noise=data.label_noise,
         raw=True,
         generator=generator,
     )

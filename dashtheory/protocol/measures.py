@@ -22,6 +22,7 @@ Names in the table, by the choice of `Measures` that asks for them:
                                             in the bin, at the end of a stage
                 cosine_after_00, ... _19    the same on the same data right after the rule; in the rows of the next
                                             stage
+    memory      rule_bytes, optimizer_bytes: at the end of a stage
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ from dashtheory.evaluate import LossFunction, cross_entropy, evaluate
 from dashtheory.measure.network import alignment, cosine_histogram, gradient_norm, retention, weight_norm
 from dashtheory.measure.step_size import effective_step, mean_effective_step
 from dashtheory.protocol.settings import Measures
+from dashtheory.rules import RuleState
 from dashtheory.scoring import ScoreChoice
 from dashtheory.stream import Examples, join
 
-__all__ = ["Measures", "measure_after_epoch", "measure_at_end", "measure_at_start"]
+__all__ = ["Measures", "bytes_kept", "measure_after_epoch", "measure_at_end", "measure_at_start"]
 
 Masks = Sequence[Tensor]
 """Per chunk a bool tensor (n,), True where the label is wrong; empty if that is not known."""
@@ -191,3 +193,17 @@ def _canaries(
         again = reestimated(model, inputs)
         found[f"canary_accuracy{when}_reestimated"] = evaluate(again, wrong, loss_fn=loss_fn, score=score).accuracy
     return found
+
+
+def bytes_kept(optimizer: torch.optim.Optimizer, state: RuleState) -> dict[str, float]:
+    """Bytes that a run keeps from stage to stage beside its weights.
+
+    Args:
+        optimizer: whose tensors are counted, those of every parameter and those of its own.
+        state: what the rule remembers.
+    """
+    kept = [value for one in optimizer.state.values() for value in one.values() if isinstance(value, Tensor)]
+    return {
+        "rule_bytes": float(sum(value.nbytes for value in state.values())),
+        "optimizer_bytes": float(sum(value.nbytes for value in kept)),
+    }

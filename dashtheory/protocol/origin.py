@@ -21,6 +21,9 @@ from dashtheory.stream import Stream
 def origin_of(stream: Stream, task: Task, seed: int) -> dict[str, str]:
     """Hashes of a stream and of the first weights that a task draws for a seed, by these names.
 
+    Of a task without a rule, these are the weights before a rule adapts the network: what all rules of a seed
+    share, also one that trains another network. A rule's own part must depend on them and their generator alone.
+
     Args:
         stream: of the run.
         task: of the run.
@@ -36,9 +39,10 @@ def origin_of(stream: Stream, task: Task, seed: int) -> dict[str, str]:
 
 
 def stream_hash(stream: Stream) -> str:
-    """SHA-256 of all chunks and the test set, with their shapes and types."""
+    """SHA-256 of all chunks and the test set, with their shapes and types, and of what stages see of them."""
     parts = (*stream.chunks, stream.test)
-    return _hash((f"{place}{name}", getattr(part, name)) for place, part in enumerate(parts) for name in _NAMES)
+    named = [(f"{place}{name}", getattr(part, name)) for place, part in enumerate(parts) for name in _NAMES]
+    return _hash([*named, *([("seen", stream.seen)] if stream.seen != "all" else [])])
 
 
 _NAMES = ("inputs", "targets")

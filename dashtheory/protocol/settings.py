@@ -123,6 +123,7 @@ class Measures:
         histograms: cosines of weights with descent are counted after every so many stages; 0: never.
         seconds: wall time of the rule and of the training of each stage, the only measure that differs from run to
             run: off by default, so that tables can be compared to the byte.
+        memory: bytes that a run keeps from stage to stage beside its weights: the rule's and the optimizer's.
 
     Raises:
         ValueError: if a number is out of range.
@@ -148,6 +149,10 @@ class Measures:
     seconds: bool = field(
         default=False,
         metadata={"help": "wall time of each stage (the table then differs in every run): yes or no"},
+    )
+    memory: bool = field(
+        default=False,
+        metadata={"help": "bytes that rule and optimizer keep from stage to stage: yes or no", "neutral": False},
     )
 
     def __post_init__(self) -> None:

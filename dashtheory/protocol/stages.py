@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from dashtheory.errors import Diverged
 from dashtheory.evaluate import Scores, cross_entropy, evaluate
 from dashtheory.protocol.checkpoint import Checkpoint
 from dashtheory.protocol.engine import Augmentation, MakeEngine, PlainEngine
-from dashtheory.protocol.measures import measure_after_epoch, measure_at_end, measure_at_start
+from dashtheory.protocol.measures import bytes_kept, measure_after_epoch, measure_at_end, measure_at_start
 from dashtheory.protocol.settings import Measures, Schedule, TrainConfig
 from dashtheory.protocol.training import Training, train
 from dashtheory.rules import AfterStep, BatchPenalty, Context, Learner, Rule, RuleState, ShrinkReport
@@ -45,6 +45,7 @@ class Task:
         make_engine: how epochs are trained (`dashtheory.protocol.engine`).
         schedule: of the step size within a stage, or None.
         augmentation: of training inputs, or None; rules see the inputs as they are.
+        rule: whose network and optimizer take the place of those above, if it has any (`with_rule`).
     """
 
     make_model: Callable[[torch.Generator], nn.Module]
@@ -55,6 +56,7 @@ class Task:
     make_engine: MakeEngine = PlainEngine
     schedule: Schedule | None = None
     augmentation: Augmentation | None = None
+    rule: Rule | None = None
 
     def __post_init__(self) -> None:
         checked_score(self.score)
@@ -62,12 +64,22 @@ class Task:
     def fresh(self, generator: torch.Generator) -> Learner:
         """Build a learner from an initialisation stream."""
         model = self.fresh_model(generator)
-        return Learner(model, self.make_optimizer(model.parameters()))
+        return Learner(model, self.fresh_optimizer(model))
 
     def fresh_model(self, generator: torch.Generator) -> nn.Module:
         """Build a model from an initialisation stream."""
         with global_stream(generator, self.device):
-            return self.make_model(generator).to(self.device)
+            model = self.make_model(generator)
+            return (model if self.rule is None else self.rule.adapted(model, generator)).to(self.device)
+
+    def fresh_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Build an optimizer of a model."""
+        other = None if self.rule is None else self.rule.optimizer_for(model, self.make_optimizer)
+        return self.make_optimizer(model.parameters()) if other is None else other
+
+    def with_rule(self, rule: Rule) -> Task:
+        """The same with the network and the optimizer of a rule, if it has any; those of one before are let go."""
+        return replace(self, rule=rule)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -221,7 +233,7 @@ def run_stages(
     """Run the protocol and yield each stage as it ends.
 
     Args:
-        stream: chunks and test set.
+        stream: chunks, test set, and which of the chunks a stage sees.
         rule: applied before every stage from the second on; its penalty, if any, holds in every stage.
         task: model, optimizer, loss.
         config: batch size and criterion of every stage.
@@ -244,7 +256,7 @@ def run_stages(
     """
     if only is not None and not rule.anew:
         fail("only", "must be None for a rule that goes on from the stage before", f"{only}", "Run all stages.")
-    stream = stream.to(task.device)
+    stream, task = stream.to(task.device), task.with_rule(rule)
     chunks, test = stream.chunks, stream.test
     learner = task.fresh(torch_stream(seed, "init", 1))
     with global_stream(torch_stream(seed, "rule", 1), task.device):
@@ -256,7 +268,7 @@ def run_stages(
     for stage in range(1 if resume is None else resume.stage + 1, len(chunks) + 1):
         if only is not None and stage not in only:
             continue
-        report, seen = None, chunks[:stage]
+        report, seen, wrong = None, stream.at(stage, chunks), stream.at(stage, noisy)
         context = _contexts(seen, task, config, seed, stage, state)
         started = time.perf_counter()
         if stage > 1:
@@ -267,7 +279,7 @@ def run_stages(
         if measures is not None:
             with global_stream(torch_stream(seed, "measures", stage), task.device):
                 measured = measure_at_start(
-                    measures, learner.model, seen, task.loss_fn, noisy, learner.optimizer, score=task.score
+                    measures, learner.model, seen, task.loss_fn, wrong, learner.optimizer, score=task.score
                 )
         started = time.perf_counter()
         training, state = train_with_rule(
@@ -294,10 +306,10 @@ def run_stages(
         if measures is not None:
             with global_stream(torch_stream(seed, "measures", stage), task.device):
                 measured |= measure_at_end(
-                    measures, learner.model, seen, test, task.loss_fn, noisy, learner.optimizer, score=task.score
+                    measures, learner.model, seen, test, task.loss_fn, wrong, learner.optimizer, score=task.score
                 )
-            if measures.seconds:
-                measured |= {"rule_seconds": rule_seconds, "train_seconds": train_seconds}
+            seconds = {"rule_seconds": rule_seconds, "train_seconds": train_seconds}
+            measured |= _of_the_run(measures, learner, state, seconds)
         yield StageResult(
             stage=stage,
             training=training,
@@ -307,6 +319,14 @@ def run_stages(
             state=state,
             measured=measured,
         )
+
+
+def _of_the_run(
+    measures: Measures, learner: Learner, state: RuleState, seconds: dict[str, float]
+) -> dict[str, float]:
+    """What a stage costs beside its steps, if that is asked for."""
+    kept = bytes_kept(learner.optimizer, state) if measures.memory else {}
+    return {**(seconds if measures.seconds else {}), **kept}
 
 
 def context_of_stage(
@@ -323,7 +343,7 @@ def context_of_stage(
 
     Args:
         chunks: of the stage, the newest last.
-        task: of the run.
+        task: of the run, with its rule (`Task.with_rule`).
         seed: of the run.
         stage: of the run.
         state: of `Rule.start`, or of `Rule.finish` of the stage before.
@@ -335,7 +355,7 @@ def context_of_stage(
         loss_fn=task.loss_fn,
         fresh=lambda: task.fresh(torch_stream(seed, "init", stage)),
         generator=torch_stream(seed, moment, stage),
-        renew=lambda model: task.make_optimizer(model.parameters()),
+        renew=task.fresh_optimizer,
         state=state,
         steps_per_epoch=-(-sum(map(len, chunks)) // batch_size),
         draw=task.fresh_model,

@@ -19,21 +19,29 @@ from dashtheory.stream import Examples, Stream, join
 
 
 def hold_out(stream: Stream) -> tuple[Examples, Examples]:
-    """All chunks together, without and with only the last fifth of each: (training, held-out) examples.
+    """What the last stage sees, without and with only the last fifth of each chunk: (training, held-out) examples.
 
     The chunks are taken to be in random order.
 
     Raises:
         ValueError: if a chunk has fewer than two examples.
     """
-    train_parts, held_parts = [], []
-    for chunk in stream.chunks:
-        count = max(len(chunk) // HELD_OUT, 1)
-        if len(chunk) < 2:
-            fail("chunks", "must have two examples or more to hold one out", str(len(chunk)), "Use larger chunks.")
-        train_parts.append(Examples(chunk.inputs[:-count], chunk.targets[:-count]))
-        held_parts.append(Examples(chunk.inputs[-count:], chunk.targets[-count:]))
-    return join(train_parts), join(held_parts)
+    parts = [hold_out_of(chunk) for chunk in stream.at(len(stream.chunks), stream.chunks)]
+    return join([train for train, _ in parts]), join([held for _, held in parts])
+
+
+def hold_out_of(chunk: Examples) -> tuple[Examples, Examples]:
+    """A chunk without its last fifth, and that fifth: at least one example.
+
+    Raises:
+        ValueError: if it has fewer than two examples.
+    """
+    if len(chunk) < 2:
+        fail("chunks", "must have two examples or more to hold one out", str(len(chunk)), "Use larger chunks.")
+    count = max(len(chunk) // HELD_OUT, 1)
+    parts = [slice(None, -count), slice(-count, None)]
+    train, held = (Examples(chunk.inputs[part], chunk.targets[part]) for part in parts)
+    return train, held
 
 
 def tune(

@@ -1,7 +1,7 @@
 """One tidy table for every level, saved with its provenance, and kept runs for calls that were stopped."""
 
 from dashtheory.record.atomic import only_one, replacing, writable_folder, write_text
-from dashtheory.record.paired import PAIRED, paired_differences
+from dashtheory.record.paired import PAIRED, holm, paired_differences
 from dashtheory.record.provenance import code_fingerprint, machine, provenance, versions
 from dashtheory.record.results import (
     COMPLETE,
@@ -43,6 +43,7 @@ __all__ = [
     "concatenate",
     "coordinate_names",
     "group_name",
+    "holm",
     "load_results",
     "load_table",
     "machine",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -34,10 +35,11 @@ def paired_differences(
         confidence: of the interval, in (0, 1).
 
     Returns:
-        the coordinates of the metric (a column each; none if its rows have none), rule, mean, low, high, n,
-        positive (seeds in which the difference is above 0) and differences (tuple, in the order of the seeds),
-        sorted by coordinates and rule; with one seed low and high are NaN, and without any spread they are the
-        mean. The reference has no row.
+        the coordinates of the metric (a column each; none if its rows have none), rule, mean, low, high, p (of
+        the test, two-sided, each rule by itself), n, positive (seeds in which the difference is above 0) and
+        differences (tuple, in the order of the seeds), sorted by coordinates and rule; with one seed low, high
+        and p are NaN; without any spread low and high are the mean, and p is 0, or NaN if that is 0. The reference
+        has no row.
 
     Raises:
         ValueError: if the metric or the reference is not in the table, or not at every point, a rule lacks a seed
@@ -60,7 +62,7 @@ def paired_differences(
             {**point, "rule": rule, **_summary(wide[rule], wide[reference], confidence)}
             for rule in wide.columns.drop(reference)
         ]
-    columns = [*points, "rule", "mean", "low", "high", "n", "positive", "differences"]
+    columns = [*points, "rule", "mean", "low", "high", "p", "n", "positive", "differences"]
     return pd.DataFrame(found, columns=columns)
 
 
@@ -84,13 +86,37 @@ def _summary(values: pd.Series, reference: pd.Series, confidence: float) -> dict
     with warnings.catch_warnings():
         # No test is done: one seed, or differences that are all equal, leave t undefined, not what is taken here.
         warnings.simplefilter("ignore", RuntimeWarning)
-        interval = stats.ttest_rel(values, reference).confidence_interval(confidence)
+        test = stats.ttest_rel(values, reference)
+        interval = test.confidence_interval(confidence)
     differences = values - reference
     return {
         "mean": float(differences.mean()),
         "low": float(interval.low),
         "high": float(interval.high),
+        "p": float(test.pvalue),
         "n": len(differences),
         "positive": int((differences > 0).sum()),
         "differences": tuple(differences.tolist()),
     }
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for looking at all of them, by Holm's step-down method.
+
+    In ascending order p_i becomes the largest of (m - j + 1) p_j over j <= i, at most 1. Where all of these are
+    compared with a level, the chance of one false finding or more is at most that level, however they depend.
+
+    Args:
+        p_values: in [0, 1]; NaN is no test and stays NaN.
+
+    Returns:
+        in the same order.
+
+    Source: Holm, Scandinavian Journal of Statistics 6 (1979), 65-70.
+    """
+    order = sorted((value, place) for place, value in enumerate(p_values) if not np.isnan(value))
+    found, largest = [float("nan")] * len(p_values), 0.0
+    for rank, (value, place) in enumerate(order):
+        largest = max(largest, min((len(order) - rank) * value, 1.0))
+        found[place] = largest
+    return found

@@ -1,7 +1,6 @@
 """A control: batch-norm statistics re-estimated before every stage, and nothing else.
 
 After a rule that changes weights running statistics fit no longer; this tells what of a rule's effect they are.
-Source: a standard remedy (`torch.optim.swa_utils.update_bn`); as a control derived here.
 """
 
 from __future__ import annotations
@@ -19,10 +18,16 @@ from dashtheory.rules.rule import Context, Learner, Rule
 
 @dataclass(frozen=True, kw_only=True)
 class Reestimate(Rule):
-    """Running statistics become means over all data of the stage; weights and optimizer stay to the bit.
+    """Batch-norm statistics become means over all data of the stage; nothing else changes, to the bit.
 
     In training mode the statistics are not looked at, so that only what is measured before the first epoch ends,
     and evaluation in between, can tell this from warm.
+
+    Formula: running mean and variance <- their means over all chunks so far; w <- w.
+
+    Cost: one forward pass over all data a stage, without a gradient, and a copy of the network.
+
+    Source: a standard remedy (`torch.optim.swa_utils.update_bn`); as a control derived here.
     """
 
     name: ClassVar[str] = "bn"

@@ -1,13 +1,15 @@
 """Controls and ablations: rules that tell what a shrinking rule owes to what.
 
-cold_shrunk   cold, from a shrunk initialisation: is it the weight norm?
-perturb       noise without shrinking: is it the noise?
-uniform       one factor for all, DASH's mean: is it the amount of shrinking?
-permuted      DASH's factors, each at a random group of its layer: is it the direction?
-scattered     factors drawn anew from those of DASH in the layer: or only that they are unequal?
-threshold     the rule of the popular summary, which shrinks what is aligned: it is not DASH
+    cold_shrunk   cold, from a shrunk initialization: is it the weight norm?
+    perturb       noise without shrinking: is it the noise?
+    uniform       one factor for all, DASH's mean: is it the amount of shrinking?
+    permuted      DASH's factors, each at a random group of its layer: is it the direction?
+    scattered     factors drawn anew from those of DASH in the layer: or only that they are unequal?
+    threshold     the rule of the popular summary, which shrinks what is aligned: it is not DASH
 
 Controls of other rules too are in `dashtheory.rules.matched` and `dashtheory.rules.proportional`.
+
+Source: a control of this package.
 """
 
 from __future__ import annotations
@@ -34,10 +36,16 @@ MOVES = ("anywhere", "within_filters", "across_filters")
 
 @dataclass(frozen=True, kw_only=True)
 class ColdShrunk(Rule):
-    """Cold, with convolution and linear weights (not biases) of the fresh initialisation times a factor.
+    """Cold, with convolution and linear weights (not biases) of the fresh initialization times a factor.
 
-    A control of this package for the part of S&P and DASH that is a smaller weight norm, so a larger effective
-    step. Stage 1 is that of every other rule. The default is near DASH's mean factor in a small ResNet.
+    A control for the part of S&P and DASH that is a smaller weight norm, so a larger effective step. Stage 1 is
+    that of every other rule.
+
+    Formula: w <- factor w_fresh.
+
+    Published: none; the default is near DASH's mean factor in a small ResNet.
+
+    Cost: as cold: none between stages, and every stage's training in full.
 
     Attributes:
         factor: of the fresh weights, > 0.
@@ -62,7 +70,13 @@ class ColdShrunk(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class Perturb(InPlace):
-    """The noise of S&P alone: w <- w + N(0, perturb^2) on convolution and linear parameters.
+    """The noise of S&P alone, without its shrinking.
+
+    Formula: w <- w + N(0, perturb^2), on weights and biases of convolutions and linear layers.
+
+    Published: none as a control; perturb=0.01 as in S&P of arXiv:2410.23495, and in a run it is the same noise.
+
+    Cost: a draw of all weights a stage; no pass over the data.
 
     Attributes:
         perturb: standard deviation, >= 0; 0.01 as in the authors' S&P.
@@ -110,6 +124,12 @@ class _FromDash(InPlace):
 class Uniform(_FromDash):
     """Every shrinkable entry times one factor, DASH's mean factor of that moment; cosines stay as they are.
 
+    Formula: w <- m w, with m the mean over all shrinkable entries of the factor that DASH would give them.
+
+    Published: none as a control; alpha and lam are those of DASH (arXiv:2410.23495).
+
+    Cost: as DASH: one pass over all data a stage.
+
     Attributes:
         alpha: of the DASH whose mean is taken; 0.3 and 0.3 as published.
         lam: of the DASH whose mean is taken; 0.3 and 0.3 as published.
@@ -138,6 +158,12 @@ class Permuted(_FromDash):
     """DASH's factors, permuted over the groups of each parameter with the stage's perturbation stream.
 
     As much shrinking as DASH in every layer, spread as widely, with no regard to direction.
+
+    Formula: w_i <- s_p(i) w_i for the groups i of a layer, with s the factors of DASH and p a random order.
+
+    Published: none as a control; alpha and lam are those of DASH (arXiv:2410.23495).
+
+    Cost: as DASH: one pass over all data a stage.
 
     Attributes:
         alpha: of the DASH whose factors are taken; 0.3 and 0.3 as published.
@@ -181,8 +207,14 @@ def _moved(scales: Tensor, move: str, generator: torch.Generator) -> Tensor:
 class Scattered(_FromDash):
     """Each group by a factor drawn, with replacement, from those of DASH in its layer.
 
-    A control of this package: unequal factors of DASH's distribution, layer by layer, but independent of the
-    weights and of one another. Where this does as well as DASH, unequal shrinking helps and direction does not.
+    Unequal factors of DASH's distribution, layer by layer, but independent of the weights and of one another.
+    Where this does as well as DASH, unequal shrinking helps and direction does not.
+
+    Formula: w_i <- s_k w_i for the groups i of a layer, with s the factors of DASH and k drawn for each i.
+
+    Published: none as a control; alpha and lam are those of DASH (arXiv:2410.23495).
+
+    Cost: as DASH: one pass over all data a stage.
 
     Attributes:
         alpha: of the DASH whose factors are drawn from; 0.3 and 0.3 as published.
@@ -206,12 +238,23 @@ class Scattered(_FromDash):
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold(InPlace):
-    """Shrink by `factor` the groups whose cosine with descent EXCEEDS `threshold`; leave the others. NOT DASH.
+    """NOT DASH: groups whose cosine with descent exceeds a threshold shrink, the others stay.
 
-    A one-page summary in circulation describes DASH like this. It is the other way round: DASH keeps what is
-    aligned with descent and shrinks the rest. Offered so that the difference can be seen. G is that of DASH.
+    It is the other way round: DASH keeps what is aligned with descent and shrinks the rest. Offered so that the
+    difference can be seen. G is that of DASH.
 
     In its report `lam` is the threshold: `share_clamped` is the share of entries left alone.
+
+    Formula: w <- factor w where cos(G, w) > threshold, else w <- w.
+
+    Published: nothing for either; 0.3 and 0.3 are DASH's lam in both places.
+
+    Cost: as DASH: one pass over all data a stage.
+
+    Source: a one-page summary in circulation, which describes DASH like this; a control here.
+
+    Elsewhere: forks that train language models have a rule of this family under DASH's name: a row shrinks where
+    its cosine with the gradient, up the loss, exceeds a threshold.
 
     Attributes:
         threshold: cosine above which a group shrinks, in [-1, 1].

@@ -1,15 +1,16 @@
 """DASH: shrink every group of weights by how well it points down the loss (Shin et al., NeurIPS 2024).
 
-Before stage j, on a copy of the model, one batch per chunk seen so far, oldest first:
+Formula: before stage j, on a copy of the model, one batch per chunk seen so far, oldest first:
 
     G <- (1 - alpha) G + alpha (-grad of the mean loss),      G = 0 at first                          (1)
     scale = clip(cos(G, w), lam, 1),    w <- scale w          for every group w of weights            (2)
 
 A group is one kernel of a convolution, one output row of a linear layer, or one whole bias vector
 (`dashtheory.rules.groups`). Weights that still help to lower the loss (features) keep their length; weights
-that no longer do (memorised noise) shrink by up to `lam`. Scaling cannot change what is *inside* a group.
-Source: Algorithm 1 of arXiv:2410.23495, read together with the authors' code, which takes the gradient in
-evaluation mode and without augmentation.
+that no longer do (memorised noise) shrink by up to `lam`. Scaling cannot change what is inside a group.
+
+Source: Shin, Oh, Cho & Yun (NeurIPS 2024), Algorithm 1 of arXiv:2410.23495, read together with the authors' code,
+which takes the gradient in evaluation mode and without augmentation.
 """
 
 from __future__ import annotations
@@ -201,7 +202,17 @@ def _shape(shape: torch.Size | None) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Dash(InPlace):
-    """DASH: shrink by alignment with the smoothed negative gradient (arXiv:2410.23495, authors' code).
+    """DASH: each group of weights shrinks by how well it aligns with the smoothed negative gradient.
+
+    Published: alpha=0.3 with lam=0.3 or 0.05, the optimizer kept.
+
+    Cost: one pass over all data a stage, forward and backward with a whole chunk as a batch, and a copy of the
+    network. `share` takes a share of it.
+
+    Elsewhere: FIRE's code smooths over mini-batches of 256 in place of chunks, so that G is that of about the last
+    three of them, and leaves kernels in channels-last memory as they are. The package DASH-pytorch smooths over
+    the steps of training, inside of an AdamW. `DASH` of pytorch_optimizer is another thing, a Shampoo
+    (arXiv:2602.02016).
 
     Attributes:
         alpha: weight of each newer chunk, in (0, 1]; published 0.3.

@@ -1,8 +1,4 @@
-"""Spectral decoupling: logits are kept small, in place of weights.
-
-Source: Pezeshki et al., "Gradient starvation" (NeurIPS 2021, arXiv:2011.09468); a switch of the code of Hare &
-Tortoise, where it is off.
-"""
+"""Spectral decoupling: logits are kept small, in place of weights."""
 
 from __future__ import annotations
 
@@ -19,7 +15,17 @@ from dashtheory.rules.rule import BatchPenalty, Context, WhileTraining, ablation
 
 @dataclass(frozen=True, kw_only=True)
 class Decoupling(WhileTraining):
-    """Train on loss + strength x mean of squared logits, in every stage.
+    """Spectral decoupling: train with a penalty on the squares of the logits.
+
+    Formula: loss + strength x mean of squared logits, in every stage.
+
+    Published: chosen by the data; the default here is not tuned.
+
+    Cost: next to nothing: the logits of a step are there.
+
+    Source: Pezeshki et al., "Gradient starvation" (NeurIPS 2021, arXiv:2011.09468).
+
+    Elsewhere: a switch of the code of Hare & Tortoise, where it is off.
 
     Attributes:
         strength: >= 0; papers choose it by the data, and this one is not tuned.

@@ -1,10 +1,18 @@
 """EWC and online EWC: weights are held where they were, each by its Fisher information.
 
-Sources: Kirkpatrick et al. (PNAS 2017, arXiv:1612.00796); Schwarz et al. (ICML 2018, arXiv:1805.06370) for the
-online form; the details are those of the library Avalanche 0.6.0. On data that only grow the old weights are no
-place to stay near to, and such a pull should widen the gap of a warm start: these are here to test that.
+On data that only grow the old weights are no place to stay near to, and such a pull should widen the gap of a warm
+start: these are here to test that.
 
-    F = mean over mini-batches of (gradient of the batch's mean loss, true labels)^2, after each stage
+F is taken in evaluation mode at the end of each stage, on all data of the stage; it is of batches, not of
+single examples, and falls as 1 / batch_size, as in Avalanche. There is no factor of one half.
+
+Published: strength is chosen by the data; the default here is not tuned.
+
+Source: Kirkpatrick et al. (PNAS 2017, arXiv:1612.00796); Schwarz et al. (ICML 2018, arXiv:1805.06370) for the
+online form; the details are those of the library Avalanche 0.6.0.
+
+Elsewhere: Avalanche's penalty was zero before version 0.2. The Fisher information of single examples is
+`batch_size=1`.
 """
 
 from __future__ import annotations
@@ -22,11 +30,13 @@ from dashtheory.rules.rule import Context, Learner, RuleState, WhileTraining, ab
 
 @dataclass(frozen=True, kw_only=True)
 class EWC(WhileTraining):
-    """From the second stage on train on loss + strength x sum over past stages of sum F (w - w*)^2.
+    """EWC: each weight is held where it was after every past stage, by its Fisher information there.
 
-    F is taken in evaluation mode at the end of each stage, on all data of the stage; it is of batches, not of
-    single examples, and falls as 1 / batch_size, as in Avalanche. There is no factor of one half. Cost: a pass
-    over the data a stage, and two copies of the weights for every past stage.
+    Formula: from the second stage on loss + strength x sum over past stages of sum F (w - w*)^2, with
+
+        F = mean over mini-batches of (gradient of the batch's mean loss, true labels)^2, after each stage
+
+    Cost: a pass over the data a stage, and two copies of the weights for every past stage.
 
     Attributes:
         strength: >= 0; papers choose it by the data, and this one is not tuned.
@@ -72,7 +82,12 @@ class EWC(WhileTraining):
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineEWC(EWC):
-    """EWC with one F and one w* for all past stages: F <- decay F + F of the stage, w* the last weights.
+    """EWC with one F and one w* for all past stages.
+
+    Formula: from the second stage on loss + strength x sum F (w - w*)^2, with F <- decay F + F of the stage, and
+    w* the last weights.
+
+    Cost: a pass over the data a stage, and two copies of the weights.
 
     Attributes:
         decay: in [0, 1]; papers choose it by the data, and this one is not tuned.

@@ -1,12 +1,16 @@
 """FIRE: weights become the nearest orthogonal matrices, scaled, before every stage.
 
-Source: Han, Park, Oh, Kim, Lee & Kim (ICLR 2026, arXiv:2602.08040) and the facts of its published code, from which
-nothing is taken over. The nearest matrix with orthonormal columns in Frobenius norm is the polar factor of W; the
-published code comes near it by a few Newton-Schulz steps, this module also computes it.
+The nearest matrix with orthonormal columns in Frobenius norm is the polar factor of W; the published code comes
+near it by a few Newton-Schulz steps, this module also computes it.
+
+Formula:
 
     X = W / ||W||;  steps times: X <- 1.5 X - 0.5 X X'X;  W <- s X        (X transposed where it is wide)
     linear        s = sqrt(out / in)
     convolution   every place of the kernel is a matrix (out, in) of its own; s = sqrt(out / in) / places
+
+Source: Han, Park, Oh, Kim, Lee & Kim (ICLR 2026, arXiv:2602.08040) and the facts of its published code, from which
+nothing is taken over.
 """
 
 from __future__ import annotations
@@ -29,17 +33,24 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 @dataclass(frozen=True, kw_only=True)
 class Fire(InPlace):
-    """Replace each weight matrix by s times (nearly) its polar factor; biases and norm layers stay.
+    """FIRE: each weight matrix becomes s times (nearly) its polar factor; biases and norm layers stay.
 
     Touched are the weights of linear layers, attention projections and convolutions, the classifier and what is
     tied to it included, as in the published code. Kernels of a transposed convolution stay, as there, and so do
-    those of a depthwise one, of whose 1 x 1 matrices only signs would be left. A matrix of zeros stays zero (the
-    published code makes NaN of it), and nothing is computed in less than float32.
+    those of a depthwise one, of whose 1 x 1 matrices only signs would be left. A matrix of zeros stays zero, and
+    nothing is computed in less than float32.
 
     With few steps this is no orthogonal matrix: singular values of a large random one stay far from 1, and mostly
     its size changes (`departure` measures it; `norm_matched:of=fire` keeps the size and leaves the direction out).
 
+    Published: steps=10 for vision and control, 5 for GPT, with a new optimizer at every stage; for ViT on to_q and
+    to_k alone.
+
     Cost: matrix products alone, no pass over the data; `exact` takes a singular value decomposition of each.
+
+    Elsewhere: the published code makes NaN of a matrix of zeros, iterates in half precision where weights are of
+    that kind, and leaves only signs of depthwise kernels. Forks for language models scale by the spectral norm,
+    take 15 steps or skip the embedding and the head.
 
     Attributes:
         steps: of Newton and Schulz, >= 1; published 10 for vision and control, 5 for GPT.

@@ -1,10 +1,12 @@
 """Hare & Tortoise: a fast network trains, a slow one follows it, and from time to time the fast one is set back.
 
-Source: Lee et al., "Slow and Steady Wins the Race: Maintaining Plasticity with Hare and Tortoise Networks" (ICML
-2024, arXiv:2406.02596) and the facts of its code, from which nothing is taken over.
+Formula:
 
     slow <- m slow + (1 - m) fast        after every step, buffers too
     fast <- slow                         every so many epochs, and at the beginning of each stage
+
+Source: Lee et al., "Slow and Steady Wins the Race: Maintaining Plasticity with Hare and Tortoise Networks" (ICML
+2024, arXiv:2406.02596) and the facts of its code, from which nothing is taken over.
 """
 
 from __future__ import annotations
@@ -24,10 +26,16 @@ SCORED = ("slow", "fast")
 
 @dataclass(frozen=True, kw_only=True)
 class HareTortoise(InPlace):
-    """Set the trained network back to its running average every so many epochs of a stage.
+    """Hare & Tortoise: the trained network is set back to its running average every so many epochs.
 
-    The averages are tensors of their own (in the published code both networks share them from the first reset on).
-    The optimizer goes on through resets within a stage, as published.
+    The averages are tensors of their own. The optimizer goes on through resets within a stage, as published.
+
+    Published: m=0.999, a reset every 10 epochs, a new optimizer at every stage.
+
+    Cost: a copy of the network, and its update a step; no pass over the data.
+
+    Elsewhere: in the published code both networks share their tensors from the first reset on, so that the slow
+    one moves with every step; its L2-init pulls the last tensor alone.
 
     Attributes:
         momentum: m, in [0, 1]; 0.999 as published.

@@ -1,10 +1,13 @@
 """Plasticity injection: a new head learns beside a frozen one, without a change of what the network says.
 
+For a head that is one linear layer this trains as warm does, up to what an optimizer remembers of the head, and a
+weight decay that pulls to h_old - h_anchor in place of zero: plasticity can come back where the head has layers.
+
+Formula:
+
     h(x) -> h_old(x) + h_new(x) - h_anchor(x)        h_anchor = h_new at that moment; h_old and h_anchor frozen
 
 Source: Nikishin et al., "Deep reinforcement learning with plasticity injection" (NeurIPS 2023, arXiv:2305.15555).
-For a head that is one linear layer this trains as warm does, up to what an optimizer remembers of the head, and a
-weight decay that pulls to h_old - h_anchor in place of zero: plasticity can come back where the head has layers.
 """
 
 from __future__ import annotations
@@ -43,10 +46,17 @@ class Injected(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Inject(Rule):
-    """Inject plasticity into the head once, before a stage; all else trains on as in warm.
+    """Plasticity injection: once, a new head begins to learn beside the old one; all else is as in warm.
 
     The head is the last `nn.Linear`, or the module that `layer` names: the longer it is, the more is new. The
-    optimizer takes up the new head and lets go of the old one; what it knows of the rest stays. Cost: three heads.
+    optimizer takes up the new head and lets go of the old one; what it knows of the rest stays.
+
+    Published: once in a run.
+
+    Cost: three heads in place of one, from then on.
+
+    Elsewhere: the library Plasticine makes a new head that its optimizer does not hold, so that it is never
+    trained.
 
     Attributes:
         layer: full name of the head; empty for the last linear layer.

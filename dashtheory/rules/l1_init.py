@@ -22,9 +22,15 @@ from dashtheory.rules.sp_init import initial_weights
 
 @dataclass(frozen=True, kw_only=True)
 class L1Init(WhileTraining):
-    """Train on loss + strength x sum of |w - w_0|, in every stage; w_0 is the run's own first initialisation.
+    """L1 Init: train on with a pull to the first weights that is as strong near as far.
 
-    At w_0 the slope is zero. The paper sweeps the strength from 1e-2 to 1e-5.
+    w_0 is the run's own first initialization. At w_0 the slope is zero.
+
+    Formula: loss + strength x sum of |w - w_0|, in every stage.
+
+    Published: the strength is swept from 1e-2 to 1e-5.
+
+    Cost: a copy of the first weights, and a pass over all weights a step.
 
     Attributes:
         strength: >= 0.
@@ -52,9 +58,16 @@ class L1Init(WhileTraining):
 
 @dataclass(frozen=True, kw_only=True)
 class HuberInit(WhileTraining):
-    """Train on loss + strength x sum of Huber(w - w_0), a square near w_0 and an absolute value far from it.
+    """Huber Init: a pull to the first weights, a square near them and an absolute value far from them.
 
-    Huber(d) = d^2 / 2 for |d| <= delta, else delta (|d| - delta / 2); w_0 as in `L1Init`.
+    w_0 as in `L1Init`.
+
+    Formula: loss + strength x sum of Huber(w - w_0), in every stage;
+    Huber(d) = d^2 / 2 for |d| <= delta, else delta (|d| - delta / 2).
+
+    Published: delta=1; the strength is swept.
+
+    Cost: a copy of the first weights, and a pass over all weights a step.
 
     Attributes:
         strength: >= 0; swept in the paper, as that of `L1Init`.

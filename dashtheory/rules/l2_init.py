@@ -1,8 +1,4 @@
-"""L2 Init: train on from the same weights, pulled towards where the run began.
-
-Source: Kumar, Marklund and Van Roy (arXiv:2308.11958), and the form of it that the authors of DASH compare with
-(arXiv:2410.23495, authors' code): another power, see `L2Init`.
-"""
+"""L2 Init: train on from the same weights, pulled towards where the run began."""
 
 from __future__ import annotations
 
@@ -28,13 +24,15 @@ _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 @dataclass(frozen=True, kw_only=True)
 class L2Init(WhileTraining):
-    """Weights and optimizer go on as in warm; every stage, the first included, trains on loss + penalty.
+    """L2 Init: as warm, but every stage trains with a pull to the first weights.
+
+    Formula: loss + penalty, the penalty being, by `form`,
 
         "authors"    l2 (sum over layers of ||w - w_0||)^2     the code of DASH's authors (arXiv:2410.23495)
         "textbook"   l2 sum over layers of ||w - w_0||^2       Kumar et al. (arXiv:2308.11958)
         "norm"       l2 ||w - w_0||, over all of them          the library Plasticine
 
-    w_0 is the run's own first initialisation, the state of this rule. A layer is a convolution or a linear layer,
+    w_0 is the run's own first initialization, the state of this rule. A layer is a convolution or a linear layer,
     w its weight and bias together; all forms take the same layers, so that they differ in the formula alone. Kumar
     et al. take all that is trained but norm layers, and half of the square: `form=textbook:on=no_norms` with half
     of their strength. FIRE's comparison has half of the square over all: `form=textbook:on=all`.
@@ -42,6 +40,15 @@ class L2Init(WhileTraining):
     A distance of zero has gradient zero. Scores and the criterion that ends a stage are of the loss without the
     penalty. The authors' form grows with the square of the number of layers: 1e-2 can keep small networks from
     ever reaching the criterion.
+
+    Published: l2=1e-2 by DASH's authors; Kumar et al. sweep 1e-2 to 1e-5; Plasticine 1e-2 for its form.
+
+    Cost: a copy of the first weights, and a pass over all weights a step.
+
+    Source: Kumar, Marklund & Van Roy (arXiv:2308.11958), and the form of it that the authors of DASH compare with
+    (arXiv:2410.23495, authors' code).
+
+    Elsewhere: Hare & Tortoise's code keeps the norm of the last tensor alone, not squared.
 
     Attributes:
         l2: strength, >= 0; the authors' default is 1e-2.

@@ -1,7 +1,6 @@
 """Learning without forgetting: what the network said before the stage is what it is to go on saying.
 
-Source: Li & Hoiem (ECCV 2016, arXiv:1606.09282); the details are those of the library Avalanche 0.6.0. All classes
-are there from the first chunk on here, so that all of them count.
+All classes are there from the first chunk on here, so that all of them count.
 """
 
 from __future__ import annotations
@@ -20,11 +19,20 @@ from dashtheory.rules.rule import BatchPenalty, Context, Learner, RuleState, Whi
 
 @dataclass(frozen=True, kw_only=True)
 class LwF(WhileTraining):
-    """From the second stage on train on loss + strength x KL(softmax(old / T) || softmax(new / T)).
+    """LwF: train with a pull to what the network of the stage before says of the batch.
 
     Old are the logits of the network at the end of the stage before, in evaluation mode, on the inputs of the
-    batch; the mean over examples is taken, and there is no factor T^2. Cost: a forward pass of the old network a
-    step, and a copy of it.
+    batch; the mean over examples is taken, and there is no factor T^2.
+
+    Formula: from the second stage on loss + strength x KL(softmax(old / T) || softmax(new / T)).
+
+    Published: strength=1, T=2.
+
+    Cost: a forward pass of the old network a step, and a copy of it.
+
+    Source: Li & Hoiem (ECCV 2016, arXiv:1606.09282); the details are those of the library Avalanche 0.6.0.
+
+    Elsewhere: Avalanche counts the classes that were seen before alone.
 
     Attributes:
         strength: >= 0; 1 as published.

@@ -1,10 +1,4 @@
-"""MAS: weights are held where they were, each by how much the output depends on it; no labels are looked at.
-
-Source: Aljundi et al. (ECCV 2018, arXiv:1711.09601); the details are those of the library Avalanche 0.6.0, but
-that its pass over the data here moves no statistic.
-
-    O = mean over mini-batches of |gradient of the mean of ||f(x)||^2|, after each stage
-"""
+"""MAS: weights are held where they were, each by how much the output depends on it; no labels are looked at."""
 
 from __future__ import annotations
 
@@ -21,9 +15,21 @@ from dashtheory.rules.rule import Context, Learner, RuleState, WhileTraining, ab
 
 @dataclass(frozen=True, kw_only=True)
 class MAS(WhileTraining):
-    """From the second stage on train on loss + strength x sum O (w - w*)^2, w* the weights after the stage before.
+    """MAS: each weight is held where it was, by how much the network's output depends on it.
 
-    O <- alpha O + (1 - alpha) O of the stage, from the second one on. Cost: a pass over the data a stage.
+    Formula: from the second stage on loss + strength x sum O (w - w*)^2, w* the weights after the stage before,
+    with
+
+        O = mean over mini-batches of |gradient of the mean of ||f(x)||^2|, after each stage
+        O <- alpha O + (1 - alpha) O of the stage, from the second one on
+
+    Published: strength=1; alpha=0.5 in Avalanche.
+
+    Cost: a pass over the data a stage, and two copies of the weights.
+
+    Source: Aljundi et al. (ECCV 2018, arXiv:1711.09601); the details are those of the library Avalanche 0.6.0.
+
+    Elsewhere: Avalanche's pass over the data moves batch-norm statistics; it moves none here.
 
     Attributes:
         strength: >= 0; 1 as published.

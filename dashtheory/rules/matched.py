@@ -1,12 +1,8 @@
 """A control of any rule: the norms that it would leave, and no change of direction.
 
-    w <- w * (norm of w after the rule / norm of w)          each tensor, or all of them by one factor
-
 Where this does as well as the rule, what the rule did beyond the size of the weights (which weights it chose,
 where it turned them) was not needed. Weights that a normalisation follows have no size of their own but a step
 size (`docs/theory.md`), so that the control is one of step sizes by layer.
-
-Source: derived here; a norm-matched control is missing from the papers that propose such rules.
 """
 
 from __future__ import annotations
@@ -28,10 +24,20 @@ from dashtheory.rules.spec import parse_rule
 
 @dataclass(frozen=True, kw_only=True)
 class NormMatched(InPlace):
-    """Give each tensor the norm that another rule would leave, its direction untouched.
+    """A control of any rule: each tensor gets the norm that it would leave, its direction untouched.
 
     The rule acts on a copy, with the stage's own streams, so that its noise is that of a run with it. Tensors that
     it leaves alone stay; so does one that is zero. Buffers and optimizer stay.
+
+    Formula:
+
+        w <- w * (norm of w after the rule / norm of w)          each tensor, or all of them by one factor
+
+    Published: none.
+
+    Cost: that of the other rule, and a copy of the network.
+
+    Source: a control derived here; it is missing from the papers that propose such rules.
 
     Attributes:
         of: the rule, one that changes weights in place, with its options after +: dash, dash+lam=0.05, sp.

@@ -1,8 +1,10 @@
 """Normalize-and-project, the projection: after a step each weight matrix gets back the norm that it began with.
 
+The other half of the method is the network's: a normalisation before every nonlinearity. There a weight has no
+size of its own, and what the projection keeps is the step size relative to it.
+
 Source: Lyle et al., "Normalization and effective learning rates in reinforcement learning" (NeurIPS 2024,
-arXiv:2407.01800). The other half of the method is the network's: a normalisation before every nonlinearity. There
-a weight has no size of its own, and what the projection keeps is the step size relative to it.
+arXiv:2407.01800).
 """
 
 from __future__ import annotations
@@ -25,7 +27,17 @@ AFFINE = ("joint", "free")
 
 @dataclass(frozen=True, kw_only=True)
 class Project(WhileTraining):
-    """Scale every weight matrix to its first Frobenius norm, after every step; biases stay.
+    """NaP, the projection: each weight matrix is scaled to its first norm after every step.
+
+    Biases stay.
+
+    Formula: W <- W ||W_0|| / ||W||
+
+    Published: after every step; scale and offset of norm layers dropped, frozen or jointly normalized.
+
+    Cost: the norms of all weights a step; no pass over the data.
+
+    Elsewhere: there is no official code. The library Plasticine projects every 10 rollouts.
 
     Attributes:
         every: steps between two projections; 1 as published.

@@ -24,10 +24,23 @@ from dashtheory.rules.rule import Context, InPlace, ablation, flag
 
 @dataclass(frozen=True, kw_only=True)
 class Proportional(InPlace):
-    """Each weight matrix or kernel times DASH's mean factor, biases and running statistics in proportion.
+    """A uniform shrink by DASH's mean factor, biases in proportion, so that no decision changes.
 
-    A control for `uniform` and for the rules of arXiv:2507.04683 (Soft Weight Rescaling, whose theorem this is):
-    what does a shrink do that changes no decision of the network at that moment?
+    Each weight matrix or kernel is taken times the factor, biases and running statistics in proportion.
+
+    A control for `uniform` and for the rules of arXiv:2507.04683: what does a shrink do that changes no decision
+    of the network at that moment?
+
+    Formula: W_l <- c_l W_l and b_l <- (c_1 ... c_l) b_l, so that f <- (c_1 ... c_L) f; c is DASH's mean factor.
+
+    Published: none as a control; alpha and lam are those of DASH (arXiv:2410.23495).
+
+    Cost: as DASH: one pass over all data a stage. A network whose output does not scale is refused.
+
+    Source: the theorem is that of Soft Weight Rescaling (Oh, Park, Han & Kim, arXiv:2507.04683); as a control
+    derived here.
+
+    Elsewhere: S&P, DASH and FIRE scale or keep biases without regard to what reaches them.
 
     Attributes:
         alpha: of the DASH whose mean is taken; 0.3 and 0.3 as published.

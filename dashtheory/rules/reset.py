@@ -1,8 +1,4 @@
-"""Reset: the classifier is initialised anew before every stage, all else goes on.
-
-Source: the baseline "reset" of arXiv:2410.23495 (authors' code), which keeps the optimizer with the moments of the
-old classifier.
-"""
+"""Reset: the classifier is initialized anew before every stage, all else goes on."""
 
 from __future__ import annotations
 
@@ -18,14 +14,23 @@ from dashtheory.rules.rule import Context, InPlace, ablation
 
 @dataclass(frozen=True, kw_only=True)
 class Reset(InPlace):
-    """Initialise the classifier anew, from the stage's own stream; all else goes on (arXiv:2410.23495, "reset").
+    """Initialize the classifier anew, from the stage's own stream; all else goes on.
+
+    Formula: w <- a new initialization, for the classifier alone.
 
     The classifier is the last `nn.Linear` in the order of `model.named_modules()` (the head of `CharTransformer`,
     the `fc` of a ResNet) unless `layer` names another module. Frozen parameters stay; what is tied to the
     classifier is reset with it. The optimizer keeps the moments of the old classifier, as in the authors' code.
 
+    Cost: a new network a stage; no pass over the data.
+
+    Source: the baseline "reset" of arXiv:2410.23495 (authors' code).
+
+    Elsewhere: Hare & Tortoise's code puts the classifier back to the run's first weights (`reset_last:to=own`), a
+    continual ImageNet benchmark to zero (`reset_last:to=zero`).
+
     Attributes:
-        layer: full name of the module to initialise anew; empty for the last linear layer.
+        layer: full name of the module to initialize anew; empty for the last linear layer.
         optimizer: as `InPlace`.
     """
 

@@ -1,9 +1,4 @@
-"""Resets of more than the classifier: the last layers, or everything.
-
-Sources: Nikishin et al. (ICML 2022, arXiv:2205.07802), who reset last layers or whole agents between intervals of
-learning; D'Oro et al. (ICLR 2023), who reset all; the full reset of FIRE's vision runs (arXiv:2602.08040), which
-goes back to the run's own first weights. The interval is a stage here.
-"""
+"""Resets of more than the classifier: the last layers, or everything. The interval is a stage here."""
 
 from __future__ import annotations
 
@@ -14,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import choice, fail, integer
+from dashtheory.rules.anchors import COPIES
 from dashtheory.rules.matrices import layer_weights
 from dashtheory.rules.report import ShrinkReport
 from dashtheory.rules.rule import Context, InPlace, Learner, RuleState, ablation, remembered, trainable
@@ -25,14 +21,26 @@ MOMENTA = ("cleared", "kept")
 
 @dataclass(frozen=True, kw_only=True)
 class ResetLast(InPlace):
-    """Initialise the last layers anew before every stage; all else goes on.
+    """Initialize the last layers anew before every stage; all else goes on.
 
     A layer is a convolution, linear layer or attention projection, its bias with it, in the order of
     `model.named_modules()`; norm layers stay.
 
+    Formula: w <- a new initialization, for the last layers; what the optimizer knows of them becomes zero.
+
+    Published: Nikishin et al. reset by intervals of learning, not by stages: 2e5 steps of the environment, 5e4 to
+    1e5 from pixels. How many layers depends on the agent.
+
+    Cost: a new network a stage, or a copy of the first weights; no pass over the data.
+
+    Source: Nikishin et al. (ICML 2022, arXiv:2205.07802), who reset last layers or whole agents.
+
+    Elsewhere: the library Plasticine builds new modules that the optimizer does not hold, so that they are never
+    trained. A continual ImageNet benchmark sets the classifier to zero.
+
     Attributes:
         last: how many layers, >= 1; no more than there are.
-        to: "fresh" (a new initialisation in every stage), "own" (the run's first one) or "zero", as a continual
+        to: "fresh" (a new initialization in every stage), "own" (the run's first one) or "zero", as a continual
             ImageNet benchmark does to its classifier.
         moments: "cleared" (the optimizer's averages for what is reset become zero) or "kept".
         optimizer: as `InPlace`.
@@ -92,13 +100,23 @@ class ResetLast(InPlace):
 
 @dataclass(frozen=True, kw_only=True)
 class ResetFull(InPlace):
-    """Initialise all that is trained, and all buffers, before every stage.
+    """Initialize all that is trained, and all buffers, before every stage.
 
     With `to=fresh` it is cold; with `to=own` every stage starts from the same weights, so that stages differ in
     their data alone.
 
+    Formula: w <- w_0, buffers too.
+
+    Published: FIRE's vision runs reset to the first weights at every stage, with a new optimizer; D'Oro et al.
+    reset whole agents every 2.56e6 updates.
+
+    Cost: a copy of first weights and buffers; and as cold, every stage's training in full.
+
+    Source: the full reset of FIRE's vision runs (arXiv:2602.08040); D'Oro et al. (ICLR 2023) and Nikishin et al.
+    (ICML 2022, arXiv:2205.07802), who take new networks.
+
     Attributes:
-        to: "own" (the run's first initialisation, as in FIRE's vision runs) or "fresh".
+        to: "own" (the run's first initialization, as in FIRE's vision runs) or "fresh".
         optimizer: as `InPlace`; "renewed" as published.
     """
 
@@ -131,8 +149,11 @@ def _all(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def clear_moments_(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
-    """Set what an optimizer keeps of parameters to zero, their step counters too, in place."""
+    """Set what an optimizer keeps of parameters to zero, their step counters too, in place.
+
+    Copies of the weights (`dashtheory.rules.anchors`) become those of the moment.
+    """
     for parameter in parameters:
-        for value in optimizer.state.get(parameter, {}).values():
+        for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
-                value.zero_()
+                value.copy_(parameter) if key in COPIES else value.zero_()

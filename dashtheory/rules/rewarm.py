@@ -4,6 +4,8 @@ Where a weight is followed by a normalisation, descent from s w with step size e
 (docs/theory.md, "Shrinking as a step size"). So what shrinking does to such layers can be had by their step sizes
 alone. This rule does that, and nothing else: no weight moves.
 
+Formula: step sizes, decay and eps of scale-invariant layers become
+
     descent (SGD)     eta / s^2, weight decay s^2
     Adam              eta / s, eps s, weight decay s^2 (added to the gradient) or s (AdamW's)
 """
@@ -109,15 +111,23 @@ def _check_size(step_size: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Rewarm(Rule):
-    """Before every stage, step sizes of scale-invariant layers as if these had shrunk; no weight moves.
+    """The larger step alone: step sizes as if scale-invariant layers had shrunk; no weight moves.
 
-    A control of this package for the part of a shrinking rule that is a larger step (the theorem:
-    docs/theory.md, "Shrinking as a step size"). Classifier, biases, norm layers and every weight without a norm
-    behind it keep their step sizes, where S&P, DASH and `uniform` shrink the classifier too. Step sizes of stage j
-    are those of stage 1 by factor^(-2 (j - 1)): as with a shrink at every stage, weights that train with larger
-    steps grow, and that brings the effective step down again.
+    A control for the part of a shrinking rule that is a larger step. Classifier, biases, norm layers and every
+    weight without a norm behind it keep their step sizes, where S&P, DASH and `uniform` shrink the classifier too.
+    Step sizes of stage j are those of stage 1 by factor^(-2 (j - 1)): as with a shrink at every stage, weights
+    that train with larger steps grow, and that brings the effective step down again.
 
     Which layers are scale-invariant is tried out on examples of the first chunk (`scale_invariant`).
+
+    Published: none as a control; 0.3 as `shrink` of S&P and `lam` of DASH are published (arXiv:2410.23495).
+
+    Cost: forward passes of examples of the first chunk a stage, up to four a layer, by a copy in float64.
+
+    Source: a control of this package (the theorem: docs/theory.md, "Shrinking as a step size").
+
+    Elsewhere: "re-warming" is often a linear warm-up of the step size in every stage; that is a schedule here,
+    `--warmup-epochs`.
 
     Attributes:
         factor: s > 0; 0.3 as `shrink` of S&P and `lam` of DASH are published (arXiv:2410.23495). 1 is warm.

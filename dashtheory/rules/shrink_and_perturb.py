@@ -1,7 +1,7 @@
 """Shrink and perturb (S&P), in the two forms that the literature calls by this name.
 
-Sources: Ash & Adams (NeurIPS 2020, arXiv:1910.08475), who mix with a fresh initialisation, and the authors of DASH
-(arXiv:2410.23495, authors' code), who add Gaussian noise. Other papers' coefficients: see `shrink_and_perturb_`.
+Ash & Adams mix with a fresh initialization, the authors of DASH add Gaussian noise. What others mean by the name
+is in `MEANINGS`, and how to convert it in `shrink_and_perturb_`.
 """
 
 from __future__ import annotations
@@ -143,7 +143,19 @@ def _shape(value: torch.Tensor | None) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ShrinkPerturb(InPlace):
-    """S&P: w <- shrink w + N(0, perturb^2) on convolution and linear parameters (arXiv:2410.23495, authors' code).
+    """S&P as DASH's authors compare it: all weights shrink by one factor, and noise is added.
+
+    Formula: w <- shrink w + N(0, perturb^2), on weights and biases of convolutions and linear layers.
+
+    Published: shrink=0.3, perturb=0.01, with the optimizer kept.
+
+    Cost: a draw of all weights a stage; no pass over the data.
+
+    Source: the authors' code of arXiv:2410.23495, after Ash & Adams (NeurIPS 2020, arXiv:1910.08475).
+
+    Elsewhere: the name means other things in other papers (`dashtheory.rules.MEANINGS`): `sp_ash_adams`,
+    `sp_init`, `sp_all`, `sp_steps`. FIRE and Hare & Tortoise give the share *removed*, 0.8, where this is the
+    factor kept.
 
     Attributes:
         shrink: factor kept, in [0, 1]; published 0.3.
@@ -168,10 +180,21 @@ class ShrinkPerturb(InPlace):
 
 @dataclass(frozen=True, kw_only=True)
 class ShrinkFresh(InPlace):
-    """S&P of Ash & Adams (NeurIPS 2020, arXiv:1910.08475): w <- shrink w + perturb w_fresh, on all parameters.
+    """S&P of Ash & Adams: all parameters are mixed with a fresh initialization.
 
-    w_fresh is a fresh initialisation of the stage's own stream; running batch-norm statistics become those of
-    it. The paper sweeps both numbers and fixes no default: these are this package's, and not tuned.
+    Formula: w <- shrink w + perturb w_fresh, on all that is trained, norm layers too; running batch-norm
+    statistics become those of the fresh network.
+
+    w_fresh is a fresh initialization of the stage's own stream.
+
+    Published: both numbers are swept in the paper, without a default; 0.4 and 0.1 are those of the authors'
+    script, and not tuned. The optimizer is new there: `optimizer=renewed`.
+
+    Cost: a new network a stage; no pass over the data.
+
+    Source: Ash & Adams (NeurIPS 2020, arXiv:1910.08475) and the facts of their code.
+
+    Elsewhere: the authors also shrink and perturb before the first stage, where no rule acts here.
 
     Attributes:
         shrink: factor kept, in [0, 1].

@@ -1,10 +1,4 @@
-"""Synaptic intelligence: weights are held where they were, each by what its path gained in the loss.
-
-Source: Zenke, Poole & Ganguli (ICML 2017, arXiv:1703.04200); the details are those of the library Avalanche 0.6.0.
-
-    path      sum over the steps of a stage of -gradient x (change of w)
-    Omega     sum over stages of path / ((w at its end - w at its beginning)^2 + damping), cut to [0, most]
-"""
+"""Synaptic intelligence: weights are held where they were, each by what its path gained in the loss."""
 
 from __future__ import annotations
 
@@ -31,11 +25,25 @@ from dashtheory.rules.rule import (
 
 @dataclass(frozen=True, kw_only=True)
 class SI(WhileTraining):
-    """From the second stage on train on loss + strength / 2 x sum Omega (w - w*)^2, w* the weights after the last.
+    """Synaptic intelligence: each weight is held where it was, by what its path gained in the loss.
+
+    Formula: from the second stage on loss + strength / 2 x sum Omega (w - w*)^2, w* the weights after the last,
+    with
+
+        path      sum over the steps of a stage of -gradient x (change of w)
+        Omega     sum over stages of path / ((w at its end - w at its beginning)^2 + damping), cut to [0, most]
 
     The gradient is the one that the step was taken with, the penalty's own part included, as in Avalanche; an
-    optimizer that looks twice (SAM) leaves that of its last look. Cost: two copies of the weights a step, and on
-    CUDA steps are not recorded.
+    optimizer that looks twice (SAM) leaves that of its last look.
+
+    Published: strength is chosen by the data; damping and cut are those of Avalanche.
+
+    Cost: two copies of the weights a step, four kept, and on CUDA steps are not recorded.
+
+    Source: Zenke, Poole & Ganguli (ICML 2017, arXiv:1703.04200); the details are those of the library Avalanche
+    0.6.0.
+
+    Elsewhere: the streaming form in UPGD's code starts from previous weights of zero.
 
     Attributes:
         strength: >= 0; papers choose it by the data, and this one is not tuned.

@@ -1,8 +1,4 @@
-"""S&P on everything: w <- shrink w + N(0, perturb^2) for all parameters, norm layers and embeddings too.
-
-Source: the default of Renate, a library of continual learning (AWS, archived 2026), which calls the standard
-deviation a variance.
-"""
+"""S&P on everything that is trained, norm layers and embeddings too."""
 
 from __future__ import annotations
 
@@ -22,6 +18,16 @@ class ShrinkAll(InPlace):
     """Shrink all that is trained and add noise, before every stage; buffers stay.
 
     Norm scales shrink with the weights behind them, which `sp` leaves alone.
+
+    Formula: w <- shrink w + N(0, perturb^2), for all parameters.
+
+    Published: shrink=0.95, perturb=0.001.
+
+    Cost: a draw of all weights a stage; no pass over the data.
+
+    Source: the default of Renate, a library of continual learning (AWS, archived 2026).
+
+    Elsewhere: Renate calls the standard deviation a variance.
 
     Attributes:
         shrink: factor kept, in [0, 1]; 0.95 as published.

@@ -1,8 +1,4 @@
-"""S&P towards initial weights: w <- (1 - c) w + c w_0, the form in which c is the amount removed.
-
-Source: the code of FIRE (arXiv:2602.08040) and of Hare & Tortoise (ICML 2024), which call it shrink and perturb;
-nothing is taken over from either. In the terms of Ash & Adams (`ShrinkFresh`) it is shrink = 1 - c, perturb = c.
-"""
+"""S&P towards initial weights, the form in which the number is the amount removed."""
 
 from __future__ import annotations
 
@@ -24,13 +20,24 @@ ORIGINS = ("own", "fresh")
 class ShrinkInit(InPlace):
     """Mix every trainable parameter, norm layers too, with initial weights before every stage; buffers stay.
 
-    With c = 1 weights are those of a reset, with c = 0 they stay. As published: c = 0.8 for vision; for GPT 0.5 or
-    0.8. `linear=1:optimizer=kept` is the form of FIRE's DQN (linear layers begin again, kernels are mixed),
-    `to=fresh` that of its SAC.
+    Formula: w <- (1 - c) w + c w_0
+
+    With c = 1 weights are those of a reset, with c = 0 they stay. `linear=1:optimizer=kept` is the form of FIRE's
+    DQN (linear layers begin again, kernels are mixed), `to=fresh` that of its SAC. In the terms of Ash & Adams
+    (`ShrinkFresh`) it is shrink = 1 - c, perturb = c.
+
+    Published: c=0.8 for vision; for GPT 0.5 or 0.8; with a new optimizer, but for DQN.
+
+    Cost: a copy of the first weights, or a new network a stage; no pass over the data.
+
+    Source: the code of FIRE (arXiv:2602.08040) and of Hare & Tortoise (ICML 2024, arXiv:2406.02596), which call it
+    shrink and perturb; nothing is taken over from either.
+
+    Elsewhere: DASH's authors and Ash & Adams give the factor *kept* (`sp`, `sp_ash_adams`).
 
     Attributes:
         c: share of the initial weights, in [0, 1].
-        to: "own" (the run's first initialisation, remembered) or "fresh" (a new one in every stage).
+        to: "own" (the run's first initialization, remembered) or "fresh" (a new one in every stage).
         linear: c of linear layers alone, in [0, 1]; "same" for no other than c.
         optimizer: as `InPlace`; "renewed" as published.
     """

@@ -1,9 +1,4 @@
-"""S&P at every step: weights are shrunk and perturbed a little after each step of the optimizer.
-
-Sources: Dohare et al. (Nature 2024, arXiv:2306.13812), whose shrinking is the optimizer's weight decay; the codes
-of L2 Init (arXiv:2308.11958), Plasticine and UPGD (arXiv:2404.00781), each with a form of its own. Nothing is
-taken over from them.
-"""
+"""S&P at every step: weights are shrunk and perturbed a little after each step of the optimizer."""
 
 from __future__ import annotations
 
@@ -36,17 +31,28 @@ PERTURBATIONS = ("noise", "own", "fresh")
 
 @dataclass(frozen=True, kw_only=True)
 class ShrinkSteps(WhileTraining):
-    """After every step w <- shrink w + perturb x, with x of one of these kinds.
+    """S&P at every step: after each step weights shrink a little, and a little is added.
+
+    Formula: w <- shrink w + perturb x, with x of one of these kinds:
 
         noise   N(0, 1), on weights and biases of convolutions and linear layers (Dohare et al., UPGD)
-        own     w_0, the run's first initialisation, on all that is trained (Plasticine: 0.999999 and 1e-6)
-        fresh   a new initialisation at every step, on all that is trained (the code of L2 Init)
+        own     w_0, the run's first initialization, on all that is trained (Plasticine: 0.999999 and 1e-6)
+        fresh   a new initialization at every step, on all that is trained (the code of L2 Init)
 
     With `by_rate` it is UPGD's form, where decay and noise come with the step size eta of the step:
     w <- (1 - eta (1 - shrink)) w + eta perturb x. Dohare et al. set the optimizer's weight decay beside the noise:
-    `sp_steps:perturb=1e-5:weight_decay=1e-4`; they take 1e-4 to 1e-6 for permuted MNIST, 1e-5 for pictures.
+    `sp_steps:perturb=1e-5:weight_decay=1e-4`.
 
-    Cost: a draw of all weights a step; "fresh" builds a model a step.
+    Published: Dohare et al. take noise of 1e-4 to 1e-6 for permuted MNIST, 1e-5 for pictures; Plasticine as above;
+    the others sweep.
+
+    Cost: a draw of all weights a step; "fresh" builds a network a step, "own" keeps a copy of the first weights.
+
+    Source: Dohare et al. (Nature 2024, arXiv:2306.13812), whose shrinking is the optimizer's weight decay; the
+    codes of L2 Init (arXiv:2308.11958), Plasticine and UPGD (arXiv:2404.00781), each with a form of its own.
+    Nothing is taken over from them.
+
+    Elsewhere: S&P between stages is `sp`, `sp_ash_adams`, `sp_init` and `sp_all`.
 
     Attributes:
         shrink: factor kept, in [0, 1].

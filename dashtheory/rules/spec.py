@@ -38,9 +38,14 @@ class Registry(Mapping[str, type[Any]]):
         self._places = dict(places)
 
     def __getitem__(self, name: str) -> type[Any]:
-        module, _, attribute = self._places[name].partition(":")
+        module, attribute = self.place(name)
         found: type[Any] = getattr(import_module(module), attribute)
         return found
+
+    def place(self, name: str) -> tuple[str, str]:
+        """Module and class of a name; nothing is imported."""
+        module, _, attribute = self._places[name].partition(":")
+        return module, attribute
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -103,6 +108,15 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "snr": "dashtheory.rules.snr:SelfNormalizedReset",
         "cpr": "dashtheory.rules.cpr:PartialReset",
         "swr_weights": "dashtheory.rules.swr_weights:SelectiveReset",
+        "sam": "dashtheory.rules.sam:WithSAM",
+        "muon": "dashtheory.rules.muon:WithMuon",
+        "upgd": "dashtheory.rules.upgd:WithUPGD",
+        "trac": "dashtheory.rules.trac:WithTRAC",
+        "crelu": "dashtheory.rules.crelu:Concatenated",
+        "fourier": "dashtheory.rules.fourier:DeepFourier",
+        "aid": "dashtheory.rules.aid:Dropped",
+        "layer_norm": "dashtheory.rules.layer_norm:LayerNorms",
+        "nap_norm": "dashtheory.rules.nap_norm:NormalizeProject",
     }
 )
 """Rule classes by name."""

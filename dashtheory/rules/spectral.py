@@ -1,7 +1,4 @@
-"""Spectral regularisation: the largest singular value of every layer stays near 1.
-
-Source: Lewandowski et al., "Learning continually by spectral regularization" (ICLR 2025, arXiv:2406.06811).
-"""
+"""Spectral regularization: the largest singular value of every layer stays near 1."""
 
 from __future__ import annotations
 
@@ -22,13 +19,23 @@ _FIRST_STEPS = 30
 
 @dataclass(frozen=True, kw_only=True)
 class Spectral(WhileTraining):
-    """Train on loss + strength x [sum (sigma_1(W)^k - 1)^2 + sum ||b||^2k + sum (|gamma_i|^k - 1)^2].
+    """Spectral regularization: the largest singular value of each layer is pulled to 1, biases to 0.
 
     W are all weights, kernels laid out in rows; b biases of layers and shifts of norm layers, which go to zero;
     gamma_i the scales of norm layers, the singular values of a diagonal map. sigma_1 comes from one step of the
     power iteration at every look at the loss, with a vector that is kept from step to step (the state of this
-    rule); only the largest singular value is bound. How biases enter is read differently by different people; this
-    is the k-th power of their norm, squared, as for weights.
+    rule); only the largest singular value is bound.
+
+    Formula: loss + strength x [sum (sigma_1(W)^k - 1)^2 + sum ||b||^2k + sum (|gamma_i|^k - 1)^2].
+
+    Published: k=2; strengths of 1e-4 to 1e-3 are said to be usual.
+
+    Cost: two products of each weight matrix with a vector a step; no pass over the data.
+
+    Source: Lewandowski et al., "Learning continually by spectral regularization" (ICLR 2025, arXiv:2406.06811).
+
+    Elsewhere: how biases enter is read differently by different people; this is the k-th power of their norm,
+    squared, as for weights.
 
     Attributes:
         strength: >= 0; 1e-4 to 1e-3 are said to be usual.

@@ -1,5 +1,7 @@
 """Soft weight rescaling: after every step each layer shrinks a little towards the norm that it began with.
 
+Formula:
+
     c_l = (lam ||W_l at the start|| + (1 - lam) ||W_l||) / ||W_l||;  W_l <- c_l W_l
 
 Biases from the last normalisation on get the product of the factors up to them, so that the network's output is
@@ -7,7 +9,7 @@ only scaled (for layers that pass a factor on, such as ReLU); before it each bia
 Scale and shift of a norm layer count as weight and bias.
 
 Source: Oh, Park, Han & Kim, "Recovering Plasticity of Neural Networks via Soft Weight Rescaling"
-(arXiv:2507.04683). Not to be confused with selective weight reinitialisation, of the same initials.
+(arXiv:2507.04683).
 """
 
 from __future__ import annotations
@@ -29,12 +31,17 @@ _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.Co
 
 @dataclass(frozen=True, kw_only=True)
 class SoftRescale(WhileTraining):
-    """Pull the norm of every layer towards its first one, after every step, with biases in proportion.
+    """Soft weight rescaling: after every step norms go towards the first ones, biases in proportion.
 
-    The paper sweeps both coefficients; those here are this package's, and not tuned. Layers are taken in the order
-    of `model.named_modules()`, which is that of the signal in a chain; only biases behind the last normalisation
-    depend on it. Running statistics follow the smaller signal by themselves, in later batches.
-    Frozen weights keep their size, and their factor is 1.
+    Layers are taken in the order of `model.named_modules()`, which is that of the signal in a chain; only biases
+    behind the last normalisation depend on it. Running statistics follow the smaller signal by themselves, in
+    later batches. Frozen weights keep their size, and their factor is 1.
+
+    Published: the paper sweeps both coefficients; those here are this package's, and not tuned.
+
+    Cost: the norms of all weights a step; no pass over the data.
+
+    Elsewhere: not to be confused with selective weight reinitialization (arXiv:2508.00212), of the same initials.
 
     Attributes:
         features: lam of all layers but the classifier, in [0, 1]; 0: none, 1: norms stay what they were.

@@ -1,9 +1,4 @@
-"""Wasserstein init: the entries of each tensor are to be distributed as they were at the start, in any order.
-
-Source: Lewandowski et al. (arXiv:2312.00246 and the first version of arXiv:2406.06811): the squared distance of
-Wasserstein between the entries of a tensor and those that it began with, which in one dimension is that of the
-sorted entries.
-"""
+"""Wasserstein init: the entries of each tensor are to be distributed as they were at the start, in any order."""
 
 from __future__ import annotations
 
@@ -25,10 +20,21 @@ OVER = ("mean", "sum")
 
 @dataclass(frozen=True, kw_only=True)
 class Wasserstein(WhileTraining):
-    """Train on loss + strength x sum over tensors of mean_i (sort(w)_i - sort(w_0)_i)^2, in every stage.
+    """Wasserstein init: entries of each tensor are pulled to the first distribution, in any order.
 
-    At most the mean square of w - w_0, and as much where the order of the entries is kept. w_0 is the run's own
-    first initialisation. Cost: a sort of all weights a step.
+    It is the squared distance of Wasserstein between the entries of a tensor and those that it began with, which
+    in one dimension is that of the sorted entries. At most the mean square of w - w_0, and as much where the order
+    of the entries is kept. w_0 is the run's own first initialization.
+
+    Formula: loss + strength x sum over tensors of mean_i (sort(w)_i - sort(w_0)_i)^2, in every stage.
+
+    Published: 1e-3 for control, with the mean over entries.
+
+    Cost: a sort of all weights a step, and a copy of the first ones.
+
+    Source: Lewandowski et al. (arXiv:2312.00246 and the first version of arXiv:2406.06811).
+
+    Elsewhere: papers take the sum or the mean over the entries of a tensor (`over`).
 
     Attributes:
         strength: >= 0; 1e-3 as published for control.

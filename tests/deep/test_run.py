@@ -250,3 +250,18 @@ def test_known_wrong_labels_are_followed_on_request_and_change_nothing() -> None
     new = set(followed["metric"]) - set(plain["metric"])
     assert new == {f"canary_accuracy{when}{how}" for when in ("", "_at_start") for how in ("", "_reestimated")}
     assert followed[~followed["metric"].isin(new)]["value"].tolist() == plain["value"].tolist()
+
+
+def test_bytes_are_those_of_the_rule_and_of_the_optimizer() -> None:
+    config, kept = RunConfig.of(**FAST, memory=True), {}
+    for rule in ("warm", "l2_init", "warm:learning_rate=0.2"):
+        table = run_rule(config, rule, 0, "x", silent)
+        kept[rule] = [set(table[table["metric"] == f"{whose}_bytes"]["value"]) for whose in ("rule", "optimizer")]
+    source = make_source(config, 0)
+    model = make_task(config, source).fresh(torch.Generator()).model
+    weights = sum(value.numel() for value in model.parameters())
+    layers = sum(
+        value.numel() for one in model.modules() if isinstance(one, nn.Linear) for value in one.parameters()
+    )
+    assert kept["warm"] == kept["warm:learning_rate=0.2"] == [{0.0}, {4.0 * weights}]
+    assert kept["l2_init"] == [{4.0 * layers}, {4.0 * weights}]

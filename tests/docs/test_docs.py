@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 import dashtheory
+from dashtheory.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -156,3 +157,5 @@ def test_the_site_builds_without_a_warning_and_without_a_dead_link(tmp_path: Pat
     assert font is not None
     assert list((tmp_path / "_static" / "fonts" / "HTML-CSS" / font[1]).rglob("*.woff"))
     assert "<code" in (tmp_path / "docs" / "api" / "rules.html").read_text()
+    pages = {path.stem for path in (tmp_path / "docs" / "rules").glob("*.html")}
+    assert pages == {*RULES, "index"}

@@ -36,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_page_readme_and_help_show_the_same_examples() -> None:
     assert blocks(PAGE, "python") == list(EXAMPLES)
-    assert blocks(PAGE, "sh") == [COMMAND_EXAMPLE]
+    assert blocks(PAGE, "sh")[0] == COMMAND_EXAMPLE
     (mine,) = (block for block in blocks(README, "python") if "class Mine" in block)
     for example in (*EXAMPLES, COMMAND_EXAMPLE):
         assert example in mine or example == COMMAND_EXAMPLE
@@ -59,6 +59,26 @@ def test_the_command_of_the_page_runs(folder: Path) -> None:
     names = ["python:mine.py:stream", "python:mine.py:network", "python:mine.py:Mine"]
     assert sorted(data["user_code"]) == sorted(names)
     assert len(set(data["user_code"].values())) == 1  # one file
+
+
+def test_the_commands_that_put_it_beside_others_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, block = blocks(PAGE, "sh")
+    shown, run = (shlex.split(line)[1:] for line in block.splitlines())
+    assert main(shown) == 0
+    assert "Shrink every weight by one factor. Its fields are its options." in capsys.readouterr().out
+    toy = ["--model", "mlp", "--num-chunks", "2", "--chunk-size", "40", "--num-test", "50", "--max-epochs", "2"]
+    out = folder / "out"
+    more = "python:mine.py:Mine:strength=0.3"
+    for words in (run, [*run[:-1], f"{run[-1]},{more}"]):
+        assert main([*words, *toy, "--seeds", "1", "--jobs", "1", "--out", str(out)]) == 0
+        (path,) = out.glob("run+*.csv")
+        table, _ = load_table(path)
+        assert set(table["rule"]) == set(words[-1].split(","))
+        told = capsys.readouterr().err
+        assert ("warm-seed0: stage 1/2" in told) == (words is run)  # one rule more trains that one alone
+    assert words[-1].split(",") == ["warm", "dash", "python:mine.py:Mine", more]
+    scores = table[(table["metric"] == "weight_norm") & (table["stage"] == 2)].set_index("rule")["value"]
+    assert scores[more] < scores["python:mine.py:Mine"] < scores["warm"]
 
 
 @pytest.mark.usefixtures("folder")

@@ -20,7 +20,8 @@ from dashtheory.experiments.rule_ablation import ABLATION
 from dashtheory.record import load_table
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = sorted((ROOT / "simulations").glob("*.py"))
+OTHERS = {"remedies"}  # has a command line of its own (`tests/experiments/test_remedies.py`)
+SCRIPTS = sorted(path for path in (ROOT / "simulations").glob("*.py") if path.stem not in OTHERS)
 # Options that make a script end in seconds; --quick is for people and takes longer.
 TOY = {
     "activation_regimes": [

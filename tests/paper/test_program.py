@@ -175,7 +175,7 @@ def test_the_deadline_is_the_budget_less_a_reserve(tmp_path: Path, monkeypatch: 
         return pd.DataFrame()
 
     monkeypatch.setattr(run_module, "run_rule", note)
-    monkeypatch.setattr("dashtheory.command.paper.time.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("dashtheory.command.growing.time.monotonic", lambda: 1000.0)
     assert run(tmp_path, "--budget", "2m", rules="cold") == 0
     assert run(tmp_path, rules="cold") == 0
     assert seen == [1115.0, None]

@@ -216,7 +216,7 @@ def lams(**changes: object) -> pd.DataFrame:
 
 def test_rules_are_paired_at_each_point_by_itself() -> None:
     found = paired_differences(lams(), "m", "cold")
-    columns = ["lam", "rule", "mean", "low", "high", "n", "positive", "differences"]
+    columns = ["lam", "rule", "mean", "low", "high", "p", "n", "positive", "differences"]
     assert found.columns.tolist() == columns
     assert found["lam"].tolist() == [0.05, 0.3]
     assert found["differences"].tolist() == [(3.0, 3.0), (1.0, 1.0)]

@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from scipy import stats
 
 from dashtheory.plot import draw_amounts, draw_differences, rule_style, style
-from dashtheory.record import make_table, paired_differences, stage_rows
+from dashtheory.record import holm, make_table, paired_differences, stage_rows
 
 
 def table(values: dict[str, list[float]], stages: int = 2) -> pd.DataFrame:
@@ -56,6 +56,34 @@ def test_the_interval_is_that_of_the_formula_up_to_rounding() -> None:
             assert found.loc[rule, "differences"] == tuple(differences)
             assert found.loc[rule, "positive"] == (draws[row] > draws[0]).sum()
             assert found.loc[rule, "n"] == 6
+
+
+def test_the_p_value_is_that_of_the_statistic() -> None:
+    draws = np.random.default_rng(1).normal(size=(2, 5))
+    found = paired_differences(table({"cold": draws[0].tolist(), "warm": draws[1].tolist()}), "accuracy", "cold")
+    mean, low, _ = by_hand((draws[1] - draws[0]).tolist(), 0.95)
+    t = mean / ((mean - low) / float(stats.t.ppf(0.975, 4)))
+    assert found.iloc[0]["p"] == pytest.approx(2 * float(stats.t.sf(abs(t), 4)), rel=1e-10)
+
+
+def test_holm_s_correction_against_its_definition() -> None:
+    """Reject in ascending order while p_i <= level / (m - i + 1): the corrected value is the least such level."""
+    values = np.random.default_rng(0).uniform(size=7) ** 3
+    found = holm(values.tolist())
+    for level in np.linspace(0.001, 0.999, 400):
+        rejected = set()
+        for rank, place in enumerate(np.argsort(values)):
+            if values[place] > level / (len(values) - rank):
+                break
+            rejected.add(int(place))
+        assert rejected == {place for place, value in enumerate(found) if value <= level}
+
+
+def test_what_was_not_tested_does_not_count_among_the_tests() -> None:
+    found = holm([0.01, math.nan, 0.02])
+    assert found[::2] == [0.02, 0.02]
+    assert math.isnan(found[1])
+    assert holm([]) == []
 
 
 def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:

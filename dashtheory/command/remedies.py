@@ -1,0 +1,343 @@
+r"""Compare every remedy on several streams, each tuned with the same budget of trials.
+
+    python simulations/remedies.py --streams digits,text --rules dash:lam=0.05/0.1/0.3,fire --seeds 5
+
+A killed call goes on where it was. Rules may have a grid of one number, as sp:shrink=0.1/0.3/0.6; rules of your
+own are python:FILE.py:Name. The tuned cold and warm starts always take part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dashtheory._check import fail, integer
+from dashtheory._nested import restore
+from dashtheory.command.growing import Call, run
+from dashtheory.command.guard import guarded
+from dashtheory.command.options import OneLineParser, check_counts, option_names
+from dashtheory.deep.config import RunConfig
+from dashtheory.experiments.equal_tuning import (
+    BUDGET,
+    Choice,
+    advanced,
+    at_edge,
+    chosen_text,
+    next_trials,
+    trial_scores,
+)
+from dashtheory.experiments.remedies import (
+    CONTROLS,
+    FIRST_TUNING,
+    REMEDIES,
+    STREAM_NAMES,
+    Remedy,
+    StreamSetting,
+    read_remedy,
+    stream_settings,
+)
+from dashtheory.experiments.remedy_probe import refusal
+from dashtheory.experiments.remedy_scores import REFERENCES, arms_of, score_table
+from dashtheory.experiments.remedy_tables import Compared
+from dashtheory.parallel import usable_cores
+from dashtheory.record import load_results, replacing
+
+OUT = Path("figures/remedies")
+PAUSE = 30.0
+"""Seconds between two times that a table of many short runs is written."""
+QUICK: Mapping[str, Any] = {"num_chunks": 2, "chunk_size": 56, "batch_size": 14, "num_test": 200, "max_epochs": 8}
+QUICK_RULES = ("cold", "warm", "sp:shrink=0.1/0.3/0.6", "dash:lam=0.05/0.1/0.3", "l2_init:l2=0.01/0.1/1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One stream of a call.
+
+    Attributes:
+        name: of the stream.
+        setting: of the stream.
+        remedies: that are compared.
+        seeds: root seeds of the main runs.
+        num_jobs: runs at once.
+        out: folder of the results.
+        fresh: whether to forget earlier results.
+    """
+
+    name: str
+    setting: StreamSetting
+    remedies: tuple[Remedy, ...]
+    seeds: list[int]
+    num_jobs: int
+    out: Path
+    fresh: bool
+
+    @property
+    def choices(self) -> Path:
+        """The file of the chosen numbers."""
+        return choices_path(self.out, self.name)
+
+    def call(self, name: str, texts: Sequence[str], seeds: list[int], **values: Any) -> Call:
+        """Runs of some rules; `values` differ from the stream's."""
+        return Call(
+            name=name,
+            config=self.setting.config.with_values(rules=tuple(texts), **values),
+            seeds=seeds,
+            num_jobs=self.num_jobs,
+            budget=None,
+            out=self.out,
+            fresh=False,
+            stages={"num_stages": None},
+            pause=PAUSE,
+        )
+
+
+def choices_path(out: Path, stream: str) -> Path:
+    """Where the chosen numbers of a stream are kept."""
+    return out / "cpu" / f"{stream}-choices.json"
+
+
+def table_path(out: Path, stream: str) -> Path:
+    """Where the main runs of a stream are kept."""
+    return out / "cpu" / f"{stream}.csv"
+
+
+def compare(comparison: Comparison) -> None:
+    """Tune, run and keep the remedies of a stream."""
+    if comparison.fresh:
+        _forget(comparison)
+    refused, able = _probed(comparison)
+    choices = _tuned(comparison, able)
+    _keep(comparison, choices, refused)
+    arms = [arm for choice in choices for arm in arms_of(choice, comparison.setting)]
+    texts = list(dict.fromkeys(arm.text for arm in arms))
+    run(comparison.call(comparison.name, texts, comparison.seeds))
+
+
+def _forget(comparison: Comparison) -> None:
+    for path in (table_path(comparison.out, comparison.name), trials_path(comparison.out, comparison.name)):
+        for suffix in (".csv", ".json"):
+            path.with_suffix(suffix).unlink(missing_ok=True)
+    comparison.choices.unlink(missing_ok=True)
+
+
+def trials_path(out: Path, stream: str) -> Path:
+    """Where the trials of a stream are kept."""
+    return out / "cpu" / f"{stream}-trials.csv"
+
+
+def _probed(comparison: Comparison) -> tuple[dict[str, str], list[Remedy]]:
+    """Why some rules cannot act on the stream's network, and the others."""
+    known = read_choices(comparison.choices)
+    tried = known["rules"].keys() if known else set()
+    found = {
+        remedy.rule: "" if remedy.rule in tried else refusal(remedy, comparison.setting)
+        for remedy in comparison.remedies
+    }
+    for rule, reason in found.items():
+        if reason:
+            print(f"{comparison.name}: {rule} is left out: {reason}")  # noqa: T201
+    return (
+        {rule: reason for rule, reason in found.items() if reason},
+        [remedy for remedy in comparison.remedies if not found[remedy.rule]],
+    )
+
+
+def _tuned(comparison: Comparison, remedies: Sequence[Remedy]) -> list[Choice]:
+    """Search after search, all rules at once."""
+    setting = comparison.setting
+    choices = [Choice(remedy=remedy) for remedy in remedies]
+    seeds = list(range(FIRST_TUNING, FIRST_TUNING + setting.num_tuning))
+    while waiting := [choice for choice in choices if not choice.done]:
+        texts = list(dict.fromkeys(text for choice in waiting for text in next_trials(choice, setting)))
+        found = run(comparison.call(f"{comparison.name}-trials", texts, seeds, held_out=True))
+        scores = trial_scores(found.table, texts, setting)
+        choices = [choice if choice.done else advanced(choice, setting, scores) for choice in choices]
+    return choices
+
+
+def _keep(comparison: Comparison, choices: Sequence[Choice], refused: Mapping[str, str]) -> None:
+    """Write down what was chosen, beside what earlier calls have chosen for other rules."""
+    known = read_choices(comparison.choices) or {"rules": {}, "refused": {}}
+    rules = {
+        choice.remedy.rule: {
+            "main": choice.remedy.main,
+            "grid": list(choice.remedy.grid),
+            "values": dict(choice.values),
+            "tuned": chosen_text(choice, comparison.setting),
+            "at_edge": list(at_edge(choice, comparison.setting)),
+            "trials": {
+                text: score if abs(score) < float("inf") else "diverged" for text, score in choice.trials.items()
+            },
+        }
+        for choice in choices
+    }
+    facts = {
+        "budget": BUDGET,
+        "seeds": comparison.setting.num_tuning,
+        "rules": {**known["rules"], **rules},
+        "refused": {**known["refused"], **refused},
+    }
+    comparison.choices.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(comparison.choices) as path:
+        path.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def _written(score: float) -> float | str:
+    return score if math.isfinite(score) else DIVERGED  # JSON has no infinity
+
+
+def _read(score: float | str) -> float:
+    return -math.inf if isinstance(score, str) else score
+
+
+DIVERGED = "diverged"
+
+
+def read_choices(path: Path) -> dict[str, Any]:
+    """What was chosen on a stream; {} if nothing was yet.
+
+    Raises:
+        ValueError: if the file cannot be read.
+    """
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text())
+        return {"rules": dict(found["rules"]), "refused": dict(found["refused"]), **found}
+    except (ValueError, KeyError, TypeError):
+        fail("choices", "must be those of an earlier call", f"'{path}'", "Say --fresh.")
+
+
+def saved_choices(path: Path) -> list[Choice]:
+    """The choices of a file, in its order."""
+    return [
+        Choice(
+            remedy=Remedy(rule=rule, main=facts["main"], grid=tuple(facts["grid"])),
+            values=facts["values"],
+            trials={
+                text: float("-inf") if score == "diverged" else score for text, score in facts["trials"].items()
+            },
+            done=True,
+        )
+        for rule, facts in read_choices(path).get("rules", {}).items()
+    ]
+
+
+def compared(out: Path) -> list[Compared]:
+    """What is known of every stream that has been run, as it was run.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    found = []
+    for name, setting in stream_settings().items():
+        path, choices = table_path(out, name), saved_choices(choices_path(out, name))
+        if not path.exists() or not choices:
+            continue
+        results = load_results(path)
+        facts = read_choices(choices_path(out, name))
+        used = _as_run(setting, restore(RunConfig, {**results.config, "rules": ["cold"]}), facts["seeds"])
+        arms = [arm for choice in choices for arm in arms_of(choice, used)]
+        assert results.table is not None
+        scores = score_table(results.table, arms, used)
+        if len(scores):
+            found.append(
+                Compared(name=name, setting=used, choices=choices, refused=facts["refused"], scores=scores)
+            )
+    if not found:
+        fail("--redraw", "must find the results of a stream", f"none in '{out}'", "Run it without --redraw.")
+    return found
+
+
+def _as_run(setting: StreamSetting, config: RunConfig, num_tuning: int) -> StreamSetting:
+    """The stream as it was run."""
+    ours = setting.config.with_values(rules=config.rules, data_name=config.data.title)
+    title = setting.title if config == ours else f"{setting.title}: a setting of your own"
+    return dataclasses.replace(setting, title=title, config=config, num_tuning=num_tuning)
+
+
+def main(draw: Callable[[Path], object], arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status.
+
+    Args:
+        draw: given the folder of the results, draws what is there.
+        arguments: of the command line.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        comparisons = _comparisons(options)
+        if options.redraw:
+            comparisons = []
+        for comparison in comparisons:
+            compare(comparison)
+        draw(options.out)
+
+    return guarded(parser.prog, lambda: options.out, work, option_names(parser))
+
+
+def _comparisons(options: argparse.Namespace) -> list[Comparison]:
+    """The options, checked."""
+    if options.out is None:
+        options.out = Path("runs/remedies-quick") if options.quick else OUT
+    names = [name for name in (options.streams or "").split(",") if name]
+    settings = stream_settings(names or (["digits"] if options.quick else []))
+    texts = options.rules.split(",") if options.rules else QUICK_RULES if options.quick else (*REMEDIES, *CONTROLS)
+    wanted = {remedy.rule: remedy for remedy in map(read_remedy, [*REFERENCES, *texts])}
+    integer("--jobs", options.jobs, minimum=1, fix="It is the number of runs at once.")
+    if options.seeds is not None:
+        integer("--seeds", options.seeds, minimum=2, fix="Intervals need two.")
+    check_counts(options.seeds or 0, options.jobs)
+    found = []
+    for name, setting in settings.items():
+        if options.quick:
+            values = {**QUICK, "criterion": setting.config.training.criterion}
+            setting = dataclasses.replace(
+                setting, config=setting.config.with_values(**values), num_seeds=2, num_tuning=1
+            )
+        seeds = list(range(options.seeds or setting.num_seeds))
+        found.append(
+            Comparison(
+                name=name,
+                setting=setting,
+                remedies=tuple(wanted.values()),
+                seeds=seeds,
+                num_jobs=options.jobs,
+                out=options.out,
+                fresh=options.fresh,
+            )
+        )
+    return found
+
+
+def _quick(setting: StreamSetting) -> StreamSetting:
+    """The stream as a toy."""
+    values = {**QUICK, "arrivals": (1, 1)} if setting.config.data.arrivals else QUICK
+    return dataclasses.replace(setting, config=setting.config.with_values(**values), num_seeds=2, num_tuning=1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    first, *rest = (__doc__ or "").split("\n\n")
+    parser = OneLineParser(
+        prog="simulations/remedies.py",
+        description=first,
+        epilog="\n\n".join(rest),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--streams", help=f"some of {', '.join(STREAM_NAMES)} (default: all)")
+    parser.add_argument("--rules", help="remedies, with the grid of one number each (default: all published)")
+    parser.add_argument("--seeds", type=int, help="root seeds of the main runs (default: as the stream says)")
+    parser.add_argument("--jobs", type=int, default=usable_cores(), help="runs at once (default: cores)")
+    parser.add_argument("--out", type=Path, help=f"folder of results (default: {OUT})")
+    parser.add_argument("--quick", action="store_true", help="a few rules on a toy, in a folder of its own")
+    parser.add_argument("--redraw", action="store_true", help="draw the saved results again")
+    parser.add_argument("--fresh", action="store_true", help="forget the streams' earlier results")
+    return parser

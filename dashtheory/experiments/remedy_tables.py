@@ -1,0 +1,217 @@
+"""A comparison of remedies as text: its tables, with the protocol of every stream beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from dashtheory._spec import label_of, split_text
+from dashtheory.experiments.equal_tuning import BUDGET, Choice, at_edge
+from dashtheory.experiments.remedies import StreamSetting
+from dashtheory.experiments.remedy_probe import protocol_record
+from dashtheory.experiments.remedy_scores import IS_CONTROL, NORMS, PUBLISHED, REFERENCES, TUNED
+
+LEVEL = 0.05
+"""Below which a corrected p-value is called a difference."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Compared:
+    """What is known of one stream.
+
+    Attributes:
+        name: of the stream.
+        setting: of the stream, as it was run.
+        choices: of all rules.
+        refused: reasons of rules that do not act on the stream's network.
+        scores: of `dashtheory.experiments.remedy_scores.score_table`.
+    """
+
+    name: str
+    setting: StreamSetting
+    choices: Sequence[Choice]
+    refused: Mapping[str, str]
+    scores: pd.DataFrame
+
+    @property
+    def tuned(self) -> pd.DataFrame:
+        """Scores of the tuned arms, best first, the rule's text as index."""
+        mine = self.scores[self.scores["arm"] == TUNED].set_index("rule")
+        return mine.sort_values("last", ascending=self.setting.sign < 0)
+
+
+def render(streams: Sequence[Compared]) -> str:
+    """All tables as Markdown."""
+    return "\n".join([*_summary(streams), *(line for one in streams for line in _stream(one))]) + "\n"
+
+
+def findings(one: Compared, reference: str) -> dict[str, list[str]]:
+    """Remedies by what is told of them against a tuned reference after correction; controls are left out.
+
+    Returns:
+        rules by "better", "worse" and "not told".
+    """
+    found: dict[str, list[str]] = {"better": [], "worse": [], "not told": []}
+    for rule, row in one.tuned.iterrows():
+        name = split_text(str(rule))[0]
+        if name in IS_CONTROL or name in REFERENCES or pd.isna(row.get(f"holm_{reference}", math.nan)):
+            continue
+        kind = (
+            "not told"
+            if row[f"holm_{reference}"] > LEVEL
+            else "better"
+            if row[f"mean_{reference}"] > 0
+            else "worse"
+        )
+        found[kind].append(str(rule))
+    return found
+
+
+def _summary(streams: Sequence[Compared]) -> list[str]:
+    lines = [
+        f"Remedies told from the tuned warm and cold start, p < {LEVEL:g} after Holm’s correction over all "
+        "rules of the stream (controls are not counted here):",
+        "",
+        "| stream | seeds | remedies | better than warm | worse than warm | better than cold | worse than cold |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for one in streams:
+        warm, cold = (findings(one, reference) for reference in REFERENCES)
+        total = sum(map(len, warm.values()))
+        cells = [len(found[kind]) for found in (warm, cold) for kind in ("better", "worse")]
+        seeds = int(one.scores["n"].max()) if len(one.scores) else 0
+        lines.append(f"| {one.setting.title} | {seeds} | {total} | " + " | ".join(map(str, cells)) + " |")
+    return [*lines, ""]
+
+
+_HEAD = (
+    "rule",
+    "chosen",
+    "last",
+    "mean",
+    "steps",
+    "rule’s time",
+    "rule’s memory",
+    "minus warm",
+    "p",
+    "minus cold",
+    "p",
+    "minus its norms alone",
+    "defaults, minus warm",
+)
+
+
+def _stream(one: Compared) -> list[str]:
+    record = protocol_record(one.setting.config)
+    return [
+        f"## {one.setting.title}",
+        "",
+        *(["| protocol | |", "| --- | --- |"] + [f"| {name} | {text} |" for name, text in record.items()]),
+        "",
+        _words(one),
+        "",
+        "| " + " | ".join(_HEAD) + " |",
+        "| --- | --- |" + " ---: |" * (len(_HEAD) - 2),
+        *(_row(one, str(rule), row) for rule, row in one.tuned.iterrows()),
+        "",
+        *_left_out(one),
+    ]
+
+
+def _words(one: Compared) -> str:
+    """How a stream's table is to be read."""
+    seeds = f"{one.setting.num_tuning} other {'seed' if one.setting.num_tuning == 1 else 'seeds'}"
+    return (
+        f"Score: {_metric(one)}; *last* and *mean* over stages, and steps of all: means of {_seeds(one)} seeds, "
+        f"the same for all rules. Trials: {BUDGET} a rule, each on {seeds}, scored on a fifth of every chunk. "
+        f"Differences: {one.setting.unit}, more is better, with 95% intervals of the paired difference; p of the "
+        "paired t-test, after Holm’s correction. Time: of the rule between stages, as a share of training; what "
+        "a penalty or hook adds to steps is in the training. (c): a control. An exclamation mark: at an end of "
+        "its grid."
+    )
+
+
+def _metric(one: Compared) -> str:
+    return "test accuracy in per cent" if one.setting.metric == "test_accuracy" else "test loss in nats"
+
+
+def _seeds(one: Compared) -> int:
+    return int(one.scores["n"].max()) if len(one.scores) else 0
+
+
+def _row(one: Compared, rule: str, row: pd.Series) -> str:
+    choice = next(choice for choice in one.choices if choice.remedy.rule == rule)
+    edges = at_edge(choice, one.setting)
+    chosen = ", ".join(
+        f"{name.replace('_', ' ')} {value:g}{'!' if name in edges else ''}"
+        for name, value in choice.values.items()
+    )
+    published = one.scores[(one.scores["rule"] == rule) & (one.scores["arm"] == PUBLISHED)]
+    scale, digits = (100.0, 1) if one.setting.metric == "test_accuracy" else (1.0, 3)
+    cells = [
+        f"{label_of(rule)}{' (c)' if split_text(rule)[0] in IS_CONTROL else ''}",
+        chosen,
+        f"{scale * row['last']:.{digits}f}",
+        f"{scale * row['mean']:.{digits}f}",
+        f"{row['steps']:,.0f}",
+        _share(row["rule_share"]),
+        _bytes(row["rule_bytes"]),
+        *_difference(row, "warm", p=True),
+        *_difference(row, "cold", p=True),
+        *_difference(row, "left", p=False),
+        *(_difference(published.iloc[0], "warm", p=False) if len(published) else ("not run",)),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _difference(row: pd.Series, name: str, *, p: bool) -> tuple[str, ...]:
+    mean = row.get(f"mean_{name}", math.nan)
+    if pd.isna(mean):
+        return ("",) * (2 if p else 1)
+    text = f"{mean:+.1f} [{row[f'low_{name}']:+.1f}, {row[f'high_{name}']:+.1f}]".replace("-", "−")
+    return (text, _probability(row[f"holm_{name}"])) if p else (text,)
+
+
+def _probability(value: float) -> str:
+    return "" if pd.isna(value) else "<.001" if value < 0.001 else f"{value:.3f}".lstrip("0") if value < 1 else "1"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f}%" if value >= 0.0005 else "0"
+
+
+def _bytes(value: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if value else "0"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def _left_out(one: Compared) -> list[str]:
+    """What is not in the table, and why."""
+    there = set(one.scores["rule"])
+    missing = [choice.remedy.rule for choice in one.choices if choice.remedy.rule not in there]
+    lines = [f"- `{rule}` does not act here: {reason}" for rule, reason in one.refused.items()]
+    lines += [f"- `{rule}`: not all of its runs ended with a finite loss, or not run" for rule in missing]
+    return [*lines, ""] if lines else []
+
+
+def differences_of(streams: Sequence[Compared]) -> pd.DataFrame:
+    """Differences of every arm to the tuned warm start: stream, rule, arm, mean, low, high."""
+    rows: list[dict[str, Any]] = [
+        {
+            "stream": one.name,
+            "rule": row["rule"],
+            "arm": row["arm"],
+            **{part: row.get(f"{part}_warm", math.nan) for part in ("mean", "low", "high")},
+        }
+        for one in streams
+        for _, row in one.scores.iterrows()
+        if row["arm"] in (TUNED, PUBLISHED, NORMS)
+    ]
+    return pd.DataFrame(rows, columns=["stream", "rule", "arm", "mean", "low", "high"]).dropna(subset=["mean"])

@@ -1,0 +1,205 @@
+"""The comparison of remedies as a program: it tunes, runs, goes on, takes rules of your own, and writes tables."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from dashtheory.command.remedies import compared, main, read_choices
+from dashtheory.deep.config import RunConfig
+from dashtheory.experiments.equal_tuning import BUDGET
+from dashtheory.experiments.remedies import STREAM_NAMES, read_remedy, stream_settings
+from dashtheory.experiments.remedy_probe import protocol_record, refusal
+from dashtheory.record import load_table
+from tests.experiments.test_simulations import script
+from tests.paper.toys import serially
+
+ROOT = Path(__file__).parents[2]
+OWN = '''
+from dataclasses import dataclass
+
+import torch
+
+from dashtheory.rules import InPlace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halved(InPlace):
+    """All weights times a factor."""
+
+    factor: float = 0.5
+
+    def change_(self, model, context):
+        with torch.no_grad():
+            for value in model.parameters():
+                value.mul_(self.factor)
+'''
+
+
+class Program:
+    """The script in this process, which notes the runs that a call computes."""
+
+    def __init__(self, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.out, self.ran = out, list[str]()
+
+        def note(jobs: list[Any], **options: Any) -> Any:
+            for done in serially(jobs, **options):
+                self.ran.append(done.name)
+                yield done
+
+        monkeypatch.setattr("dashtheory.command.grow.run_jobs", note)
+
+    def __call__(self, *options: str, status: int = 0) -> list[str]:
+        self.ran.clear()
+        assert main(script("remedies").write, ["--out", str(self.out), *options]) == status
+        return list(self.ran)
+
+    def tables(self) -> str:
+        return (self.out / "TABLES.md").read_text()
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    monkeypatch.setattr("dashtheory.command.remedies.QUICK", {**QUICK, "model_options": ("widths=8",)})
+    return Program(tmp_path / "out", monkeypatch)
+
+
+QUICK = {"num_chunks": 2, "chunk_size": 30, "batch_size": 12, "num_test": 50, "max_epochs": 2}
+
+
+def test_a_call_tunes_runs_and_writes_and_a_second_one_computes_nothing(program: Program) -> None:
+    options = ["--quick", "--rules", "sp:shrink=0.1/0.3/0.6,l2_init"]
+    first = program(*options)
+    assert len(first) == len(set(first))
+    choices = read_choices(program.out / "cpu" / "digits-choices.json")["rules"]
+    assert set(choices) == {"cold", "warm", "sp", "l2_init"}
+    assert all(len(facts["trials"]) == BUDGET for facts in choices.values())
+    table, _ = load_table(program.out / "cpu" / "digits.csv")
+    assert {facts["tuned"] for facts in choices.values()} | set(choices) <= set(table["rule"])
+    assert any(rule.startswith("norm_matched:of=sp") for rule in table["rule"])
+    written = {path.name: path.read_bytes() for path in program.out.iterdir() if path.is_file()}
+    assert set(written) == {"remedies.png", "remedies.svg", "TABLES.md"}
+    assert program(*options) == []
+    assert program("--redraw") == []
+    assert {path.name: path.read_bytes() for path in program.out.iterdir() if path.is_file()} == written
+    for name in ("cold", "warm", "S&P", "L2-init"):
+        assert re.search(rf"^\| {re.escape(name)} \| ", program.tables(), re.MULTILINE)
+
+
+def test_trials_see_no_test_example_and_other_seeds(program: Program) -> None:
+    program("--quick", "--rules", "warm")
+    table, facts = load_table(program.out / "cpu" / "digits-trials.csv")
+    config: dict[str, dict[str, Any]] = facts["config"]  # type: ignore[assignment]
+    assert config["data"]["held_out"] is True
+    mains, main_facts = load_table(program.out / "cpu" / "digits.csv")
+    main_config: dict[str, dict[str, Any]] = main_facts["config"]  # type: ignore[assignment]
+    assert "held_out" not in main_config["data"]
+    assert set(table["seed"]).isdisjoint(mains["seed"])
+
+
+def test_more_rules_and_seeds_add_to_what_is_there(program: Program) -> None:
+    program("--quick", "--rules", "warm")
+    added = program("--quick", "--rules", "reset", "--seeds", "3")
+    assert not [name for name in added if re.match(r"(cold|warm).*-seed(0|1|1000)$", name)]
+    assert [name for name in added if re.match(r"(cold|warm).*-seed2$", name)]
+    assert {choice.remedy.rule for choice in compared(program.out)[0].choices} == {"cold", "warm", "reset"}
+
+
+def test_a_rule_of_your_own_is_one_file_and_one_option(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    text = f"python:{tmp_path}/mine.py:Halved:factor=0.3/0.5/0.7"
+    program("--quick", "--rules", text)
+    rule = f"python:{tmp_path}/mine.py:Halved"
+    facts = read_choices(program.out / "cpu" / "digits-choices.json")["rules"][rule]
+    assert len(facts["trials"]) == BUDGET
+    assert "| Halved | factor " in program.tables()
+
+
+def test_a_rule_that_cannot_act_is_left_out_with_its_reason(program: Program) -> None:
+    program("--quick", "--rules", "inject:layer=nowhere,warm_rm")
+    found = compared(program.out)[0]
+    assert set(found.refused) == {"inject:layer=nowhere"}
+    assert "- `inject:layer=nowhere` does not act here: layer must" in program.tables()
+    assert "| warm, new optimizer |" in program.tables()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--streams", "none"], "streams must be among digits"),
+        (["--rules", "sp:shrink=0.3/0.1"], "rules must have grids that rise"),
+        (["--seeds", "1"], "--seeds must be an integer >= 2"),
+        (["--jobs", "0"], "--jobs must be an integer >= 1"),
+        (["--redraw"], "--redraw must find the results of a stream"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    options: list[str], message: str, program: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program(*options, status=2)
+    text = capsys.readouterr().err
+    assert text.count("\n") == 1
+    assert message in text
+
+
+def test_choices_that_cannot_be_read_are_refused(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
+    program("--quick", "--rules", "warm")
+    path = program.out / "cpu" / "digits-choices.json"
+    path.write_text(json.dumps({"rules": []}))
+    program("--quick", "--rules", "warm", status=2)
+    assert "choices must be those of an earlier call" in capsys.readouterr().err
+    assert program("--quick", "--rules", "warm", "--fresh")
+    assert read_choices(path)["budget"] == BUDGET
+
+
+def test_the_real_program_answers_for_help_and_errors(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "simulations" / "remedies.py"), "--out", str(tmp_path)]
+    asked = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    assert all(name in asked.stdout for name in STREAM_NAMES)
+    wrong = subprocess.run([*command, "--rules", "nothing"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["digits", "half", "wrong_first", "equal_epochs", "text"])
+def test_batches_divide_chunks_held_out_or_not(name: str) -> None:
+    """A short last batch has batch-norm statistics of its own; trials would then differ from runs in kind."""
+    config = stream_settings([name])[name].config
+    sizes = [*config.data.stage_sizes, *config.with_values(held_out=True).data.stage_sizes]
+    rest = {size % config.training.batch_size for size in sizes}
+    assert rest <= ({0, config.training.batch_size // 2} if config.data.pictures else set(range(16)))
+
+
+def test_a_probe_says_in_the_rule_s_words_why_it_does_not_act() -> None:
+    setting = stream_settings(["half"])["half"]
+    assert refusal(read_remedy("dash:lam=0.05/0.1/0.3"), setting) == ""
+    assert refusal(read_remedy("reset:layer=nowhere"), setting).startswith("layer must")
+
+
+def test_the_protocol_s_record_tells_streams_apart() -> None:
+    records = {name: protocol_record(one.config) for name, one in stream_settings().items() if name != "cifar10"}
+    texts = [json.dumps(record) for record in records.values()]
+    assert len(set(texts)) == len(texts)
+    assert "50% wrong in the first stage" in records["wrong_first"]["what changes"]
+    assert records["equal_epochs"]["stop rule"] == "40 epochs"
+    assert "nat" in records["text"]["stop rule"]
+    assert protocol_record(RunConfig.of(pad=2))["augmentation"] != "none"
+
+
+def test_tables_hold_the_means_of_the_runs(program: Program) -> None:
+    program("--quick", "--rules", "warm")
+    table = pd.read_csv(program.out / "cpu" / "digits.csv")
+    (row,) = (line for line in program.tables().splitlines() if line.startswith("| warm | "))
+    tuned = read_choices(program.out / "cpu" / "digits-choices.json")["rules"]["warm"]["tuned"]
+    mine = table[(table["rule"] == tuned) & (table["metric"] == "test_accuracy")]
+    cells = [cell.strip() for cell in row.split("|")]
+    assert cells[3] == f"{100 * mine[mine['stage'] == 2]['value'].mean():.1f}"
+    assert cells[4] == f"{100 * mine['value'].mean():.1f}"
