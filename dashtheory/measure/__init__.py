@@ -1,7 +1,7 @@
 """What a network has learned and what it has memorised, before and after a rule, at every level.
 
     decompose, norms, shares, margins, selectivity    where features and noise are known
-    gap, spectrum, alignment, step_size, compare      for any model
+    gap, spectrum, alignment, step_size, dormant, compare      for any model
     recursions, symbolic                              how features and noise grow under gradient descent
 
 Every measure's docstring has its formula, range and source, and what would fool it.
@@ -10,6 +10,7 @@ Every measure's docstring has its formula, range and source, and what would fool
 from dashtheory.measure.alignment import alignment_histograms, cosines, mean_cosines, sample_alignment
 from dashtheory.measure.compare import compare
 from dashtheory.measure.decompose import Coefficients, Decomposition, Span, decompose
+from dashtheory.measure.dormant import DormantUnits, dormant_units
 from dashtheory.measure.gap import CanaryGap, SwapGap, canary_gap, memorization_gap, random_labels
 from dashtheory.measure.margins import (
     feature_margins,
@@ -49,6 +50,7 @@ __all__ = [
     "Change",
     "Coefficients",
     "Decomposition",
+    "DormantUnits",
     "Frame",
     "Norms",
     "PatchRecursion",
@@ -63,6 +65,7 @@ __all__ = [
     "compare",
     "cosines",
     "decompose",
+    "dormant_units",
     "effective_rank",
     "effective_step",
     "feature_margins",

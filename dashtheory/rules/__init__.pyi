@@ -7,6 +7,7 @@ from .anchors import ShrinkLeft as ShrinkLeft
 from .anchors import anchored as anchored
 from .anchors import check_after_step as check_after_step
 from .bn import Reestimate as Reestimate
+from .cbp import ContinualBackprop as ContinualBackprop
 from .cold import Cold as Cold
 from .controls import ColdShrunk as ColdShrunk
 from .controls import Permuted as Permuted
@@ -16,6 +17,7 @@ from .controls import Threshold as Threshold
 from .controls import Uniform as Uniform
 from .crelu import Concatenated as Concatenated
 from .crelu import CReLU as CReLU
+from .cpr import PartialReset as PartialReset
 from .dash import Dash as Dash
 from .dash import apply_factors_ as apply_factors_
 from .dash import dash_ as dash_
@@ -61,6 +63,8 @@ from .optimizing import OtherOptimizer as OtherOptimizer
 from .optimizing import settings_of as settings_of
 from .parseval import Parseval as Parseval
 from .proportional import Proportional as Proportional
+from .redo import ReDo as ReDo
+from .regrama import ReGraMa as ReGraMa
 from .report import LayerReport as LayerReport
 from .report import ShrinkReport as ShrinkReport
 from .reset import Reset as Reset
@@ -87,6 +91,7 @@ from .shrink_and_perturb import ShrinkFresh as ShrinkFresh
 from .shrink_and_perturb import ShrinkPerturb as ShrinkPerturb
 from .shrink_and_perturb import shrink_and_perturb_ as shrink_and_perturb_
 from .si import SI as SI
+from .snr import SelfNormalizedReset as SelfNormalizedReset
 from .sp_all import ShrinkAll as ShrinkAll
 from .sp_init import ShrinkInit as ShrinkInit
 from .sp_steps import ShrinkSteps as ShrinkSteps
@@ -103,6 +108,11 @@ from .trac import TRAC as TRAC
 from .trac import WithTRAC as WithTRAC
 from .upgd import UPGD as UPGD
 from .upgd import WithUPGD as WithUPGD
+from .swr_weights import SelectiveReset as SelectiveReset
+from .units import Consumer as Consumer
+from .units import UnitGraph as UnitGraph
+from .units import UnitLayer as UnitLayer
+from .units import unit_graph as unit_graph
 from .warm import Warm as Warm
 from .warm import WarmRenewed as WarmRenewed
 from .wasserstein import Wasserstein as Wasserstein

@@ -88,15 +88,26 @@ def anchored(*keepers: object, model: nn.Module | None = None) -> Iterator[None]
             counter.zero_()
 
 
-def _of_optimizer(optimizer: Any, model: nn.Module | None) -> list[_Copy]:
-    """Copies in the state of an optimizer, and in that of one inside it."""
-    found, strange = [], []
+def copy_keys(optimizer: Any) -> frozenset[str]:
+    """Keys of an optimizer's state that are copies of the weights, not averages of gradients."""
+    free = any("ScheduleFree" in type(one).__name__ for one in optimizers_in(optimizer))
+    return _COPIES | {"z"} if free else _COPIES
+
+
+def optimizers_in(optimizer: Any) -> list[Any]:
+    """An optimizer, the one that it wraps, and so on."""
     layers = [optimizer]
     while inner := getattr(layers[-1], "optimizer", None) or getattr(layers[-1], "base_optimizer", None):
         layers.append(inner)
-    free = any("ScheduleFree" in type(one).__name__ for one in layers)
+    return layers
+
+
+def _of_optimizer(optimizer: Any, model: nn.Module | None) -> list[_Copy]:
+    """Copies in the state of an optimizer, and in that of one inside it."""
+    found, strange = [], []
+    layers, copies = optimizers_in(optimizer), copy_keys(optimizer)
     for parameter, key, value in _state(layers):
-        if key in COPIES or (key == "z" and free):
+        if key in copies:
             found.append(_Copy(parameter, value, parameter.detach().clone()))
         elif _is_near(value, parameter):
             strange.append(key)
