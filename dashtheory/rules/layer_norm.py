@@ -32,7 +32,9 @@ class ChannelNorm(nn.LayerNorm):
 class LayerNorms(OtherActivations):
     """Train with a layer norm before every activation; other norms stay where they are.
 
-    Its weights begin at 1, biases at 0. Cost: a norm for each activation.
+    Its weights begin at 1, biases at 0.
+
+    Cost: a norm for each activation.
 
     Attributes:
         over: of maps, "map" (as a group norm of one group) or "channels".

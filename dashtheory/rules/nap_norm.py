@@ -27,6 +27,8 @@ SCALES = ("none", "joint", "free")
 class NormalizeProject(OtherActivations):
     """Train with a layer norm before every activation, and project every weight to its first norm after steps.
 
+    Formula: W <- |W_0| W / |W| after steps, each weight for itself; every activation sees its input normalized.
+
     Cost: a norm for each activation, and a pass over the weights for each projection.
 
     Attributes:

@@ -158,6 +158,8 @@ class SAM(torch.optim.Optimizer):
 class WithSAM(OtherOptimizer):
     """Train with SAM around SGD, with learning rate, weight decay and momentum of the run (0.9 where it has none).
 
+    Formula: w <- w - eta (gradient at w + rho g / |g|), g the gradient at w.
+
     Cost: two gradients a step.
 
     Attributes:

@@ -102,12 +102,6 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "ema": "dashtheory.rules.ema:EMA",
         "distill": "dashtheory.rules.ema:Distill",
         "inject": "dashtheory.rules.inject:Inject",
-        "redo": "dashtheory.rules.redo:ReDo",
-        "regrama": "dashtheory.rules.regrama:ReGraMa",
-        "cbp": "dashtheory.rules.cbp:ContinualBackprop",
-        "snr": "dashtheory.rules.snr:SelfNormalizedReset",
-        "cpr": "dashtheory.rules.cpr:PartialReset",
-        "swr_weights": "dashtheory.rules.swr_weights:SelectiveReset",
         "sam": "dashtheory.rules.sam:WithSAM",
         "muon": "dashtheory.rules.muon:WithMuon",
         "upgd": "dashtheory.rules.upgd:WithUPGD",
@@ -117,6 +111,12 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "aid": "dashtheory.rules.aid:Dropped",
         "layer_norm": "dashtheory.rules.layer_norm:LayerNorms",
         "nap_norm": "dashtheory.rules.nap_norm:NormalizeProject",
+        "redo": "dashtheory.rules.redo:ReDo",
+        "regrama": "dashtheory.rules.regrama:ReGraMa",
+        "cbp": "dashtheory.rules.cbp:ContinualBackprop",
+        "snr": "dashtheory.rules.snr:SelfNormalizedReset",
+        "cpr": "dashtheory.rules.cpr:PartialReset",
+        "swr_weights": "dashtheory.rules.swr_weights:SelectiveReset",
     }
 )
 """Rule classes by name."""

@@ -181,7 +181,9 @@ class WithTRAC(OtherOptimizer):
     """Train with TRAC around the run's optimizer.
 
     The reference is the weights of the first step, in all stages, as published; state=renewed begins anew in every
-    stage, with a new reference. Cost: two copies of the weights, and a wait for the device at every step.
+    stage, with a new reference.
+
+    Cost: two copies of the weights, and a wait for the device at every step.
 
     Attributes:
         betas: discounts, each in (0, 1].
