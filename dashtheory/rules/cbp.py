@@ -38,8 +38,8 @@ class ContinualBackprop(ResetRule):
     1e-5 with 1,000 and "contribution" (a ResNet on CIFAR), 1e-4 with 10,000 (PPO). Activations are those of the
     step, weights those after it.
 
-    Cost: two means over all hidden activations and over the weights a step, and the
-    device waits for the host at every step.
+    Cost: two means over all hidden activations and over the weights a step, and the device waits for the host at
+    every step.
 
     The authors mean the biases of the next layers to take over what a unit gave on average (`correct=yes`); in
     their code that average is zero by then, so that published results are without it. Their optimizer has step

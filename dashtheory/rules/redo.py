@@ -34,8 +34,8 @@ class ReDo(ResetRule):
     With tau = 0 only units that were silent on all examples are reset, and the network's output on these stays the
     same, unless a layer norm or group norm makes units depend on each other.
 
-    Cost: a mean over the activations
-    of one step in `every`; `draw=model` builds a network whenever there is a reset.
+    Cost: a mean over the activations of one step in `every`; `draw=model` builds a network whenever there is a
+    reset.
 
     Attributes:
         tau: largest score of a dormant unit; negative: no unit is.

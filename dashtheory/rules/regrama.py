@@ -24,8 +24,7 @@ class ReGraMa(ResetRule):
     Published: tau = 0.01, every 1,000 updates. It sees what ReDo does not see in networks whose activations never
     vanish. The gradient is that of the step's batch, with all that is added to the loss.
 
-    Cost: none to speak of;
-    `draw=model` builds a network whenever there is a reset.
+    Cost: none to speak of; `draw=model` builds a network whenever there is a reset.
 
     Attributes:
         tau: largest score of a unit that is reset; negative: none is.

@@ -41,6 +41,7 @@ class SelfNormalizedReset(ResetRule):
 
     It is made for ReLU: what is always above 0 always fires. A unit that is reset was silent on the whole batch:
     the network's output on it stays the same, unless a layer norm or group norm makes units depend on each other.
+
     Cost: a maximum over all hidden activations a step.
 
     Attributes:

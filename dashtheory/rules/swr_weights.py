@@ -48,8 +48,8 @@ class SelectiveReset(WhileTraining):
     soft weight rescaling (`swr`), of the same initials. The gradient is that of the step's batch, with all that
     is added to the loss; the weight is that after the step.
 
-    Cost: a sort of all weights every so many steps;
-    with `momentum` a product a step; `new=model` builds a network each time.
+    Cost: a sort of all weights every so many steps; with `momentum` a product a step; `new=model` builds a network
+    each time.
 
     Attributes:
         share: of the weights of each layer, rounded down, in [0, 1]; this package's choice, not tuned.
