@@ -38,8 +38,8 @@ REMEDIES = (
     *("crelu", "fourier", "aid:p=0.8/0.9/0.95", "layer_norm", "nap_norm"),
 )
 """Published remedies. Every grid holds the published default; where first trials on the digits wanted more of a
-penalty, it is the smallest value. Resets come every 200 steps: every 1,000, as published, would be once or twice in
-a stage here."""
+penalty, it is the smallest value. Resets come every 200 steps: every 1,000, as published, would be once or twice
+in a stage here."""
 CONTROLS = (
     *("cold_shrunk:factor=0.3/0.45/0.7", "rewarm:factor=0.1/0.3/0.6", "bn", "perturb:perturb=0.003/0.01/0.03"),
     *("uniform:lam=0.05/0.1/0.3", "permuted:lam=0.05/0.1/0.3", "scattered:lam=0.05/0.1/0.3"),

@@ -36,15 +36,10 @@ class ContinualBackprop(ResetRule):
     Published: rho = 1e-4 with maturity 100 (permuted MNIST), 3e-4 with 100 and "adaptable" (continual ImageNet),
     1e-5 with 1,000 and "contribution" (a ResNet on CIFAR), 1e-4 with 10,000 (PPO).
 
-    <<<<<<< HEAD
-    Cost: two means over all hidden activations and over the weights a step, and the device waits for the host at
-    every step.
-    =======
     Elsewhere: the authors mean the biases of the next layers to take over what a unit gave on average
     (`correct=yes`); in their code that average is zero by then, so that published results are without it. Their
     optimizer has step counters for every weight, which go to zero as well; PyTorch's has one for a tensor
     (`counters`).
-    >>>>>>> units
 
     Cost: two means over all hidden activations and over the weights a step, and the device waits for the host at
     every step.

@@ -23,10 +23,6 @@ class ReDo(ResetRule):
 
         score of unit i = mean |h_i| / (mean over the layer of mean |h| + 1e-9);   dormant if score <= tau
 
-    <<<<<<< HEAD
-    Cost: a mean over the activations of one step in `every`; `draw=model` builds a network whenever there is a
-    reset.
-    =======
     The means are over examples and places. A dormant unit gets new incoming weights, its outgoing weights become
     zero. With tau = 0 only units that were silent on all examples are reset, and the network's output on these
     stays the same, unless a layer norm or group norm makes units depend on each other.
@@ -42,7 +38,6 @@ class ReDo(ResetRule):
 
     Source: Sokar, Agarwal, Castro & Evci, "The Dormant Neuron Phenomenon in Deep Reinforcement Learning" (ICML
     2023, arXiv:2302.12902), and facts of the code in dopamine, from which nothing is taken over.
-    >>>>>>> units
 
     Attributes:
         tau: largest score of a dormant unit; negative: no unit is.

@@ -17,9 +17,6 @@ class ReGraMa(ResetRule):
 
     Formula:
 
-    <<<<<<< HEAD
-    Cost: none to speak of; `draw=model` builds a network whenever there is a reset.
-    =======
         score of unit i = mean |gradient of its incoming weights| / (its mean over the layer + 1e-9)
         reset if score <= tau
 
@@ -32,7 +29,6 @@ class ReGraMa(ResetRule):
 
     Source: Liu et al. (NeurIPS 2025, arXiv:2505.24061). Its code could not be read; the score is as others tell
     it who read the paper, and what is left open (bias, moments) is as in ReDo.
-    >>>>>>> units
 
     Attributes:
         tau: largest score of a unit that is reset; negative: none is.

@@ -25,12 +25,6 @@ class SelfNormalizedReset(ResetRule):
 
     Formula:
 
-    <<<<<<< HEAD
-    It is made for ReLU: what is always above 0 always fires. A unit that is reset was silent on the whole batch:
-    the network's output on it stays the same, unless a layer norm or group norm makes units depend on each other.
-
-    Cost: a maximum over all hidden activations a step.
-    =======
         age of unit i = samples since it last fired: since it was above 0 on one sample (or place of it)
         reset if it did not fire and age >= threshold_i
 
@@ -52,7 +46,6 @@ class SelfNormalizedReset(ResetRule):
 
     Source: Farias & Jozefiak, "Self-Normalized Resets for Plasticity in Continual Learning" (ICLR 2025,
     arXiv:2410.20098) and facts of the code, from which nothing is taken over.
-    >>>>>>> units
 
     Attributes:
         eta: share of times that count as unusually long, in [0, 1); 0: no unit is reset.
