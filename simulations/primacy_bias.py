@@ -1,4 +1,4 @@
-"""An agent that learned too much too early: which rule helps it to learn on, and is it the rule? (level 3)
+"""An agent that learned too much too early: and rules that may help it (level 3).
 
 Left: the 2 x 2 lake, whose answer becomes the opposite after a fifth of the moves, by replay ratio (columns),
 without and with 10% random moves (rows). Right: Acrobot after heavy priming. Each row of a panel is a rule minus
@@ -43,10 +43,12 @@ WORDS = {
     "warm:weight_decay=tuned": "weight decay, tuned",
     "sp": "S&P",
     "dash": "DASH",
-    "permuted": "DASH's factors permuted",
-    "norm_matched": "DASH's norms alone",
+    "permuted": "permuted DASH",
+    "norm_matched": "norms of DASH",
     UNPRIMED: "never primed",
 }
+CONTROLS = ("permuted", "norm_matched")
+"""They shrink as much as DASH; what DASH has above them is direction."""
 
 
 def plan(config: PrimacyConfig, seeds: Sequence[int]) -> list[Job]:
@@ -58,9 +60,9 @@ def draw(table: pd.DataFrame, config: PrimacyConfig) -> Figure:
     """Differences from doing nothing: the lake by replay ratio and epsilon, then Acrobot."""
     lakes, acrobot = len(config.replay_ratios), config.acrobot_steps > 0
     rows = [*config.rules, UNPRIMED] if acrobot else list(config.rules)
-    height = 1.75 + len(config.epsilons) * (0.45 + 0.27 * len(config.rules))
+    height = 1.75 + len(config.epsilons) * (0.45 + 0.27 * (len(config.rules) + len(_controls(config.rules))))
     figure, axes = plt.subplots(
-        len(config.epsilons), lakes + acrobot, figsize=(3.1 + 2.6 * (lakes + acrobot), height), squeeze=False
+        len(config.epsilons), lakes + acrobot, figsize=(4.0 + 2.6 * (lakes + acrobot), height), squeeze=False
     )
     for line, epsilon in zip(axes, config.epsilons, strict=True):
         for ax, ratio in zip(line, config.replay_ratios, strict=False):
@@ -69,14 +71,110 @@ def draw(table: pd.DataFrame, config: PrimacyConfig) -> Figure:
             random = f"{100 * epsilon:g}% random moves" if epsilon else "no random moves"
             ax.set_title(f"lake, {ratio} update{'s' * (ratio > 1)} a move,\n{random}", fontsize=9.5)
     for ax in axes[-1, :lakes]:
-        ax.set_xlabel("points of success")
+        ax.set_xlabel("points of success", fontsize=9)
+    widest = max(abs(edge) for ax in axes[:, :lakes].flat for edge in ax.get_xlim()) if lakes else 1.0
+    for ax in axes[:, :lakes].flat:
+        ax.set_xlim(-widest, widest)
     if acrobot:
         _place_acrobot(figure, axes, table, rows)
-    _name_rows(axes, config.rules, lakes)
+    for line in axes[:, :1] if lakes else ():
+        _set_names(line[0], config.rules)
     inch = 1 / height
     figure.subplots_adjust(
-        left=1.65 / figure.get_figwidth(), right=0.985, top=1 - 1.15 * inch, bottom=0.75 * inch, wspace=0.12, hspace=0.3
+        left=1.9 / figure.get_figwidth(),
+        right=1 - (1.9 if acrobot else 0.2) / figure.get_figwidth(),
+        top=1 - 1.15 * inch,
+        bottom=0.75 * inch,
+        wspace=0.12,
+        hspace=0.3,
     )
     ours = config == PrimacyConfig()
     add_heading(figure, *_words(table, config, ours=ours))
     return figure
+
+
+def _draw_panel(ax: Axes, here: pd.DataFrame, metric: str, rules: Sequence[str], *, scale: float) -> None:
+    """Each rule minus `warm`, what `warm` reaches in its own row, and DASH minus its controls below."""
+    rows = here[here["metric"] == metric]
+    found = [paired_differences(here, metric, "warm")]
+    for control in _controls(rules):
+        against = paired_differences(here, metric, control)
+        found.append(against[against["rule"] == "dash"].assign(rule=_versus(control)))
+    every = [*rules, *map(_versus, _controls(rules))]
+    draw_differences(ax, pd.concat(found, ignore_index=True), every, scale=scale, names=False)
+    ax.axhline(len(rules) - 0.32, color="#999999", linewidth=0.8)
+    usual = scale * rows[rows["rule"] == "warm"]["value"].mean()
+    text = f"{usual:.0f}%" if scale == 100 else f"{usual:.0f}".replace("-", "−")
+    ax.annotate(f" {text}", (0, list(rules).index("warm")), fontsize=9, va="center", color="#444444")
+    ax.tick_params(labelsize=8.5)
+
+
+def _controls(rules: Sequence[str]) -> list[str]:
+    """Controls that shrink as much as DASH, if both are there."""
+    return [rule for rule in CONTROLS if rule in rules and "dash" in rules]
+
+
+def _versus(control: str) -> str:
+    return f"DASH minus {WORDS[control]}"
+
+
+def _set_names(ax: Axes, rules: Sequence[str]) -> None:
+    every = [*(WORDS.get(rule, rule) for rule in rules), *map(_versus, _controls(rules))]
+    ax.set_yticks(range(len(every)), every)
+
+
+def _place_acrobot(figure: Figure, axes: np.ndarray, table: pd.DataFrame, rules: Sequence[str]) -> None:
+    """Acrobot in the last column, as high as all rows of the lake."""
+    grid = axes[0, -1].get_gridspec()
+    for ax in axes[:, -1]:
+        ax.remove()
+    ax = figure.add_subplot(grid[:, -1])
+    _draw_panel(ax, table[table["environment"] == "acrobot"], RETURN, rules, scale=1)
+    _set_names(ax, rules)
+    ax.yaxis.tick_right()
+    ax.set_title("Acrobot, primed,\nrule once after priming", fontsize=9.5)
+    ax.set_xlabel("return in the last quarter", fontsize=9)
+
+
+def _words(table: pd.DataFrame, config: PrimacyConfig, *, ours: bool) -> tuple[str, str, str]:
+    """Title, setting and foot."""
+    seeds = table["seed"].nunique()
+    title = "Primacy bias: each rule minus doing nothing" + ("" if ours else ", a setting of your own")
+    setting = (
+        f"double DQN; lake: {config.moves} moves, a rule every "
+        f"{config.rule_every}, success after the hole has moved"
+    )
+    if config.acrobot_steps:
+        setting += (
+            f"; Acrobot: {config.prime_updates:,} updates on {config.prime_steps} transitions, then "
+            f"{config.acrobot_steps:,} steps"
+        )
+    foot = f"large marks: mean of n = {seeds} seeds, small ones: seeds" if seeds > 1 else "one seed, no interval"
+    if seeds > 1:
+        foot += f"; lines: 95% {PAIRED}, each by itself"
+    return title, setting, foot
+
+
+SCRIPT = Script(
+    name=NAME,
+    summary="Rules for agents that learned too much too early, beside exploration alone and other controls.",
+    config=PrimacyConfig,
+    num_seeds=10,
+    quick={
+        "replay_ratios": (1, 4),
+        "moves": 300,
+        "rule_every": 60,
+        "acrobot_steps": 2000,
+        "prime_updates": 500,
+        "lake_hidden": (16, 16),
+        "acrobot_hidden": (16, 16),
+        "tuning_seeds": 2,
+    },
+    quick_seeds=3,
+    plan=plan,
+    grouped=True,
+    draw=draw,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(SCRIPT))

@@ -52,16 +52,19 @@ class PrimacyConfig:
     rules: tuple[str, ...] = field(default=RULES, metadata={"help": "rules; warm does nothing"})
     replay_ratios: tuple[int, ...] = field(default=(1, 4, 16), metadata={"help": "lake: updates per move"})
     epsilons: tuple[float, ...] = field(default=(0.0, 0.1), metadata={"help": "lake: shares of random moves"})
-    moves: int = field(default=1000, metadata={"help": "lake: moves; the hole moves after a fifth of them"})
+    moves: int = field(default=600, metadata={"help": "lake: moves; the hole moves after a fifth of them"})
     rule_every: int = field(default=100, metadata={"help": "lake: moves between two moments of the rules"})
     lake_rate: float = field(default=0.01, metadata={"help": "lake: Adam's step size"})
+    lake_hidden: tuple[int, ...] = field(default=(32, 32), metadata={"help": "lake: widths of hidden layers"})
     lake_explore: int = field(default=20, metadata={"help": "lake: random moves after a moment under explore"})
     acrobot_steps: int = field(default=8000, metadata={"help": "Acrobot: actions after priming; 0: leave it out"})
     prime_steps: int = field(default=500, metadata={"help": "Acrobot: transitions that the agent is primed on"})
     prime_updates: int = field(default=20_000, metadata={"help": "Acrobot: updates on these alone"})
     acrobot_rate: float = field(default=0.001, metadata={"help": "Acrobot: Adam's step size"})
+    acrobot_hidden: tuple[int, ...] = field(
+        default=(64, 64), metadata={"help": "Acrobot: widths of hidden layers"}
+    )
     acrobot_explore: int = field(default=500, metadata={"help": "Acrobot: random actions under explore"})
-    hidden: tuple[int, ...] = field(default=(64, 64), metadata={"help": "widths of the hidden layers"})
     decays: tuple[float, ...] = field(
         default=(0.001, 0.01, 0.1), metadata={"help": "weight decays that tuned chooses from"}
     )
@@ -100,7 +103,7 @@ class PrimacyConfig:
         """
         return DQNConfig(
             environment="lake",
-            hidden=self.hidden,
+            hidden=self.lake_hidden,
             num_steps=self.moves,
             replay_ratio=replay_ratio,
             epsilon=epsilon,
@@ -116,7 +119,7 @@ class PrimacyConfig:
         """The agent on Acrobot."""
         return DQNConfig(
             environment="acrobot",
-            hidden=self.hidden,
+            hidden=self.acrobot_hidden,
             num_steps=max(self.acrobot_steps, 1),
             replay_ratio=1,
             epsilon=0.1,

@@ -99,8 +99,10 @@ class Run:
         for _ in range(self.config.prime_steps):
             _, action = self._acts.next()[seed_of].unbind(1)
             self._act(self._random(action), seed_of)
+        batches = Draws(self.arms.seeds, "prime replay", (self.config.batch_size,))
         for _ in range(self.config.prime_updates):
-            self.agents.update(self.replay.drawn(self._batches.next()[seed_of]))
+            self.agents.update(self.replay.drawn(batches.next()[seed_of]))
+        self.agents.updates = 0
 
     def _random(self, draws: Tensor) -> Tensor:
         return (draws * self.environment.num_actions).long()
