@@ -58,38 +58,35 @@ def plan(config: PrimacyConfig, seeds: Sequence[int]) -> list[Job]:
 
 def draw(table: pd.DataFrame, config: PrimacyConfig) -> Figure:
     """Differences from doing nothing: the lake by replay ratio and epsilon, then Acrobot."""
-    lakes, acrobot = len(config.replay_ratios), config.acrobot_steps > 0
-    rows = [*config.rules, UNPRIMED] if acrobot else list(config.rules)
-    height = 1.75 + len(config.epsilons) * (0.45 + 0.27 * (len(config.rules) + len(_controls(config.rules))))
-    figure, axes = plt.subplots(
-        len(config.epsilons), lakes + acrobot, figsize=(4.0 + 2.6 * (lakes + acrobot), height), squeeze=False
-    )
-    for line, epsilon in zip(axes, config.epsilons, strict=True):
-        for ax, ratio in zip(line, config.replay_ratios, strict=False):
-            here = table[(table["replay_ratio"] == ratio) & (table["epsilon"] == epsilon)]
-            _draw_panel(ax, here[here["environment"] == "lake"], AFTER_SWITCH, config.rules, scale=100)
+    lake, acrobot = (table[table["environment"] == name] for name in ("lake", "acrobot"))
+    rules = [rule for rule in config.rules if rule in set(lake["rule"])]
+    ratios, epsilons = (sorted(lake[name].unique()) for name in ("replay_ratio", "epsilon"))
+    columns = len(ratios) + (len(acrobot) > 0)
+    size = (4.0 + 2.6 * columns, 1.75 + len(epsilons) * (0.45 + 0.27 * (len(rules) + len(_controls(rules)))))
+    figure, axes = plt.subplots(len(epsilons), columns, figsize=size, squeeze=False)
+    for line, epsilon in zip(axes, epsilons, strict=True):
+        for ax, ratio in zip(line, ratios, strict=False):
+            here = lake[(lake["replay_ratio"] == ratio) & (lake["epsilon"] == epsilon)]
+            _draw_panel(ax, here, AFTER_SWITCH, rules, scale=100)
             random = f"{100 * epsilon:g}% random moves" if epsilon else "no random moves"
-            ax.set_title(f"lake, {ratio} update{'s' * (ratio > 1)} a move,\n{random}", fontsize=9.5)
-    for ax in axes[-1, :lakes]:
-        ax.set_xlabel("points of success", fontsize=9)
-    widest = max(abs(edge) for ax in axes[:, :lakes].flat for edge in ax.get_xlim()) if lakes else 1.0
-    for ax in axes[:, :lakes].flat:
+            ax.set_title(f"lake, {ratio:g} update{'s' * (ratio > 1)} a move,\n{random}", fontsize=9.5)
+        _set_names(line[0], rules)
+    widest = max(abs(edge) for ax in axes[:, : len(ratios)].flat for edge in ax.get_xlim())
+    for ax in axes[:, : len(ratios)].flat:
         ax.set_xlim(-widest, widest)
-    if acrobot:
-        _place_acrobot(figure, axes, table, rows)
-    for line in axes[:, :1] if lakes else ():
-        _set_names(line[0], config.rules)
-    inch = 1 / height
+    for ax in axes[-1, : len(ratios)]:
+        ax.set_xlabel("points of success", fontsize=9)
+    if len(acrobot):
+        _draw_acrobot(figure, axes, acrobot, [*rules, UNPRIMED])
     figure.subplots_adjust(
-        left=1.9 / figure.get_figwidth(),
-        right=1 - (1.9 if acrobot else 0.2) / figure.get_figwidth(),
-        top=1 - 1.15 * inch,
-        bottom=0.75 * inch,
+        left=1.9 / size[0],
+        right=1 - (1.9 if len(acrobot) else 0.2) / size[0],
+        top=1 - 1.15 / size[1],
+        bottom=0.75 / size[1],
         wspace=0.12,
         hspace=0.3,
     )
-    ours = config == PrimacyConfig()
-    add_heading(figure, *_words(table, config, ours=ours))
+    add_heading(figure, *_words(table, config))
     return figure
 
 
@@ -123,22 +120,22 @@ def _set_names(ax: Axes, rules: Sequence[str]) -> None:
     ax.set_yticks(range(len(every)), every)
 
 
-def _place_acrobot(figure: Figure, axes: np.ndarray, table: pd.DataFrame, rules: Sequence[str]) -> None:
+def _draw_acrobot(figure: Figure, axes: np.ndarray, here: pd.DataFrame, rules: Sequence[str]) -> None:
     """Acrobot in the last column, as high as all rows of the lake."""
     grid = axes[0, -1].get_gridspec()
     for ax in axes[:, -1]:
         ax.remove()
     ax = figure.add_subplot(grid[:, -1])
-    _draw_panel(ax, table[table["environment"] == "acrobot"], RETURN, rules, scale=1)
+    _draw_panel(ax, here, RETURN, rules, scale=1)
     _set_names(ax, rules)
     ax.yaxis.tick_right()
     ax.set_title("Acrobot, primed,\nrule once after priming", fontsize=9.5)
     ax.set_xlabel("return in the last quarter", fontsize=9)
 
 
-def _words(table: pd.DataFrame, config: PrimacyConfig, *, ours: bool) -> tuple[str, str, str]:
+def _words(table: pd.DataFrame, config: PrimacyConfig) -> tuple[str, str, str]:
     """Title, setting and foot."""
-    seeds = table["seed"].nunique()
+    seeds, ours = table["seed"].nunique(), config == PrimacyConfig()
     title = "Primacy bias: each rule minus doing nothing" + ("" if ours else ", a setting of your own")
     setting = (
         f"double DQN; lake: {config.moves} moves, a rule every "

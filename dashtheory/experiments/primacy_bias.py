@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dashtheory._check import fail, integer, real
+from dashtheory._check import again, fail, integer, real
 from dashtheory.parallel import Job, Report
 from dashtheory.record import group_name, make_table, stage_rows
 from dashtheory.rl.acrobot import gymnasium_acrobot
@@ -146,7 +146,10 @@ def primacy_jobs(config: PrimacyConfig, seeds: Sequence[int], experiment: str) -
     """
     agents = [config.lake(ratio, epsilon) for ratio in config.replay_ratios for epsilon in config.epsilons]
     if config.acrobot_steps:
-        gymnasium_acrobot()
+        try:
+            gymnasium_acrobot()
+        except ValueError as error:
+            again(error, fix="Run pip install 'dashtheory[rl]', or leave Acrobot out: acrobot_steps=0.")
         agents = [config.acrobot, *agents]
     return [
         Job(
