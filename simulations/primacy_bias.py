@@ -69,7 +69,7 @@ def draw(table: pd.DataFrame, config: PrimacyConfig) -> Figure:
             here = lake[(lake["replay_ratio"] == ratio) & (lake["epsilon"] == epsilon)]
             _draw_panel(ax, here, AFTER_SWITCH, rules, scale=100)
             random = f"{100 * epsilon:g}% random moves" if epsilon else "no random moves"
-            ax.set_title(f"lake, {ratio:g} update{'s' * (ratio > 1)} a move,\n{random}", fontsize=9.5)
+            ax.set_title(f"lake, {ratio:g} update{'s' if ratio > 1 else ''} a move,\n{random}", fontsize=9.5)
         _set_names(line[0], rules)
     widest = max(abs(edge) for ax in axes[:, : len(ratios)].flat for edge in ax.get_xlim())
     for ax in axes[:, : len(ratios)].flat:

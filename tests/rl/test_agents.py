@@ -81,7 +81,7 @@ def test_what_rules_minimize_is_what_agents_minimize() -> None:
     made, found = agents(1), batch(1, 8)
     wanted = torch.stack([found.actions[0].double(), made.targets(found)[0]], dim=1)
     learner = made.learner(0)
-    td_loss(learner.model(torch.eye(4, dtype=torch.float64)[found.observed[0]]), wanted).backward()  # type: ignore[no-untyped-call]
+    td_loss(learner.model(torch.eye(4, dtype=torch.float64)[found.observed[0]]), wanted).backward()
     theirs = torch.cat([value.grad.flatten() for value in learner.model.parameters() if value.grad is not None])
     made.update(found)
     torch.testing.assert_close(made._gradient[0], theirs)

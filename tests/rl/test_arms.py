@@ -94,22 +94,23 @@ def test_redo_resets_dormant_units_as_one_by_one() -> None:
     generator = torch.Generator().manual_seed(0)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model, fresh = (
-            nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2)) for _ in "ab"
-        )
+        sets = [[nn.Linear(3, 6), nn.Linear(6, 5), nn.Linear(5, 2)] for _ in "ab"]
+    (first, second, _), new = sets
+    model, fresh = (nn.Sequential(a, nn.ReLU(), b, nn.ReLU(), c) for a, b, c in sets)
     inputs = torch.randn(40, 3, generator=generator)
     with torch.no_grad():
-        model[0].bias[1] = -50
-        model[2].bias[:2] = -50
+        first.bias[1] = -50
+        second.bias[:2] = -50
     optimizer = torch.optim.Adam(model.parameters())
     model(inputs).square().mean().backward()
-    for value in model.parameters():  # moments of units that do not fire are zero already
+    for value in model.parameters():
         optimizer.state[value] = {
             "step": torch.tensor(1.0),
             "exp_avg": torch.ones_like(value),
             "exp_avg_sq": torch.ones_like(value),
         }
     theirs = copy.deepcopy(Learner(model, optimizer))
+    layers = [one for one in theirs.model.children() if isinstance(one, nn.Linear)]
     context = Context(
         chunks=lambda: [(inputs[:13], None), (inputs[13:], None)],
         loss_fn=td_loss,
@@ -118,15 +119,14 @@ def test_redo_resets_dormant_units_as_one_by_one() -> None:
     )
     scored = model(inputs)
     ReDo(tau=0.1).apply(Learner(model, optimizer), context)
-    linear = [[one for one in net if isinstance(one, nn.Linear)] for net in (theirs.model, fresh)]
-    assert rl.redo(*linear, theirs.optimizer.state, inputs, 0.1) >= 3
+    assert rl.redo(layers, new, theirs.optimizer.state, inputs, 0.1) >= 3
     for ours, other in zip(model.parameters(), theirs.model.parameters(), strict=True):
         assert torch.equal(ours, other)
         for name in ("exp_avg", "exp_avg_sq"):
             assert torch.equal(optimizer.state[ours][name], theirs.optimizer.state[other][name])
     with torch.no_grad():  # units that were dead made no difference
-        model[0].bias[1] = -50
-        model[2].bias[:2] = -50
+        first.bias[1] = -50
+        second.bias[:2] = -50
     torch.testing.assert_close(model(inputs), scored, atol=0.3, rtol=0)
 
 
