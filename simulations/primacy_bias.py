@@ -2,7 +2,13 @@
 
 Left: the 2 x 2 lake, whose answer becomes the opposite after a fifth of the moves, by replay ratio (columns),
 without and with 10% random moves (rows). Right: Acrobot after heavy priming. Each row of a panel is a rule minus
-doing nothing, paired by seed; seeds share first weights and all draws.
+doing nothing, paired by seed; seeds share first weights and all draws. The last rows are DASH minus controls that
+shrink as much: what they leave is direction.
+
+Claim: on the lake resets look like a cure where nothing is random, and random actions alone bring much of that;
+with 10% random moves no reset can be told from nothing by its mean, though it repairs the worst seeds. On Acrobot
+any rule that takes weights away repairs the worst seeds. Direction is not seen to help: DASH cannot be told from
+its factors at random rows, nor from its norms alone, in any panel.
 
     python simulations/primacy_bias.py [--quick] [--acrobot-steps 0] [--replay-ratios 4,16] ...
 
@@ -92,7 +98,7 @@ def draw(table: pd.DataFrame, config: PrimacyConfig) -> Figure:
 
 def _draw_panel(ax: Axes, here: pd.DataFrame, metric: str, rules: Sequence[str], *, scale: float) -> None:
     """Each rule minus `warm`, what `warm` reaches in its own row, and DASH minus its controls below."""
-    rows = here[here["metric"] == metric]
+    rows = here[(here["metric"] == metric) & (here["stage"] == here["stage"].max())]
     found = [paired_differences(here, metric, "warm")]
     for control in _controls(rules):
         against = paired_differences(here, metric, control)

@@ -139,8 +139,8 @@ class Run:
                 self.agents.update(self.replay.drawn(self._batches.next()[self._seed_of]))
             if config.rule_every and (step + 1) % config.rule_every == 0 and step + 1 < config.num_steps:
                 self._moment(step + 1, random_until)
-                if report is not None:
-                    report((step + 1) / config.num_steps, f"action {step + 1}")
+            if report is not None and (step + 1) % 20 == 0:
+                report((step + 1) / config.num_steps, f"action {step + 1}")
         return Record(torch.stack(rewards), torch.stack(ends), torch.stack(drawn))
 
     def _moment(self, step: int, random_until: Tensor) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -21,8 +22,9 @@ from dashtheory.experiments.primacy_bias import (
     stage_scores,
     tuned_decay,
 )
+from dashtheory.record import load_table
 from dashtheory.rl import DQNConfig, Record
-from tests.experiments.test_simulations import toy_table
+from tests.experiments.test_simulations import ROOT, script, toy_table
 
 LAKE = DQNConfig(hidden=(4,), num_steps=20, replay_ratio=1, rule_every=10)
 
@@ -81,6 +83,17 @@ def test_the_toy_run_has_every_point_and_rules_begin_alike(tmp_path: Path) -> No
     assert set(acrobot["rule"]) == {"warm", "cold", "dash", "permuted", "reset_full"}
     assert acrobot.groupby(["rule", "seed"]).size().tolist() == [4] * 10
     assert acrobot["value"].between(-500, -1).all()
+
+
+def test_the_figure_says_what_an_agent_reaches_that_is_left_alone() -> None:
+    table, _ = load_table(ROOT / "figures" / "primacy_bias.csv")
+    figure = script("primacy_bias").draw(table, PrimacyConfig())
+    said = [text.get_text().strip() for ax in figure.axes for text in ax.texts]
+    plt.close(figure)
+    warm = table[table["rule"] == "warm"]
+    points = warm[warm["metric"] == AFTER_SWITCH].groupby(["epsilon", "replay_ratio"])["value"].mean()
+    last = warm[(warm["metric"] == RETURN) & (warm["stage"] == 4)]["value"].mean()
+    assert said == [*(f"{100 * value:.0f}%" for value in points), f"{last:.0f}".replace("-", "−")]
 
 
 def test_without_gymnasium_the_lake_runs_alone_and_the_error_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
