@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); } || \
 		{ rm -rf $(VENV); echo "make: $(PYTHON) has no working venv module; install it (Debian: python3-venv)" >&2; exit 2; }
 	@echo "Installing pinned dependencies into $(VENV) (some minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deep,test,lint,notebook]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deep,test,lint,notebook,rl]'
 	@touch $@
 
 figures: $(READY) ## regenerate every figure of simulations/ into figures/

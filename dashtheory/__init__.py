@@ -6,6 +6,7 @@ One experiment at three levels of realism, and what the levels share:
     theory      level 1 in closed form, without sampling
     twolayer    two-layer networks whose noise can be read off exactly  (level 2)
     deep        networks and real data                                  (level 3)
+    rl          agents that learn by reinforcement, many at once
 
     protocol    stream of chunks -> train to a criterion -> rule -> measure
     rules       what happens between stages: DASH, S&P, their controls
