@@ -52,7 +52,7 @@ def draw(table: pd.DataFrame, config: TwoPhaseConfig) -> Figure:
     figure, axes = plt.subplots(1, 4, figsize=(14.6, 4.9))
     rows = table[(table["metric"] == "loss_mix") & (table["stage"] == 2)]
     rows = rows.assign(thousands=rows["characters"] / 1000)
-    looks = {rule: rule_style(rule) for rule in sort_rules(list(config.rules))}
+    looks = {rule: rule_style(rule) for rule in sort_rules(sorted(set(table["rule"])))}
     limits = _limits(rows)
     for ax, start in zip(axes, STARTS, strict=False):
         mine = rows[rows["start"].isin([start, "cold"]) & (rows["thousands"] > 0)]
@@ -61,7 +61,7 @@ def draw(table: pd.DataFrame, config: TwoPhaseConfig) -> Figure:
         ax.tick_params(axis="y", labelleft=start == STARTS[0])
     axes[0].set_ylabel("held-out loss of the mix (nats per character)")
     foot = describe_band(table, "sd", bars=True)
-    if "cold" in config.rules and table["seed"].nunique() > 1:
+    if "cold" in looks and table["seed"].nunique() > 1:
         _differences(axes[3], rows, [rule for rule in looks if rule != "cold"])
         foot += f"; right: 95% {PAIRED}, each by itself"
     else:
