@@ -2,7 +2,7 @@
 
     decompose, norms, shares, margins, selectivity    where features and noise are known
     gap, spectrum, alignment, step_size, compare      for any model
-    responses, movement, descent                      units that respond, how far weights and outputs moved, curvature
+    responses, movement, descent                      units that respond, what moved, curvature
     plasticity                                        scores by task beside those of a fresh twin
     recursions, symbolic                              how features and noise grow under gradient descent
 

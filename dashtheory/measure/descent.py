@@ -37,8 +37,9 @@ def sharpness(
 
     v <- H v / |H v|,    lambda = <v, H v>;    where that is negative, once more with H - lambda 1
 
-    Power iteration finds the eigenvalue of the largest size, which may be a negative one; the second run, on a matrix
-    without negative eigenvalues, then finds the largest. Range: any number, units of the loss over squared weights.
+    Power iteration finds the eigenvalue of the largest size, which may be a negative one; the second run, on a
+    matrix without negative eigenvalues, then finds the largest. Range: any number, units of the loss over squared
+    weights.
     Source: Keskar et al. (ICLR 2017), Cohen et al. (ICLR 2021). What would fool it: dividing a layer in front of a
     norm by 10 multiplies its part by 100 and changes no output; descent with step size eta drives it to 2 / eta
     whatever the data; dropout and batch statistics (here: evaluation mode, hence running ones); two equal
@@ -90,7 +91,10 @@ def _largest(
     vector, found = _unit(start), float("nan")
     for number in range(1, most + 1):
         moved = [m.detach() - shift * v for m, v in zip(product(vector), vector, strict=True)]
-        before, found = found, float(torch.stack([(m * v).sum() for m, v in zip(moved, vector, strict=True)]).sum())
+        before, found = (
+            found,
+            float(torch.stack([(m * v).sum() for m, v in zip(moved, vector, strict=True)]).sum()),
+        )
         if not any(bool(m.any()) for m in moved):
             return shift, number, True
         if abs(found - before) <= tolerance * abs(found):
@@ -134,9 +138,9 @@ def optimization_readiness(
     step of size eta along g_b gains eta |g|^2 - eta^2 L E|g_b|^2 / 2 or more on average, at the best eta
     readiness / (2 L). Range: strength and readiness >= 0, units of squared slopes; reliability in [0, 1] up to the
     draw of batches, 1 if all gradients are equal. Source: arXiv:2605.09044, which takes 128 mini-batches and finds
-    that it ranks checkpoints better than ranks of representations; the bound is derived here. What would fool it: a
-    network that has learned all has none of it and lacks no plasticity, so give data that are new to it; the bound says
-    nothing without L (`sharpness`); reliability grows with the batch size.
+    that it ranks checkpoints better than ranks of representations; the bound is derived here. What would fool it:
+    a network that has learned all has none of it and lacks no plasticity, so give data that are new to it; the
+    bound says nothing without L (`sharpness`); reliability grows with the batch size.
 
     Args:
         model: a copy is used, in evaluation mode.

@@ -20,8 +20,8 @@ def weight_magnitude(model: nn.Module) -> float:
     mean |w|
 
     Range: >= 0, units of the weights. Source: Dohare et al. (Nature 2024), where its growth goes with a loss of
-    plasticity. Others call the Frobenius norm so (`dashtheory.measure.compare` has it), or the norm over the number
-    of weights. What would fool it: where a norm follows a layer its size is a step size and nothing else
+    plasticity. Others call the Frobenius norm so (`dashtheory.measure.compare` has it), or the norm over the
+    number of weights. What would fool it: where a norm follows a layer its size is a step size and nothing else
     (`effective_step`); any rule that shrinks lowers it, whatever it does to learning.
 
     Args:
@@ -37,8 +37,10 @@ def distance_to_start(model: nn.Module, start: nn.Module | Mapping[str, Tensor])
 
     |w - w_0|, w and w_0 being all trained weights as one vector
 
-    Range: >= 0, units of the weights. Source: Lyle et al., Kumar et al. (L2 Init, arXiv:2308.11958). What would fool it:
-    it grows with the number of steps and of weights; hidden units that change places move far and change no output.
+    Range: >= 0, units of the weights. Source: Lyle et al., Kumar et al. (L2 Init, arXiv:2308.11958). What would
+        fool it:
+    it grows with the number of steps and of weights; hidden units that change places move far and change no
+    output.
 
     Args:
         model: unchanged.

@@ -1,10 +1,10 @@
 """Plasticity as a number, from scores by task alone: a network that goes on beside one that begins anew.
 
-    plasticity at task j = score_j(continued) - score_j(fresh),        both with the same data and budget        (1)
+    plasticity at task j = score_j(continued) - score_j(fresh),    both with the same data and budget    (1)
 
-The word means several things; equation (1) is the one that needs no model of the task, because the fresh twin has the
-difficulty of task j in it. What is published without a twin (the mean over tasks, the last tasks, the slope) is
-here too, by name.
+The word means several things; equation (1) is the one that needs no model of the task, because the fresh twin has
+the difficulty of task j in it. What is published without a twin (the mean over tasks, the last tasks, the slope)
+is here too, by name.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def plasticity(
 
         mean_score               mean_j a_j                    the whole stream; Dohare, UPGD, Kumar
         last_tasks               mean of the last `last` a_j   Dohare (50 tasks), Kumar
-        slope                    least squares of a_j on j, per task: negative is what "loss of plasticity" often means
-        continued_minus_fresh    mean_j (a_j - b_j)            equation (1) of the module; Dohare (class-incremental)
+        slope                    least squares of a_j on j, per task; "loss of plasticity" where < 0
+        continued_minus_fresh    mean_j (a_j - b_j)            equation (1) of the module; Dohare (classes arrive)
         last_minus_fresh         the same over the last tasks
         forward_transfer         mean_j (a_j - b_j) / (1 - b_j)     Wolczyk et al. (NeurIPS 2021, Continual World)
 
@@ -55,8 +55,8 @@ def plasticity(
     Args:
         table: tidy table; its stages are the tasks. Coordinates (a stream, say) are kept apart.
         metric: of the score.
-        fresh: metric of the twin's; empty: "fresh_" and the name of the other. Without it in the table what needs it
-            is left out.
+        fresh: metric of the twin's; empty: "fresh_" and the name of the other. Without it in the table what needs
+            it is left out.
         better: "higher", or "lower" (an error): signs are turned so that positive is good throughout, and forward
             transfer, which needs a score of at most 1, is left out.
         last: tasks that count as the last ones; fewer if there are fewer.
@@ -146,8 +146,9 @@ def _wide(table: pd.DataFrame, metric: str, better: str, *, needed: bool = True)
     return wide if better == "higher" else -wide
 
 
-def _lined_up(twins: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
-    found = twins.reindex(index=scores.index, columns=scores.columns)
+def _lined_up(twins: pd.DataFrame, scores: pd.DataFrame | None) -> pd.DataFrame:
+    assert scores is not None
+    found: pd.DataFrame = twins.reindex(index=scores.index, columns=scores.columns)
     if bool((found.isna() & scores.notna()).any(axis=None)):
         fail("table", "must have the fresh twin of every run and task", "gaps", "Run what is missing.")
     return found

@@ -3,12 +3,13 @@
 With h (n, units) what a layer puts out after its activation, on n inputs:
 
     dormant share    of the units with mean |h_i| <= tau (mean over the layer of mean |h| + 1e-9)     Sokar et al.
-    dead share       of the units with h_i = 0 on every input                                          Dohare et al.
+    dead share       of the units with h_i = 0 on every input                                         Dohare et al.
     active share     of the entries with h != 0 (FAU), or |h| <= c for units that saturate at +-1      Ma et al.
 
 All lie in [0, 1] and have no unit. What would fool them: the inputs (a unit for a rare feature is dead on most; a
 batch of 2,000 shows fewer dead units than one of 16); before or after the activation; activations that never
-vanish. A factor on the whole layer changes none of them, so that they are blind to a uniform shrink. Entries are not
+vanish. A factor on the whole layer changes none of them, so that they are blind to a uniform shrink. Entries are
+not
 units: an active share of one half is what a healthy layer of ReLUs has. Places of a convolution must be moved to
 the axis of inputs first. `dormant_units` finds the layers of a model by itself.
 """
@@ -24,7 +25,8 @@ from dashtheory._check import fail, real
 def dormant_share(activations: Tensor, *, tau: float = 0.025) -> Tensor:
     """Share of the units that hardly respond beside their layer, (...).
 
-    Source: Sokar et al. (ICML 2023, arXiv:2302.12902); tau 0, 0.025 and 0.1 are in use. A layer that is silent as a
+    Source: Sokar et al. (ICML 2023, arXiv:2302.12902); tau 0, 0.025 and 0.1 are in use. A layer that is silent as
+        a
     whole counts as dormant. Range and what would fool it: the module.
 
     Args:

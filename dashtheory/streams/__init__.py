@@ -7,6 +7,8 @@
     steps         SGD and Adam on them, with decay and a pull to the start for each
     boundary      rules of `dashtheory.rules` between tasks
     train         the stream of tasks; gives a tidy table for `dashtheory.measure.plasticity`
+
+Rooms above give the data; no data set is known here.
 """
 
 from dashtheory.streams.boundary import Member

@@ -1,8 +1,8 @@
 """Rules of `dashtheory.rules` between tasks, network by network: numbers, module, rule, numbers.
 
-A rule sees an ordinary module and the data of the tasks that are finished, a chunk each (`StreamTraining.replay` of
-them, the newest last): what is to come is not known at a boundary. DASH's gradient is therefore that of finished
-tasks here, while on a stream of one distribution the newest chunk is among its data.
+A rule sees an ordinary module and the data of the tasks that are finished, a chunk each (`StreamTraining.replay`
+of them, the newest last): what is to come is not known at a boundary. DASH's gradient is therefore that of
+finished tasks here, while on a stream of one distribution the newest chunk is among its data.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def remembered_at_start(members: Sequence[Member], stack: NetworkStack, first: T
         stack: the kind of network.
         first: its numbers, (D,).
     """
-    found = []
+    found: list[RuleState] = []
     for member in members:
         module = stack.as_module(first)
         learner = Learner(module, torch.optim.SGD(module.parameters(), lr=1.0))

@@ -40,8 +40,8 @@ class StreamConfig:
         compose: whether a permutation acts on the one before, or on the data as they are. If all places change the
             two have the same law; with a share below 1 composed tasks drift away, the others stay near the data.
         share: of the places that a permutation moves, in (0, 1].
-        blend: share of a task over which it passes gradually into its own form, in [0, 1]: inputs are mixed, a label
-            is of the new task with a chance that grows. 0: at once.
+        blend: share of a task over which it passes gradually into its own form, in [0, 1]: inputs are mixed, a
+            label is of the new task with a chance that grows. 0: at once.
         classes: "cumulative" (all so far) or "new" (those of the task alone).
         classes_per_task: that come with a task; their order is drawn.
         flip: "one" bit between tasks, or "all" drawn anew.
@@ -122,10 +122,12 @@ class StreamTraining:
         epochs: passes over a task. In the first, examples come in the order of the task, in later ones in an order
             that is drawn. 1: online.
         task_optimizer: "kept" between tasks, or "renewed".
-        head: what becomes of the last layer between tasks: "kept", or "zeroed" (Dohare et al., continual ImageNet), for
-            twins at their beginning too.
-        replay: finished tasks whose data a rule takes its gradient over, the newest last; 1: the task just finished.
+        head: what becomes of the last layer between tasks: "kept", or "zeroed" (Dohare et al., continual
+            ImageNet), for twins at their beginning too.
+        replay: finished tasks whose data a rule takes its gradient over, the newest last; 1: the task just
+            finished.
         probe: examples on which units and ranks are measured at the end of a task; 0: they are not.
+        probe_every: tasks from one such measurement to the next; the first and the last task are always measured.
 
     Raises:
         ValueError: if a value is out of range.
@@ -141,6 +143,7 @@ class StreamTraining:
     head: str = "kept"
     replay: int = 1
     probe: int = 200
+    probe_every: int = 1
 
     def __post_init__(self) -> None:
         choice("optimizer", self.optimizer, OPTIMIZERS)
@@ -150,7 +153,7 @@ class StreamTraining:
         real("momentum", self.momentum, low=0, high=1, fix="0.9 is usual.")
         if self.momentum == 1 or (self.momentum and self.optimizer != "sgd"):
             fail("momentum", "must be below 1, and 0 but for sgd", str(self.momentum), "Adam has its own.")
-        for name in ("batch_size", "epochs", "replay"):
+        for name in ("batch_size", "epochs", "replay", "probe_every"):
             integer(name, getattr(self, name), minimum=1, fix="It is a number of things.")
         integer("probe", self.probe, minimum=0, fix="0 measures nothing.")
         if not isinstance(self.widths, tuple) or not self.widths:

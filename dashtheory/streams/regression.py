@@ -1,13 +1,14 @@
 """Slowly changing regression: a target of threshold units, over bits of which one flips from task to task.
 
-An example has `bits` inputs that stay through a task, and `noise_bits` that are drawn anew. With m = bits + noise_bits
-+ 1 (a constant 1) inputs x and units with weights v_i in {-1, 1}, S_i of them -1, and output weights u_i in {-1, 1},
+An example has `bits` inputs that stay through a task, and `noise_bits` that are drawn anew. With m = bits +
+noise_bits + 1 (a constant 1) inputs x and units with weights v_i in {-1, 1}, S_i of them -1, and output weights
+u_i in {-1, 1},
 
     y = sum_i u_i [<v_i, x> >= beta m - S_i]                                                        (1)
 
-A unit fires if at least the share beta of its inputs fits its weights. The target never changes; what is seen of it
-does. Source: Dohare, Sutton & Mahmood (arXiv:2108.06325; Nature 2024), where tasks have 10,000 examples, bits = 15,
-noise_bits = 5, units = 100, beta = 0.7, and the learner 5 hidden units. Written from the description.
+A unit fires if at least the share beta of its inputs fits its weights. The target never changes; what is seen of
+it does. Source: Dohare, Sutton & Mahmood (arXiv:2108.06325; Nature 2024), where tasks have 10,000 examples, bits
+= 15, noise_bits = 5, units = 100, beta = 0.7, and the learner 5 hidden units. Written from the description.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class ThresholdTarget:
             got = f"{inputs.shape[1]} bits"
             fail("inputs", f"must have {self.incoming.shape[1] - 1} bits", got, "The constant is added here.")
         negative = (self.incoming < 0).sum(dim=1)
-        # Sums of bits are whole numbers; the threshold is raised to one, so that rounding of beta m decides nothing.
+        # Sums of bits are whole; so is the threshold then, and rounding of beta m decides nothing.
         least = torch.ceil(self.beta * self.incoming.shape[1] - 1e-6 - negative)
         fires = (whole @ self.incoming.T >= least).to(inputs)
         return (fires @ self.outgoing)[:, None]

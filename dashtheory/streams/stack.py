@@ -1,16 +1,15 @@
 """Many small networks as one tensor, with gradients by hand.
 
-A network is linear layers with ReLUs between them. All weights of all networks are one tensor (S, P, D): S seeds, P
-replicas of a seed, D numbers of a network, layer by layer, weights (row by row) before biases. Replicas of a seed see
-the same examples. A layer of all networks is one batched product, and so is its gradient; steps of an optimizer are
-passes over the one tensor.
+A network is linear layers with ReLUs between them. All weights of all networks are one tensor (S, P, D): S seeds,
+P replicas of a seed, D numbers of a network, layer by layer, weights (row by row) before biases. Replicas of a
+seed see the same examples. A layer of all networks is one batched product, and so is its gradient; steps of an
+optimizer are passes over the one tensor.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -114,11 +113,15 @@ class NetworkStack:
         """
         values = [value.detach() for value in module.parameters()]
         shapes = [
-            shape for inputs, outputs in itertools.pairwise(self.sizes) for shape in ((outputs, inputs), (outputs,))
+            shape
+            for inputs, outputs in itertools.pairwise(self.sizes)
+            for shape in ((outputs, inputs), (outputs,))
         ]
         if [tuple(value.shape) for value in values] != shapes:
             got = str([tuple(value.shape) for value in values])
-            fail("module", f"must have the parameters {shapes}", got, "A rule must leave the network's shape alone.")
+            fail(
+                "module", f"must have the parameters {shapes}", got, "A rule must leave the network's shape alone."
+            )
         return torch.cat([value.reshape(-1) for value in values])
 
     def run(self, flat: Tensor, inputs: Tensor) -> Pass:
@@ -165,7 +168,7 @@ class NetworkStack:
         return outputs
 
     def _slope(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """d mean loss / d outputs."""
+        """Derivative of each network's mean loss by its outputs."""
         if self.regression:
             return (outputs - targets) * (2 / targets[0].numel())
         slope = torch.softmax(outputs, dim=-1)
@@ -194,4 +197,8 @@ class NetworkStack:
             outputs: (n, out).
             targets: (n,) or (n, out).
         """
-        return functional.mse_loss(outputs, targets) if self.regression else functional.cross_entropy(outputs, targets)
+        return (
+            functional.mse_loss(outputs, targets)
+            if self.regression
+            else functional.cross_entropy(outputs, targets)
+        )

@@ -4,6 +4,8 @@
     sgd     v <- momentum v + g;                            w <- w - learning_rate v
     adam    m, s <- means of g and g^2 (0.9 and 0.999), corrected for their start by each network's own count;
             w <- w - learning_rate m / (sqrt s + 1e-8)
+
+Source: Kingma & Ba (arXiv:1412.6980); the decay is not decoupled.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A stream of tasks, and a fresh twin beside every one: all rules and seeds at once.
 
-At each task a replica goes on from where it was, after its rule; beside it a twin begins anew, with the same data in
-the same order, the same optimizer and the same penalties. Rules that train alike share their twin. In the first
-task both begin from the same weights, so that they end alike.
+At each task a replica goes on from where it was, after its rule; beside it a twin begins anew, with the same data
+in the same order, the same optimizer and the same penalties. Rules that train alike share their twin. In the
+first task both begin from the same weights, so that they end alike.
 """
 
 from __future__ import annotations
@@ -67,9 +67,10 @@ def run_stream(
         tidy table whose stages are the tasks. Of every rule, and with "fresh_" before the name of its twin:
         online_accuracy (predict, then update; mean over all steps of the task), or online_error (squared), and
         test_accuracy where a task has held-out data, else train_accuracy or train_error at its end. If
-        `training.probe`, at the end of a task, on that many of its examples: dormant_share, dead_share, active_share
-        (over hidden units), effective_rank, srank, stable_rank (of the last hidden layer), weight_magnitude; of the
-        rule alone distance_to_start, and churn and churn_absolute of the outputs over the task.
+        `training.probe`, at the end of a task that is measured, on that many of its examples: dormant_share,
+        dead_share, active_share (over hidden units), effective_rank, srank, stable_rank (of the last hidden
+        layer), weight_magnitude; of the rule alone distance_to_start, and churn and churn_absolute of the outputs
+        over the task.
 
     Raises:
         ValueError: if a rule does not fit, or the data do not.
@@ -117,7 +118,9 @@ class _Data:
             parts,
         )
 
-    def batches(self, training: StreamTraining, seeds: Sequence[int], task: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        self, training: StreamTraining, seeds: Sequence[int], task: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of all epochs: the first in the order of the task."""
         rows = torch.arange(len(seeds))[:, None]
         for epoch in range(training.epochs):
@@ -215,7 +218,7 @@ class _Run:
         """Train all networks on a task, in place; metrics of rules and twins."""
         stepper = self._stepper(start)
         probe = data.inputs[:, : self.training.probe], data.targets[:, : self.training.probe]
-        before = self.stack.run(flat, probe[0]).outputs if self.training.probe else None
+        before = self.stack.run(flat, probe[0]).outputs if self._is_measured(task) else None
         slope = torch.empty_like(flat)
         right, seen = torch.zeros(flat.shape[:2], dtype=torch.float64), 0
         for inputs, targets in data.batches(self.training, self.seeds, task):
@@ -229,6 +232,10 @@ class _Run:
             return self._both(found)
         ours = self._measured(self.stack.run(flat, probe[0]), before, flat, start)
         return self._both(found | ours)
+
+    def _is_measured(self, task: int) -> bool:
+        at_an_end = task in (1, self.config.num_tasks)
+        return self.training.probe > 0 and (at_an_end or task % self.training.probe_every == 0)
 
     def _stepper(self, start: Tensor) -> Stepper:
         forms = tuple(plan.form for plan in self.plans)
@@ -245,7 +252,9 @@ class _Run:
         """Scores at the end of the task, held-out where it has such data."""
         if not data.tests:
             outputs = self.stack.run(flat, data.inputs).outputs
-            return {f"train_{kind}": self.stack.score(outputs, data.targets, flat.shape[:2]) / data.inputs.shape[1]}
+            return {
+                f"train_{kind}": self.stack.score(outputs, data.targets, flat.shape[:2]) / data.inputs.shape[1]
+            }
         found = []
         for place, test in enumerate(data.tests):  # their number may differ from seed to seed
             one = flat[place : place + 1]
