@@ -1,1 +1,1 @@
-"""Streams that change."""
+"""Tests of streams."""

@@ -1,0 +1,146 @@
+"""Laws of a stream with a fresh twin beside every task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from dashtheory.measure import distance_to_start, weight_magnitude
+from dashtheory.rules import dash_, shrink_and_perturb_
+from dashtheory.seeds import torch_stream
+from dashtheory.streams import Member, NetworkStack, StreamConfig, StreamTraining, make_tasks, run_stream
+from dashtheory.streams.boundary import Boundary, apply_rules_, remembered_at_start
+from dashtheory.streams.steps import OptimizerState
+from tests.streams.toys import toy_base
+
+BASE = toy_base()
+CONFIG = StreamConfig(kind="input_permuted", num_tasks=3, task_size=30)
+TRAINING = StreamTraining(widths=(8, 6), learning_rate=0.02, batch_size=7, probe=10)
+
+
+def table(
+    *rules: str, config: StreamConfig = CONFIG, seeds: tuple[int, ...] = (0, 1), **values: Any
+) -> pd.DataFrame:
+    training = StreamTraining(**{**{f: getattr(TRAINING, f) for f in TRAINING.__dataclass_fields__}, **values})
+    return run_stream(config, training, rules, seeds, base=BASE)
+
+
+def wide(found: pd.DataFrame, metric: str) -> pd.DataFrame:
+    return found[found["metric"] == metric].pivot_table(index=["rule", "seed"], columns="stage", values="value")
+
+
+def test_a_network_that_begins_anew_at_every_task_is_its_own_twin() -> None:
+    found = table("cold")
+    for metric in ("online_accuracy", "test_accuracy", "effective_rank", "weight_magnitude"):
+        assert (wide(found, metric) - wide(found, f"fresh_{metric}")).abs().max(axis=None) < 1e-6
+
+
+def test_all_rules_that_train_alike_share_the_first_task_and_their_twins() -> None:
+    found = table("warm", "sp", "dash", "warm:weight_decay=0.3")
+    for metric in ("online_accuracy", "effective_rank"):
+        scores, twins = wide(found, metric), wide(found, f"fresh_{metric}")
+        assert (scores[1] - twins[1]).abs().max() < 1e-6
+        for seed in (0, 1):
+            assert twins.loc[("warm", seed)].equals(twins.loc[("dash", seed)])
+    twins = wide(found, "fresh_weight_magnitude")
+    assert (twins.loc["warm:weight_decay=0.3"] < twins.loc["warm"]).all(axis=None)
+
+
+def test_rules_that_do_nothing_are_warm() -> None:
+    found = table("warm", "dash:lam=1", "sp:shrink=1:perturb=0", "l2_init:l2=0", "warm:weight_decay=0")
+    scores = wide(found, "distance_to_start")
+    for rule in ("dash:lam=1", "sp:shrink=1:perturb=0", "l2_init:l2=0", "warm:weight_decay=0"):
+        assert (scores.loc[rule] - scores.loc["warm"]).abs().max(axis=None) < 1e-5
+
+
+def test_rules_between_tasks_are_those_of_the_package_on_the_data_of_the_finished_task() -> None:
+    stack = NetworkStack((6, 8, 3))
+    members = [
+        Member(text)
+        for text in ("warm", "dash:lam=0.2", "sp:shrink=0.5:perturb=0.1", "sp_init", "cold", "warm_rm")
+    ]
+    first = stack.draw(torch_stream(0, "init", 1))
+    states = [remembered_at_start(members, stack, first)]
+    flat = first.repeat(1, len(members), 1) + torch.randn(1, 1, stack.length, generator=torch_stream(0, "moved"))
+    before, optimizer = flat.clone(), OptimizerState.zero(flat, "adam")
+    for part in optimizer.parts():
+        part += 1
+    chunks = [task.train for task in make_tasks(CONFIG, 0, BASE)][:2]
+    boundary = Boundary(stack=stack, seed=0, task=2, chunks=chunks, learning_rate=0.1)
+    apply_rules_(members, flat, optimizer, [boundary], states)
+    batches = [(chunk.inputs, chunk.targets) for chunk in chunks]
+    dashed, shaken, pulled = (stack.as_module(before[0, 0]) for _ in range(3))
+    dash_(dashed, batches, torch.nn.functional.cross_entropy, lam=0.2)
+    shrink_and_perturb_(shaken, shrink=0.5, perturb=0.1, generator=torch_stream(0, "perturbation", 2))
+    shrink_and_perturb_(pulled, shrink=0.2, perturb=0.8, fresh=stack.as_module(first))
+    expected = [before[0, 0], *(stack.from_module(one) for one in (dashed, shaken, pulled))]
+    for replica, numbers in enumerate(expected):
+        assert torch.allclose(flat[0, replica], numbers, atol=1e-6), members[replica].text
+    assert torch.equal(flat[0, 4], stack.draw(torch_stream(0, "init", 2)))
+    renewed = [not bool(optimizer.first[0, replica].any()) for replica in range(len(members))]
+    assert [member.text for member, new in zip(members, renewed, strict=True) if new] == [
+        "sp_init",
+        "cold",
+        "warm_rm",
+    ]
+
+
+def test_an_optimizer_that_is_renewed_is_that_of_warm_rm() -> None:
+    renewed, by_rule = table("warm", task_optimizer="renewed"), table("warm_rm")
+    assert (wide(renewed, "distance_to_start").to_numpy() == wide(by_rule, "distance_to_start").to_numpy()).all()
+    assert (
+        wide(renewed, "distance_to_start")[2].to_numpy() != wide(table("warm"), "distance_to_start")[2].to_numpy()
+    ).all()
+
+
+def test_online_scores_are_taken_before_the_update() -> None:
+    """Without steps worth the name, every prediction is that of the first network."""
+    found = table("warm", learning_rate=1e-12, epochs=3)
+    stack = NetworkStack((6, 8, 6, 3))
+    for number, task in enumerate(make_tasks(CONFIG, 1, BASE), start=1):
+        for metric, stage in (("online_accuracy", 1), ("fresh_online_accuracy", number)):
+            module = stack.as_module(stack.draw(torch_stream(1, "init", stage)))
+            right = (module(task.train.inputs).argmax(1) == task.train.targets).double().mean()
+            assert wide(found, metric).loc[("warm", 1), number] == pytest.approx(float(right))
+
+
+def test_a_zeroed_head_predicts_alike_for_all_classes() -> None:
+    config = StreamConfig(kind="two_class", num_tasks=3)
+    found = table("warm", "dash", config=config, head="zeroed", batch_size=30, probe=0)
+    assert (wide(found, "online_accuracy") == 0.5).all(axis=None)
+    assert (wide(found, "fresh_online_accuracy") == 0.5).all(axis=None)
+
+
+def test_measures_at_the_end_of_a_task_are_those_of_the_module() -> None:
+    found = table(
+        "warm",
+        config=StreamConfig(kind="random_labels", num_tasks=3, task_size=20),
+        learning_rate=1e-12,
+        probe_every=2,
+    )
+    assert sorted(found[found["metric"] == "effective_rank"]["stage"].unique()) == [1, 2, 3]
+    stack = NetworkStack((6, 8, 6, 3))
+    module = stack.as_module(stack.draw(torch_stream(0, "init", 1)))
+    values = found[(found["seed"] == 0) & (found["stage"] == 1)].set_index("metric")["value"]
+    assert values["weight_magnitude"] == pytest.approx(weight_magnitude(module), rel=1e-5)
+    assert values["distance_to_start"] < 1e-6 + distance_to_start(module, module)
+    assert values["churn"] < 1e-9
+    assert "train_accuracy" in values
+    assert "test_accuracy" not in values
+
+
+@pytest.mark.parametrize("rule", ["ema", "ewc", "rewarm", "warm:weight_decay=tuned", "hare_tortoise"])
+def test_rules_that_act_at_other_moments_are_refused(rule: str) -> None:
+    with pytest.raises(ValueError, match=r"^rules must "):
+        Member(rule)
+
+
+def test_bad_training_is_refused() -> None:
+    for values in ({"probe": 5}, {"momentum": 0.9}, {"widths": ()}, {"head": "off"}, {"learning_rate": 0.0}):
+        with pytest.raises(ValueError, match=rf"^{next(iter(values))} must "):
+            table("warm", **values)
+    with pytest.raises(ValueError, match=r"^rules must "):
+        table("warm", "warm")
