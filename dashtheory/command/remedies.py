@@ -52,7 +52,7 @@ OUT = Path("figures/remedies")
 PAUSE = 30.0
 """Seconds between two times that a table of many short runs is written."""
 QUICK: Mapping[str, Any] = {"num_chunks": 2, "chunk_size": 56, "batch_size": 14, "num_test": 200, "max_epochs": 8}
-QUICK_RULES = ("cold", "warm", "sp:shrink=0.1/0.3/0.6", "dash:lam=0.05/0.1/0.3", "l2_init:l2=0.001/0.01/0.1")
+QUICK_RULES = ("cold", "warm", "sp:shrink=0.1/0.3/0.6", "dash:lam=0.05/0.1/0.3", "l2_init:l2=0.01/0.1/1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from dashtheory.rules.spec import RULES, parse_spec
 
 TEXT, TRANSFORMER, PYTHON = "text", "transformer", OWN
 MODEL_NAMES = ("mlp", "convnet", "narrow_resnet", "resnet18", "vgg16")
-OPTIMIZER_NAMES = ("sgd", "adam", "adamw", "sam")
+OPTIMIZER_NAMES = ("sgd", "adam", "adamw", "sam", "upgd", "trac", "muon")
 ENGINES = ("plain", "fast")
 
 
@@ -84,7 +84,9 @@ class DataConfig:
         if self.arrivals and (self.name.startswith(PYTHON) or sum(self.arrivals) != self.num_chunks):
             of = "your own stream" if self.name.startswith(PYTHON) else f"{self.num_chunks} chunks"
             got = f"{','.join(map(str, self.arrivals))} of {of}"
-            fail("arrivals", "must add up to the chunks of the stream", got, "Leave it out, or change num_chunks.")
+            fail(
+                "arrivals", "must add up to the chunks of the stream", got, "Leave it out, or change num_chunks=."
+            )
         if self.mended and not (self.pictures and self.label_noise and len(self.arrivals or "12") > 1):
             got = f"yes with {self.name} and label_noise {self.label_noise:g}"
             fail("mended", "must go with wrong labels of pictures and two stages or more", got, "Leave it out.")
@@ -184,7 +186,7 @@ class TrainingConfig(TrainConfig):
 
     optimizer: str = field(default="sgd", metadata={"help": f"one of {', '.join(OPTIMIZER_NAMES)}"})
     learning_rate: float = field(default=0.01, metadata={"help": "step size"})
-    momentum: float = field(default=0.9, metadata={"help": "of sgd and sam"})
+    momentum: float = field(default=0.9, metadata={"help": "of sgd, sam and trac"})
     weight_decay: float = field(default=0.0, metadata={"help": "on all parameters"})
     decays: tuple[float, ...] = field(
         default=(0.0, 0.001, 0.003, 0.01, 0.03), metadata={"help": "that weight_decay=tuned chooses from"}

@@ -220,7 +220,9 @@ def _tuned(
 
     value = tune(
         source.stream,
-        lambda candidate: make_task(config, source, device=device, **{**spec.training, spec.tuned: candidate}),
+        lambda candidate: make_task(
+            config, source, device=device, **{**spec.training, spec.tuned: candidate}
+        ).with_rule(spec.rule),
         config.training,
         config.training.decays if spec.tuned == "weight_decay" else config.training.rates,
         seed=seed,

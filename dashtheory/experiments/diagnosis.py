@@ -207,7 +207,10 @@ def _recommended(found: Mapping[str, Difference | None], setting: StreamSetting)
     if gap.verdict == NO:
         return f"{NONE_FOUND.capitalize()}: keep the warm start as it is.", evidence
     if gap.verdict == UNCLEAR:
-        return f"{UNTOLD.capitalize()}: run about {gap.needed}.", evidence
+        tuned = found["tuned"]
+        if tuned is not None and tuned.verdict == YES:
+            evidence += f"; both tuned: {tuned}"
+        return f"{UNTOLD.capitalize()} whether there is a gap: run about {gap.needed}.", evidence
     for name, words in _REPAIRS:
         one = found[name]
         if one is not None and one.verdict == NO:
@@ -226,7 +229,8 @@ def _costs(runs: pd.DataFrame, arms: Arms) -> pd.DataFrame:
         mine = runs[runs.index.get_level_values("rule") == text]
         if len(mine):
             means = {name: float(mine[name].mean()) for name in ("last", "steps", "seconds")}
-            rows.append({"rule": rule, "arm": "as you train" if arm == PUBLISHED else arm, "text": text, **means})
+            usual = "as you train" if rule in ("warm", "cold") else arm
+            rows.append({"rule": rule, "arm": usual if arm == PUBLISHED else arm, "text": text, **means})
     return pd.DataFrame(rows)
 
 

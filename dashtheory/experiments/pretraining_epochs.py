@@ -22,7 +22,7 @@ from dashtheory.evaluate import Scores, evaluate
 from dashtheory.parallel import Report
 from dashtheory.protocol import Task, context_of_stage, find_device, train_stage, train_with_rule
 from dashtheory.record import make_table, stage_rows
-from dashtheory.rules import Context, Learner, Rule
+from dashtheory.rules import Context, Learner, Rule, from_the_start
 from dashtheory.rules.spec import parse_rule
 from dashtheory.seeds import torch_stream, torch_streams
 from dashtheory.stream import Stream, join
@@ -51,7 +51,9 @@ class PretrainingConfig(ComparisonConfig):
         if self.data.num_chunks != 2:
             fail("num_chunks", "must be 2", str(self.data.num_chunks), "The first half is pretrained on.")
         for spec in self.rules:
-            parse_rule(spec)
+            if from_the_start(parse_rule(spec)):
+                rule = "must take up the one network that was pretrained"
+                fail("rules", rule, spec, "Leave out rules with a network or an optimizer of their own.")
 
 
 def run_pretraining(config: PretrainingConfig, seed: int, experiment: str, report: Report) -> pd.DataFrame:

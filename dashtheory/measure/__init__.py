@@ -2,7 +2,7 @@
 
     decompose, norms, shares, margins, selectivity    where features and noise are known
     gap, spectrum, alignment, step_size, compare      for any model
-    responses, movement, descent                      units that respond, what moved, curvature
+    responses, dormant, movement, descent             units that respond, what moved, curvature
     plasticity                                        scores by task beside those of a fresh twin
     recursions, symbolic                              how features and noise grow under gradient descent
 
@@ -13,6 +13,7 @@ from dashtheory.measure.alignment import alignment_histograms, cosines, mean_cos
 from dashtheory.measure.compare import compare
 from dashtheory.measure.decompose import Coefficients, Decomposition, Span, decompose
 from dashtheory.measure.descent import Readiness, Sharpness, optimization_readiness, sharpness
+from dashtheory.measure.dormant import DormantUnits, dormant_units
 from dashtheory.measure.gap import CanaryGap, SwapGap, canary_gap, memorization_gap, random_labels
 from dashtheory.measure.margins import (
     feature_margins,
@@ -56,6 +57,7 @@ __all__ = [
     "Churn",
     "Coefficients",
     "Decomposition",
+    "DormantUnits",
     "Frame",
     "Norms",
     "PatchRecursion",
@@ -78,6 +80,7 @@ __all__ = [
     "decompose",
     "distance_to_start",
     "dormant_share",
+    "dormant_units",
     "effective_rank",
     "effective_step",
     "feature_margins",

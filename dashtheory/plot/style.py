@@ -66,6 +66,10 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     "#788C00": ("parseval", "spectral", "isometry", "adamo", "decoupling"),
     "#3C003C": ("ewc", "ewc_online", "mas", "si", "lwf"),
     "#A0C8C8": ("hare_tortoise", "ema", "distill"),
+    "#F0A0A0": ("sam", "muon", "upgd", "trac"),
+    # Dashes begin again in a tenth family, whose first look is FIRE's.
+    "#505000": ("", "crelu", "fourier", "aid", "layer_norm", "nap_norm"),
+    "#00DCDC": ("redo", "regrama", "cbp", "snr", "cpr", "swr_weights"),
 }
 _FAMILY_MARKERS = ("o", "s", "^", "D", "v", "P")
 _FAMILY_DASHES: tuple[Any, ...] = (

@@ -5,7 +5,8 @@ augmentation, and the place in the order, which every step moves on by itself. A
 and on CUDA it is recorded once as a graph and replayed. A graph is recorded for each size of batch (the odd last
 one has its own) and for each step size. The first step of a stage with a size is never recorded: in it the
 optimizer makes its state, and convolutions find their fastest algorithm. Nor are the steps of an epoch in which
-the step size moves (a warm-up), nor those that a rule wants to look into (`AfterStep.recordable`). What a rule
+the step size moves (a warm-up), nor those that a rule wants to look into (`AfterStep.recordable`), nor those of an
+optimizer that computes on the host (its class says `recordable = False`: UPGD, TRAC, Muon). What a rule
 does after a step comes between two replays, in the same queue.
 
 `dashtheory.protocol.PlainEngine` is the readable twin; on a CPU, where nothing is recorded, both give the same
@@ -56,6 +57,7 @@ class FastEngine:
         self.load(epoch)
         optimizer, num_steps, full = self.work.learner.optimizer, self.work.num_steps, self.work.batch_size
         steady = epoch.rates is None or all(rates == epoch.rates[0] for rates in epoch.rates)
+        steady = steady and getattr(optimizer, "recordable", True)
         if self.work.after_step is not None:
             steady = steady and self.work.after_step.recordable
         for step in range(num_steps):

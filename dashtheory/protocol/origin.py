@@ -21,6 +21,9 @@ from dashtheory.stream import Stream
 def origin_of(stream: Stream, task: Task, seed: int) -> dict[str, str]:
     """Hashes of a stream and of the first weights that a task draws for a seed, by these names.
 
+    Of a task without a rule, these are the weights before a rule adapts the network: what all rules of a seed
+    share, also one that trains another network. A rule's own part must depend on them and their generator alone.
+
     Args:
         stream: of the run.
         task: of the run.

@@ -111,7 +111,7 @@ def run_resumable(
 def _outside(result: StageResult, rule: Rule, task: Task, seed: int) -> list[str]:
     """What a learner remembers beside its state dicts (`dashtheory.protocol.outside`)."""
     learner = result.learner
-    restored = rule.rebuild(task.fresh(torch_stream(seed, "init", 1)), result.state)
+    restored = rule.rebuild(task.with_rule(rule).fresh(torch_stream(seed, "init", 1)), result.state)
     restored.model.load_state_dict(learner.model.state_dict())
     restored.model.train(learner.model.training)
     return outside_state(learner, restored)

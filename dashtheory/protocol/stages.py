@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,7 @@ class Task:
         make_engine: how epochs are trained (`dashtheory.protocol.engine`).
         schedule: of the step size within a stage, or None.
         augmentation: of training inputs, or None; rules see the inputs as they are.
+        rule: whose network and optimizer take the place of those above, if it has any (`with_rule`).
     """
 
     make_model: Callable[[torch.Generator], nn.Module]
@@ -55,6 +56,7 @@ class Task:
     make_engine: MakeEngine = PlainEngine
     schedule: Schedule | None = None
     augmentation: Augmentation | None = None
+    rule: Rule | None = None
 
     def __post_init__(self) -> None:
         checked_score(self.score)
@@ -62,12 +64,22 @@ class Task:
     def fresh(self, generator: torch.Generator) -> Learner:
         """Build a learner from an initialisation stream."""
         model = self.fresh_model(generator)
-        return Learner(model, self.make_optimizer(model.parameters()))
+        return Learner(model, self.fresh_optimizer(model))
 
     def fresh_model(self, generator: torch.Generator) -> nn.Module:
         """Build a model from an initialisation stream."""
         with global_stream(generator, self.device):
-            return self.make_model(generator).to(self.device)
+            model = self.make_model(generator)
+            return (model if self.rule is None else self.rule.adapted(model, generator)).to(self.device)
+
+    def fresh_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Build an optimizer of a model."""
+        other = None if self.rule is None else self.rule.optimizer_for(model, self.make_optimizer)
+        return self.make_optimizer(model.parameters()) if other is None else other
+
+    def with_rule(self, rule: Rule) -> Task:
+        """The same with the network and the optimizer of a rule, if it has any; those of one before are let go."""
+        return replace(self, rule=rule)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -244,7 +256,7 @@ def run_stages(
     """
     if only is not None and not rule.anew:
         fail("only", "must be None for a rule that goes on from the stage before", f"{only}", "Run all stages.")
-    stream = stream.to(task.device)
+    stream, task = stream.to(task.device), task.with_rule(rule)
     chunks, test = stream.chunks, stream.test
     learner = task.fresh(torch_stream(seed, "init", 1))
     with global_stream(torch_stream(seed, "rule", 1), task.device):
@@ -331,7 +343,7 @@ def context_of_stage(
 
     Args:
         chunks: of the stage, the newest last.
-        task: of the run.
+        task: of the run, with its rule (`Task.with_rule`).
         seed: of the run.
         stage: of the run.
         state: of `Rule.start`, or of `Rule.finish` of the stage before.
@@ -343,7 +355,7 @@ def context_of_stage(
         loss_fn=task.loss_fn,
         fresh=lambda: task.fresh(torch_stream(seed, "init", stage)),
         generator=torch_stream(seed, moment, stage),
-        renew=lambda model: task.make_optimizer(model.parameters()),
+        renew=task.fresh_optimizer,
         state=state,
         steps_per_epoch=-(-sum(map(len, chunks)) // batch_size),
         draw=task.fresh_model,

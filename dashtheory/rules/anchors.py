@@ -3,6 +3,7 @@
     float32 masters of 16-bit weights      written back over the weights at the next step
     Lookahead                              pulls the weights back to its slow copy
     schedule-free                          goes on from z, and evaluates an average of it
+    TRAC                                   goes on from its base's weights and its reference
     EMA, SWA                               average with the weights of before
 
 `anchored` sets such copies to the weights of the moment after a rule. `check_after_step` says, after the first
@@ -24,11 +25,12 @@ from dashtheory._check import fail
 from dashtheory.rules.groups import by_group, targets
 from dashtheory.rules.report import ShrinkReport
 
-_COPIES = frozenset(
+COPIES = frozenset(
     (
         *("master", "master_param", "master_params", "master_weight", "master_weights", "fp32_param", "fp32_p"),
         *("slow_buffer", "lookahead_slow_buff", "slow_param", "slow_params", "slow_weights", "cached_params"),
         *("ema", "param_ema", "params_ema", "shadow"),
+        *("reference", "iterate"),
     )
 )
 """Keys of optimizer state that are copies of a parameter, in torch-optimizer, timm, apex and others."""
@@ -86,15 +88,26 @@ def anchored(*keepers: object, model: nn.Module | None = None) -> Iterator[None]
             counter.zero_()
 
 
-def _of_optimizer(optimizer: Any, model: nn.Module | None) -> list[_Copy]:
-    """Copies in the state of an optimizer, and in that of one inside it."""
-    found, strange = [], []
+def copy_keys(optimizer: Any) -> frozenset[str]:
+    """Keys of an optimizer's state that are copies of the weights, not averages of gradients."""
+    free = any("ScheduleFree" in type(one).__name__ for one in optimizers_in(optimizer))
+    return _COPIES | {"z"} if free else _COPIES
+
+
+def optimizers_in(optimizer: Any) -> list[Any]:
+    """An optimizer, the one that it wraps, and so on."""
     layers = [optimizer]
     while inner := getattr(layers[-1], "optimizer", None) or getattr(layers[-1], "base_optimizer", None):
         layers.append(inner)
-    free = any("ScheduleFree" in type(one).__name__ for one in layers)
+    return layers
+
+
+def _of_optimizer(optimizer: Any, model: nn.Module | None) -> list[_Copy]:
+    """Copies in the state of an optimizer, and in that of one inside it."""
+    found, strange = [], []
+    layers, copies = optimizers_in(optimizer), copy_keys(optimizer)
     for parameter, key, value in _state(layers):
-        if key in _COPIES or (key == "z" and free):
+        if key in copies:
             found.append(_Copy(parameter, value, parameter.detach().clone()))
         elif _is_near(value, parameter):
             strange.append(key)

@@ -23,20 +23,10 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _NormBase
 
 from dashtheory._check import fail
+from dashtheory.rules.traced import NORMS, WEIGHTED, Traced, traced
 
-_WEIGHTED = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
-_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _PASSING_MODULES = (
     *(nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.Identity, nn.Flatten, nn.Unflatten),
     *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
@@ -86,23 +76,8 @@ def output_scaling(model: nn.Module, factors: Mapping[str, float]) -> Scaling:
     Raises:
         ValueError: in one line if the model cannot be traced, or something in it does not pass a factor on.
     """
-    core = model
-    while isinstance(inner := getattr(core, "core", None), nn.Module):
-        core = inner
-    try:
-        graph = _Tracer().trace(core)
-    except Exception as error:
-        reason = str(error).split("\n", 1)[0]
-        fail("model", "must be one that torch.fx can trace", f"'{reason}'", "Take uniform instead.")
-    return _Follow(model, core, factors).through(graph)
-
-
-class _Tracer(fx.Tracer):
-    """Takes layers for one node each, of classes made from PyTorch's too."""
-
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        """Whether a module is one node."""
-        return isinstance(module, (*_WEIGHTED, *_NORMS, *_PASSING_MODULES)) or super().is_leaf_module(module, name)
+    found = traced(model, leaves=_PASSING_MODULES, fix="Take uniform instead.")
+    return _Follow(model, found, factors).through(found.graph)
 
 
 class _Follow:
@@ -110,18 +85,14 @@ class _Follow:
 
     Args:
         model: whose names count.
-        core: what is traced.
+        found: its graph.
         factors: of the weights.
     """
 
-    def __init__(self, model: nn.Module, core: nn.Module, factors: Mapping[str, float]) -> None:
-        modules = {id(module): name for name, module in model.named_modules()}
+    def __init__(self, model: nn.Module, found: Traced, factors: Mapping[str, float]) -> None:
         weights = {id(value): name for name, value in model.named_parameters()}
-        self.names = {
-            inner: modules[id(module)] for inner, module in core.named_modules() if id(module) in modules
-        }
-        self.weights = {inner: weights[id(value)] for inner, value in core.named_parameters()}
-        self.core, self.factors = core, factors
+        self.found, self.factors = found, factors
+        self.weights = {inner: weights[id(value)] for inner, value in found.core.named_parameters()}
         self.biases: dict[str, float] = {}
         self.statistics: dict[str, float] = {}
         self.scales: dict[fx.Node, float] = {}
@@ -144,13 +115,13 @@ class _Follow:
 
     def _call_module(self, node: fx.Node) -> float:
         name, module, scale = (
-            self.names[str(node.target)],
-            self.core.get_submodule(str(node.target)),
+            self.found.names[str(node.target)],
+            self.found.module(node),
             self._same(node),
         )
-        if isinstance(module, _WEIGHTED):
+        if isinstance(module, WEIGHTED):
             return self._once(self.biases, name, scale * self.factors.get(f"{name}.weight", 1.0))
-        if isinstance(module, _NORMS):
+        if isinstance(module, NORMS):
             self._once(self.statistics, name, scale)
             return 1.0
         shrunk = any(weight.startswith(f"{name}.") for weight in self.factors)

@@ -19,10 +19,11 @@ from dashtheory.rules.told import SECTIONS, Block, Told, read_docstring
 
 MOMENT_WORDS: Mapping[str, str] = {
     "between": "on the weights, between stages",
-    "optimizer": "on the optimizer, between stages",
+    "optimizer": "on the optimizer",
     "loss": "in the loss",
     "steps": "after steps of the optimizer",
     "evaluation": "on the network that is scored",
+    "network": "on the network that is trained",
 }
 """Moments of `dashtheory.rules.MOMENTS` in words."""
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import choice, fail, integer
+from dashtheory.rules.anchors import COPIES
 from dashtheory.rules.matrices import layer_weights
 from dashtheory.rules.report import ShrinkReport
 from dashtheory.rules.rule import Context, InPlace, Learner, RuleState, ablation, remembered, trainable
@@ -148,8 +149,11 @@ def _all(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def clear_moments_(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
-    """Set what an optimizer keeps of parameters to zero, their step counters too, in place."""
+    """Set what an optimizer keeps of parameters to zero, their step counters too, in place.
+
+    Copies of the weights (`dashtheory.rules.anchors`) become those of the moment.
+    """
     for parameter in parameters:
-        for value in optimizer.state.get(parameter, {}).values():
+        for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
-                value.zero_()
+                value.copy_(parameter) if key in COPIES else value.zero_()

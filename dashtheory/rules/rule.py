@@ -16,6 +16,9 @@ from dashtheory.rules.anchors import anchored
 from dashtheory.rules.effective import computed_weights, plain_weights
 from dashtheory.rules.report import ShrinkReport
 
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+"""Makes an optimizer of parameters, such as the run's."""
+
 LossFunction = Callable[..., Tensor]
 """`loss_fn(model(input), target)`: a scalar tensor, the mean loss of the batch."""
 
@@ -31,9 +34,9 @@ A stage that was interrupted starts again from the state at its beginning, so th
 BatchPenalty = Callable[[Tensor, Tensor, Tensor], Tensor]
 """`penalty(inputs, targets, logits)` of the batch of a step: a scalar tensor, added to its loss."""
 
-MOMENTS = ("between", "optimizer", "loss", "steps", "evaluation")
-"""Where a rule can act: on weights between stages, on the optimizer between stages, in the loss, after steps of
-the optimizer, and on the network that is scored."""
+MOMENTS = ("between", "optimizer", "loss", "steps", "evaluation", "network")
+"""Where a rule can act: on weights between stages, on the optimizer (between stages, or another in its place), in
+the loss, after steps of the optimizer, on the network that is scored, and on the one that is trained (another)."""
 
 
 def _nothing() -> None:
@@ -117,6 +120,8 @@ class Rule(ABC):
 
     In a run these are called, in this order:
 
+        adapted         whenever a network is made: gives the one that is trained in its place
+        optimizer_for   whenever an optimizer is made: gives the one that steps in its place
         start           once, on the first initialisation
         apply           before every stage but the first
         penalty         once a stage; what it returns is added to the loss of every step
@@ -138,6 +143,34 @@ class Rule(ABC):
     anew: ClassVar[bool] = False
     acts: ClassVar[tuple[str, ...]] = ("between",)
     inert: ClassVar[Mapping[str, Any]] = {}
+
+    def adapted(self, model: nn.Module, generator: torch.Generator) -> nn.Module:
+        """The network that is trained in place of a new one: itself for most, else changed in place or another.
+
+        Asked for whenever a network is made: before the first stage, for `Context.fresh` and `Context.draw`, when
+        learning rates are tuned, and when an interrupted run is rebuilt; weights of the moment are then loaded.
+
+        Args:
+            model: new, its weights drawn; on the device where the run's factory makes it.
+            generator: from which they were drawn; what else is drawn must come from it alone.
+
+        Raises:
+            ValueError: in one line if the model has nothing to change, or not what it takes.
+        """
+        return model
+
+    def optimizer_for(self, model: nn.Module, make: MakeOptimizer) -> torch.optim.Optimizer | None:
+        """The optimizer that steps in place of the run's, or None: the run's own.
+
+        Asked for wherever one is made or renewed. Its whole state must be in its `state` and `param_groups`, and a
+        rule that has one must decide in `apply` whether it is kept.
+
+        Args:
+            model: `adapted` already.
+            make: the run's, with learning rate, weight decay and momentum of the run or of the rule's text
+                (`dashtheory.rules.optimizing.settings_of` reads them).
+        """
+        return None
 
     def start(self, learner: Learner) -> RuleState:
         """What the rule has to remember of the learner before its first stage; nothing for most."""
@@ -198,6 +231,12 @@ class WhileTraining(Rule):
     def apply(self, learner: Learner, context: Context) -> tuple[Learner, ShrinkReport | None]:
         """Return the learner as it is."""
         return learner, None
+
+
+def from_the_start(rule: Rule) -> bool:
+    """Whether a rule has another network or optimizer than the run, and so another first stage than others."""
+    kind = type(rule)
+    return kind.adapted is not Rule.adapted or kind.optimizer_for is not Rule.optimizer_for
 
 
 def ablation(default: Any) -> Any:

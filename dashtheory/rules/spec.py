@@ -102,6 +102,21 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "ema": "dashtheory.rules.ema:EMA",
         "distill": "dashtheory.rules.ema:Distill",
         "inject": "dashtheory.rules.inject:Inject",
+        "sam": "dashtheory.rules.sam:WithSAM",
+        "muon": "dashtheory.rules.muon:WithMuon",
+        "upgd": "dashtheory.rules.upgd:WithUPGD",
+        "trac": "dashtheory.rules.trac:WithTRAC",
+        "crelu": "dashtheory.rules.crelu:Concatenated",
+        "fourier": "dashtheory.rules.fourier:DeepFourier",
+        "aid": "dashtheory.rules.aid:Dropped",
+        "layer_norm": "dashtheory.rules.layer_norm:LayerNorms",
+        "nap_norm": "dashtheory.rules.nap_norm:NormalizeProject",
+        "redo": "dashtheory.rules.redo:ReDo",
+        "regrama": "dashtheory.rules.regrama:ReGraMa",
+        "cbp": "dashtheory.rules.cbp:ContinualBackprop",
+        "snr": "dashtheory.rules.snr:SelfNormalizedReset",
+        "cpr": "dashtheory.rules.cpr:PartialReset",
+        "swr_weights": "dashtheory.rules.swr_weights:SelectiveReset",
     }
 )
 """Rule classes by name."""

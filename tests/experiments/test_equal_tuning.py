@@ -61,10 +61,10 @@ def test_published_defaults_are_in_the_grids() -> None:
 
 
 def test_the_best_is_taken_search_by_search() -> None:
-    scores = {"sp:shrink=0.6": 0.2, "sp:shrink=0.6:learning_rate=0.006": 0.3}
-    scores |= {"sp:shrink=0.6:learning_rate=0.006:weight_decay=0.01": 0.4, "sp": 0.1}
+    scores = {"sp:shrink=0.6": 0.2, "sp:shrink=0.6:learning_rate=0.0018": 0.3}
+    scores |= {"sp:shrink=0.6:learning_rate=0.0018:weight_decay=0.01": 0.4, "sp": 0.1}
     choice = search("sp:shrink=0.1/0.3/0.6", scores)
-    assert chosen_text(choice, SETTING) == "sp:shrink=0.6:learning_rate=0.006:weight_decay=0.01"
+    assert chosen_text(choice, SETTING) == "sp:shrink=0.6:learning_rate=0.0018:weight_decay=0.01"
     assert at_edge(choice, SETTING) == ("shrink", RATE, DECAY)
 
 
@@ -81,7 +81,7 @@ def test_nothing_that_was_tried_beats_the_choice(values: list[float]) -> None:
 
 
 def test_a_diverged_trial_is_never_chosen() -> None:
-    choice = search("warm", {"warm": -math.inf, "warm:learning_rate=0.006": -1.0})
+    choice = search("warm", {"warm": -math.inf, "warm:learning_rate=0.0018": -1.0})
     assert choice.values[RATE] != SETTING.config.training.learning_rate
 
 
@@ -128,7 +128,7 @@ def test_what_is_no_remedy_is_refused_in_one_line(text: str, message: str) -> No
 
 
 def test_grids_are_multiples_of_the_stream_s_own_step_size() -> None:
-    assert grids_of(read_remedy("cold"), SETTING)[RATE] == (0.002, 0.006, 0.02, 0.06, 0.2)
-    assert grids_of(read_remedy("sp:shrink=0.1/0.3/0.6"), SETTING)[RATE] == (0.006, 0.02, 0.06)
+    assert grids_of(read_remedy("cold"), SETTING)[RATE] == (0.0006, 0.0018, 0.006, 0.018, 0.06)
+    assert grids_of(read_remedy("sp:shrink=0.1/0.3/0.6"), SETTING)[RATE] == (0.0018, 0.006, 0.018)
     with pytest.raises(ValueError, match="streams must be among"):
         stream_settings(["none"])

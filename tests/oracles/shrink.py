@@ -194,6 +194,21 @@ def convolutions() -> nn.Module:
     )
 
 
+def even() -> nn.Module:
+    """Layers of even widths, each before a rectifier."""
+    return nn.Sequential(
+        nn.Conv2d(4, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(24, 8),
+        nn.LayerNorm(8),
+        nn.ReLU(),
+        nn.Linear(8, NUM_CLASSES),
+    )
+
+
 def transposed() -> nn.Module:
     """A transposed convolution in groups."""
     return nn.Sequential(
@@ -245,6 +260,7 @@ def tied_embedding() -> nn.Module:
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "convolutions": (convolutions, (4, 4, 4)),
+    "even": (even, (4, 4, 4)),
     "transposed": (transposed, (4, 4, 4)),
     "one_dimensional": (one_dimensional, (4, 6)),
     "three_dimensional": (three_dimensional, (2, 3, 3, 3)),

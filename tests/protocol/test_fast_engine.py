@@ -68,7 +68,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "sam"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "sam", "upgd", "trac", "muon"])
 def test_the_fast_engine_gives_the_bits_of_its_readable_twin(optimizer: str, case: str) -> None:
     plain, one = trained(PlainEngine, optimizer, **CASES[case])
     recorder = Recorder()
@@ -96,6 +96,13 @@ def test_a_penalty_is_in_every_step_of_both() -> None:
     plain = with_penalty(PlainEngine)
     assert same(plain, with_penalty(make_fast_engine))
     assert not same(plain, trained(PlainEngine)[0].model)
+
+
+@pytest.mark.parametrize("optimizer", ["upgd", "trac", "muon"])
+def test_an_optimizer_that_computes_on_the_host_is_not_recorded(optimizer: str) -> None:
+    recorder = Recorder()
+    trained(lambda work: FastEngine(work, recorder), optimizer)
+    assert recorder.recorded == []
 
 
 def test_each_size_is_taken_once_and_then_recorded_once() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,16 +23,19 @@ NEW_MODEL = ("cold", "cold_shrunk")
 
 
 class Stage:
-    """A learner after some training, and a `Context` that notes what a rule asks of it."""
+    """A learner after some training, and a `Context` that notes what a rule asks of it.
 
-    def __init__(self, name: str = "convolutions") -> None:
-        self.name = name
+    With a rule, its network and its optimizer; by default one that any rule takes.
+    """
+
+    def __init__(self, name: str = "", rule: Rule | None = None) -> None:
+        self.name = name or ("even" if rule is not None and "network" in type(rule).acts else "convolutions")
+        self.rule = rule
         self.learner = self.new()
         self.first = copy.deepcopy(self.learner)
         self.start = {key: value.detach().clone() for key, value in self.learner.model.named_parameters()}
-        for inputs, labels in chunks(name):
-            functional.cross_entropy(self.learner.model(inputs), labels).backward()
-            self.learner.optimizer.step()
+        for inputs, labels in chunks(self.name):
+            batch_step(self.learner, inputs, labels)
             self.learner.optimizer.zero_grad()
         self.twin = copy.deepcopy(self.learner.model)
         self.made: list[Learner] = []
@@ -48,8 +52,19 @@ class Stage:
 
     def new(self) -> Learner:
         """A learner before any training."""
+        model = self._network(torch.Generator().manual_seed(3))
+        return Learner(model, self._optimizer(model, 0.01))
+
+    def _network(self, generator: torch.Generator) -> nn.Module:
         model = network(self.name)
-        return Learner(model, torch.optim.Adam(model.parameters(), lr=0.01))
+        return model if self.rule is None else self.rule.adapted(model, generator)
+
+    def _optimizer(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
+        def make(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+            return torch.optim.Adam(parameters, lr=lr)
+
+        other = None if self.rule is None else self.rule.optimizer_for(model, make)
+        return make(model.parameters()) if other is None else other
 
     def fresh(self) -> Learner:
         """Make a learner, and note it; torch's stream is put back."""
@@ -62,11 +77,11 @@ class Stage:
         """Make a model."""
         with torch.random.fork_rng():
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-            return network(self.name)
+            return self._network(generator)
 
     def renew(self, model: nn.Module) -> torch.optim.Optimizer:
         """Make an optimizer, and note it."""
-        self.renewed.append(torch.optim.Adam(model.parameters(), lr=0.02))
+        self.renewed.append(self._optimizer(model, 0.02))
         return self.renewed[-1]
 
     def chunks(self) -> Iterator[Chunk]:
@@ -93,6 +108,28 @@ class Stage:
             assert torch.equal(buffer, self.twin.get_buffer(name)), name
 
 
+def batch_step(learner: Learner, inputs: Tensor, targets: Tensor, *terms: Callable[..., Tensor]) -> None:
+    """A step on a batch, by an optimizer that may want more than one gradient.
+
+    Args:
+        learner: trained in place.
+        inputs: of the batch.
+        targets: of the batch.
+        *terms: of (inputs, targets, logits), added to the loss.
+    """
+
+    def closure() -> float:
+        learner.optimizer.zero_grad()
+        logits = learner.model(inputs)
+        loss = functional.cross_entropy(logits, targets)
+        for term in terms:
+            loss = loss + term(inputs, targets, logits)
+        loss.backward()
+        return float(loss.detach())
+
+    learner.optimizer.step(closure)
+
+
 def tensors_of(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {
         f"{index} {key}": torch.as_tensor(value).clone()
@@ -112,8 +149,9 @@ def points(num: int, seed: int) -> Examples:
     return Examples(inputs + functional.one_hot(labels, 4), labels)
 
 
-def make_net(generator: torch.Generator) -> nn.Module:
-    net = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Dropout(0.2), nn.Linear(6, 3)).double()
+def make_net(generator: torch.Generator, activation: type[nn.Module] = nn.Tanh) -> nn.Module:
+    layers = nn.Linear(4, 6), nn.BatchNorm1d(6), activation(), nn.Dropout(0.2), nn.Linear(6, 3)
+    net = nn.Sequential(*layers).double()
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.copy_(torch.rand(parameter.shape, generator=generator, dtype=torch.float64) - 0.5)
@@ -132,8 +170,13 @@ CONFIG = TrainConfig(batch_size=5, criterion="accuracy", threshold=1.0, max_epoc
 
 
 def stages(rule: Rule, optimizer: str, seed: int = 0) -> Iterator[StageResult]:
-    task = Task(make_model=make_net, make_optimizer=OPTIMIZERS[optimizer])
-    return run_stages(STREAM, rule, task, CONFIG, seed=seed)
+    return run_stages(STREAM, rule, task_for(rule, optimizer), CONFIG, seed=seed)
+
+
+def task_for(rule: Rule, optimizer: str) -> Task:
+    """A small network, of rectifiers for a rule that puts others in their place."""
+    make = partial(make_net, activation=nn.ReLU) if "network" in type(rule).acts else make_net
+    return Task(make_model=make, make_optimizer=OPTIMIZERS[optimizer])
 
 
 def run(rule: Rule, optimizer: str, seed: int = 0) -> list[StageResult]:

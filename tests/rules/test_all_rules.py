@@ -16,12 +16,23 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from dashtheory.protocol import Task, run_stages
-from dashtheory.rules import MOMENTS, RULES, Learner, Rule, make_rule, rule_options
+from dashtheory.rules import MOMENTS, RULES, BatchPenalty, Learner, Rule, from_the_start, make_rule, rule_options
 from tests.oracles.shrink import NETWORKS, chunks
-from tests.rules.control_cases import CONFIG, IN_PLACE, OPTIMIZERS, STREAM, Stage, equal, make_net, run, tensors_of
+from tests.rules.control_cases import (
+    CONFIG,
+    IN_PLACE,
+    STREAM,
+    Stage,
+    batch_step,
+    equal,
+    run,
+    task_for,
+    tensors_of,
+)
 
 IN_THE_LOSS = [name for name in RULES if "loss" in RULES[name].acts]
 INERT = [name for name in RULES if RULES[name].inert]
+ON_UNITS = ("redo", "regrama", "cbp", "snr", "cpr")
 OPTIONS = [(name, option) for name in RULES for option in rule_options(name, ablations=True)]
 
 
@@ -68,9 +79,13 @@ def test_where_it_acts_is_what_it_says(name: str) -> None:
     assert has("penalty", "batch_penalty") == ("loss" in kind.acts)
     assert has("after_step") == ("steps" in kind.acts)
     assert has("evaluated") == ("evaluation" in kind.acts)
-    stage = Stage()
+    assert has("adapted") == ("network" in kind.acts)
+    assert not has("optimizer_for") or "optimizer" in kind.acts
+    rule = make_rule(name)
+    assert from_the_start(rule) == has("adapted", "optimizer_for")
+    stage = Stage(rule=rule)
     before = copy.deepcopy(stage.learner.model.state_dict())
-    learner, _ = stage.apply(make_rule(name))
+    learner, _ = stage.apply(rule)
     assert equal(before, learner.model.state_dict()) == ("between" not in kind.acts)
 
 
@@ -79,7 +94,7 @@ def test_where_it_acts_is_what_it_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", RULES)
 def test_it_draws_from_no_global_stream_and_changes_no_gradient_nor_mode(name: str) -> None:
-    stage = Stage()
+    stage = Stage(rule=make_rule(name))
     model = stage.learner.model
     model.get_submodule("1").eval()
     for parameter in model.parameters():
@@ -114,9 +129,10 @@ def test_frozen_parameters_keep_their_bits(name: str) -> None:
 
 @pytest.mark.parametrize("name", RULES)
 def test_the_optimizer_holds_what_is_trained(name: str) -> None:
-    learner, _ = Stage().apply(make_rule(name))
+    rule = make_rule(name)
+    learner, _ = Stage(rule=rule).apply(rule)
     assert _held(learner) == _trained(learner)
-    for result in run_stages(STREAM, make_rule(name), _task(), CONFIG, seed=0):
+    for result in run_stages(STREAM, rule, task_for(rule, "Adam"), CONFIG, seed=0):
         assert _held(result.learner) == _trained(result.learner)
 
 
@@ -157,23 +173,20 @@ def test_its_norms_alone_can_be_had_as_a_control(name: str) -> None:
 # ---------------------------------------------------------------------------------- whole runs
 
 
-def _task(optimizer: str = "Adam") -> Task:
-    return Task(make_model=make_net, make_optimizer=OPTIMIZERS[optimizer])
-
-
 @pytest.mark.parametrize("name", INERT)
 def test_its_inert_setting_is_warm_to_the_bit(name: str) -> None:
     rule = make_rule(name, **RULES[name].inert)
-    for ours, warm in zip(_course(rule), _course(make_rule("warm")), strict=True):
+    task = task_for(rule, "Adam")
+    for ours, warm in zip(_course(rule, task), _course(make_rule("warm"), task), strict=True):
         assert ours[0] == warm[0]
         assert equal(ours[1], warm[1])
         assert equal(ours[2], warm[2])
 
 
-def _course(rule: Rule) -> list[tuple[dict[str, float], dict[str, Tensor], dict[str, Tensor]]]:
+def _course(rule: Rule, task: Task) -> list[tuple[dict[str, float], dict[str, Tensor], dict[str, Tensor]]]:
     """Metrics, weights and the optimizer's state after each stage."""
     found = []
-    for result in run_stages(STREAM, rule, _task(), CONFIG, seed=0):
+    for result in run_stages(STREAM, rule, task, CONFIG, seed=0):
         weights = {key: value.clone() for key, value in result.learner.model.state_dict().items()}
         numbers = {
             key: value for key, value in result.metrics().items() if key not in ("mean_scale", "share_clamped")
@@ -269,32 +282,35 @@ def test_its_penalty_at_the_beginning_has_no_slope_that_is_no_number(name: str) 
 
 @pytest.mark.parametrize("name", RULES)
 def test_it_trains_any_network_or_refuses_it_at_once(name: str) -> None:
-    refused = [net for net in NETWORKS if not _trains(name, Stage(net))]
-    if name not in ("proportional", "rewarm", "bn", "inject"):  # the only ones that ask something of the network
+    refused = [net for net in NETWORKS if not _trains(name, net)]
+    picky = ("proportional", "rewarm", "bn", "inject", *ON_UNITS)  # the only ones that ask something of the network
+    if name not in picky and "network" not in RULES[name].acts:
         assert refused == []
     assert len(refused) < len(NETWORKS)
 
 
-def _trains(name: str, stage: Stage) -> bool:
+def _without_batch(penalty: Callable[[], Tensor]) -> BatchPenalty:
+    return lambda inputs, targets, logits: penalty()
+
+
+def _trains(name: str, net: str) -> bool:
     """Two stages of a rule, step by step; weights stay finite, and no network is refused halfway."""
     rule = make_rule(name)
-    context = dataclasses.replace(stage.context, state=rule.start(stage.first))
     try:
+        stage = Stage(net, rule)
+        context = dataclasses.replace(stage.context, state=rule.start(stage.first))
         learner, _ = rule.apply(stage.learner, context)
     except ValueError:
         return False
-    model, optimizer = learner.model, learner.optimizer
+    model = learner.model
     for _ in range(2):
         hook, penalty = rule.after_step(learner, context), rule.penalty(model, context.state)
         of_batch = rule.batch_penalty(model, context)
         for step, (inputs, targets) in enumerate(chunks(stage.name), start=1):
-            optimizer.zero_grad()
-            logits = model(inputs)
-            loss = cross_entropy(logits, targets)
-            loss = loss if penalty is None else loss + penalty()
-            loss = loss if of_batch is None else loss + of_batch(inputs, targets, logits)
-            loss.backward()
-            optimizer.step()
+            terms = [] if of_batch is None else [of_batch]
+            if penalty is not None:
+                terms.append(_without_batch(penalty))
+            batch_step(learner, inputs, targets, *terms)
             if hook is not None and step % hook.every == 0:
                 hook.call(step)
         context = dataclasses.replace(context, state=rule.finish(learner, context))
