@@ -7,7 +7,7 @@ finished tasks here, while on a stream of one distribution the newest chunk is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -48,8 +48,6 @@ class Member:
         if not (plain or isinstance(self.rule, L2Init | WarmRenewed)):
             rule = "must act between tasks alone, or be l2_init"
             fail("rules", rule, repr(self.text), "The stacked trainer has no other moments.")
-        if isinstance(self.rule, L2Init) and self.rule.on not in ("layers", "all", "no_norms"):
-            fail("on", "must be layers, no_norms or all", self.rule.on, "They are the same here.")
 
     @cached_property
     def rule(self) -> Rule:
@@ -162,11 +160,10 @@ def apply_rules_(
         boundaries: one per seed.
         states: what rules remember, by seed and replica.
     """
-    idle: Callable[[Rule], bool] = lambda rule: not rule.acts or isinstance(rule, L2Init)  # noqa: E731
     for seed, boundary in enumerate(boundaries):
         for replica, member in enumerate(members):
-            if idle(member.rule):
-                continue
+            if not member.rule.acts or isinstance(member.rule, L2Init):
+                continue  # nothing happens between tasks
             before = boundary.learner(boundary.stack.as_module(flat[seed, replica]))
             after, _ = member.rule.apply(before, boundary.context(states[seed][replica]))
             flat[seed, replica] = boundary.stack.from_module(after.model)
