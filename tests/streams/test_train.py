@@ -56,6 +56,20 @@ def test_rules_that_do_nothing_are_warm() -> None:
         assert (scores.loc[rule] - scores.loc["warm"]).abs().max(axis=None) < 1e-5
 
 
+def test_a_strong_pull_keeps_networks_where_the_run_began_and_twins_where_they_began() -> None:
+    found = table("warm", "l2_init:l2=20:form=textbook", optimizer="sgd")
+    distances = wide(found, "distance_to_start")
+    assert (distances.loc["l2_init:l2=20:form=textbook"] < 0.1).all(
+        axis=None
+    )  # measured: 0.05; weights have norm 2.5
+    assert (distances.loc["warm"][3] > 0.09).all()
+    sizes = wide(found, "fresh_weight_magnitude")
+    stack = NetworkStack((6, 8, 6, 3))
+    for task in (1, 2, 3):
+        begun = float(stack.draw(torch_stream(0, "init", task)).abs().mean())
+        assert sizes.loc[("l2_init:l2=20:form=textbook", 0), task] == pytest.approx(begun, rel=0.05)
+
+
 def test_rules_between_tasks_are_those_of_the_package_on_the_data_of_the_finished_task() -> None:
     stack = NetworkStack((6, 8, 3))
     members = [
