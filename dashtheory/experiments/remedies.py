@@ -32,9 +32,14 @@ REMEDIES = (
     *("ewc:strength=1/10/100", "ewc_online:strength=1/10/100", "mas:strength=1/10/100", "si:strength=1/10/100"),
     *("lwf:strength=1/3/10", "hare_tortoise:momentum=0.9/0.99/0.999", "ema:momentum=0.9/0.99/0.999"),
     "distill:strength=1/3/10",
+    *("redo:every=200:tau=0.025/0.1/0.3", "regrama:every=200:tau=0.01/0.03/0.1", "cbp:rho=0.0001/0.001/0.01"),
+    *("snr:eta=0.02/0.08/0.2", "cpr:every=200:r=0.012/0.05/0.2", "swr_weights:every=200:share=0.001/0.01/0.1"),
+    *("sam:rho=0.05/0.1/0.2", "muon", "upgd:sigma=0.0001/0.001/0.01", "trac"),
+    *("crelu", "fourier", "aid:p=0.8/0.9/0.95", "layer_norm", "nap_norm"),
 )
 """Published remedies. Every grid holds the published default; where first trials on the digits wanted more of a
-penalty, it is the smallest value."""
+penalty, it is the smallest value. Resets come every 200 steps: every 1,000, as published, would be once or twice
+in a stage here."""
 CONTROLS = (
     *("cold_shrunk:factor=0.3/0.45/0.7", "rewarm:factor=0.1/0.3/0.6", "bn", "perturb:perturb=0.003/0.01/0.03"),
     *("uniform:lam=0.05/0.1/0.3", "permuted:lam=0.05/0.1/0.3", "scattered:lam=0.05/0.1/0.3"),

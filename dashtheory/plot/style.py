@@ -52,6 +52,17 @@ _LOOKS: dict[str, tuple[str, Any, str]] = {
     "l2_init": ("#117733", (0, (6, 2, 2, 2)), "d"),
     "cold_shrunk": ("#0B3C6F", (0, (10, 1.5)), "8"),
     "rewarm": ("#CC0033", (0, (9, 1.5, 1, 1.5)), "H"),
+    **{  # rules on units; no pairs of markers and dashes are left for an eleventh family
+        name: ("#00DCDC", dashes, marker)
+        for name, dashes, marker in (
+            ("redo", (0, (3, 2)), "o"),
+            ("regrama", (0, (7, 2)), "s"),
+            ("cbp", (0, (5, 2, 1, 2)), "^"),
+            ("snr", (0, (3, 1, 3, 1, 1, 1)), "D"),
+            ("cpr", (0, (10, 3)), "v"),
+            ("swr_weights", (0, (2, 1, 6, 1)), "P"),
+        )
+    },
     "dash_channels": ("#44CC88", (0, (3, 1, 1, 1)), "1"),
     "soft": ("#888888", (0, (2, 1)), "2"),
     "oracle": ("#EE8844", (0, (4, 2, 1, 2)), "3"),
@@ -69,7 +80,6 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     "#F0A0A0": ("sam", "muon", "upgd", "trac"),
     # Dashes begin again in a tenth family, whose first look is FIRE's.
     "#505000": ("", "crelu", "fourier", "aid", "layer_norm", "nap_norm"),
-    "#00DCDC": ("redo", "regrama", "cbp", "snr", "cpr", "swr_weights"),
 }
 _FAMILY_MARKERS = ("o", "s", "^", "D", "v", "P")
 _FAMILY_DASHES: tuple[Any, ...] = (

@@ -91,7 +91,7 @@ def anchored(*keepers: object, model: nn.Module | None = None) -> Iterator[None]
 def copy_keys(optimizer: Any) -> frozenset[str]:
     """Keys of an optimizer's state that are copies of the weights, not averages of gradients."""
     free = any("ScheduleFree" in type(one).__name__ for one in optimizers_in(optimizer))
-    return _COPIES | {"z"} if free else _COPIES
+    return COPIES | {"z"} if free else COPIES
 
 
 def optimizers_in(optimizer: Any) -> list[Any]:

@@ -1,15 +1,4 @@
-"""Continual backpropagation: at a steady rate, the hidden units that are of least use begin again.
-
-    contribution   x = mean |h_i| mean |w_out|
-    adaptable      x = mean |h_i - its running mean| mean |w_out| / mean |w_in|
-    u <- decay u + (1 - decay) x;   of use: u / (1 - decay^age)
-
-A unit is mature when its age in steps is above `maturity`. Every step adds rho x (mature units) to an account of
-the layer; its whole part is the number of mature units, least useful first, that are reset.
-
-Source: Dohare et al., "Loss of plasticity in deep continual learning" (Nature 632, 2024; arXiv:2306.13812) and
-facts of the code, from which nothing is taken over.
-"""
+"""Continual backpropagation: at a steady rate, the hidden units that are of least use begin again."""
 
 from __future__ import annotations
 
@@ -34,16 +23,29 @@ Memory = Mapping[str, Tensor]
 class ContinualBackprop(ResetRule):
     """Reset a small share of the mature units of every layer, those of least use, step by step.
 
+    Formula:
+
+        contribution   x = mean |h_i| mean |w_out|
+        adaptable      x = mean |h_i - its running mean| mean |w_out| / mean |w_in|
+        u <- decay u + (1 - decay) x;   of use: u / (1 - decay^age)
+
+    A unit is mature when its age in steps is above `maturity`. Every step adds rho x (mature units) to an
+    account of the layer; its whole part is the number of mature units, least useful first, that are reset.
+    Activations are those of the step, weights those after it.
+
     Published: rho = 1e-4 with maturity 100 (permuted MNIST), 3e-4 with 100 and "adaptable" (continual ImageNet),
-    1e-5 with 1,000 and "contribution" (a ResNet on CIFAR), 1e-4 with 10,000 (PPO). Activations are those of the
-    step, weights those after it.
+    1e-5 with 1,000 and "contribution" (a ResNet on CIFAR), 1e-4 with 10,000 (PPO).
 
-    Cost: two means over all hidden activations and over the weights a step, and the
-    device waits for the host at every step.
+    Elsewhere: the authors mean the biases of the next layers to take over what a unit gave on average
+    (`correct=yes`); in their code that average is zero by then, so that published results are without it. Their
+    optimizer has step counters for every weight, which go to zero as well; PyTorch's has one for a tensor
+    (`counters`).
 
-    The authors mean the biases of the next layers to take over what a unit gave on average (`correct=yes`); in
-    their code that average is zero by then, so that published results are without it. Their optimizer has step
-    counters for every weight, which go to zero as well; PyTorch's has one for a tensor (`counters`).
+    Cost: two means over all hidden activations and over the weights a step, and the device waits for the host at
+    every step.
+
+    Source: Dohare et al., "Loss of plasticity in deep continual learning" (Nature 632, 2024; arXiv:2306.13812)
+    and facts of the code, from which nothing is taken over.
 
     Attributes:
         rho: share of the mature units that are reset in a step, in [0, 1].

@@ -1,12 +1,4 @@
-"""CPR: partial resets. Every unit goes a little way to a new initialization, units with small gradients further.
-
-    u <- m u + (1 - m) score,   score = mean |gradient of incoming weights| / its mean over the layer
-    p = r min(1, exp(sharpness (threshold - u)))
-    incoming <- (1 - p) incoming + p new,   outgoing <- (1 - p) outgoing,   then u <- 1
-
-Source: McCutcheon et al. (2026, arXiv:2607.24996) and facts of the code; nothing is taken over from it. Facts give
-phi "exp" with a sharpness and a threshold; exp(sharpness (threshold - u)), which is 1 at the threshold, is taken.
-"""
+"""CPR: partial resets. Every unit goes a little way to a new start, units with small gradients further."""
 
 from __future__ import annotations
 
@@ -27,9 +19,23 @@ from dashtheory.rules.unit_weights import Units
 class PartialReset(UnitRule):
     """Move units towards a new initialization by a share that falls with their gradients, every so many steps.
 
-    The optimizer and biases stay as they are.
+    Formula:
+
+        u <- m u + (1 - m) score,   score = mean |gradient of incoming weights| / its mean over the layer
+        p = r min(1, exp(sharpness (threshold - u)))
+        incoming <- (1 - p) incoming + p new,   outgoing <- (1 - p) outgoing,   then u <- 1
+
+    Of phi "exp" a sharpness and a threshold are known; exp(sharpness (threshold - u)), which is 1 at the
+    threshold, is taken. The optimizer and biases stay as they are.
+
+    Published: r = 0.012, every 1,000 updates, sharpness 16, threshold 0.95, m = 0.99, new weights from He's
+    uniform.
+
+    Elsewhere: the published code orders the columns behind a flattened map as its own framework does.
 
     Cost: a mean over all gradients of hidden layers a step.
+
+    Source: McCutcheon et al. (2026, arXiv:2607.24996) and facts of the code, from which nothing is taken over.
 
     Attributes:
         r: largest share, in [0, 1]; 0.012 as published.

@@ -32,7 +32,7 @@ class ChannelNorm(nn.LayerNorm):
 class LayerNorms(OtherActivations):
     """Train with a layer norm before every activation; other norms stay where they are.
 
-    Its weights begin at 1, biases at 0.
+    Formula: phi(u) becomes phi(gamma (u - mean(u)) / sqrt(var(u) + eps) + beta), gamma = 1 and beta = 0 at first.
 
     Cost: a norm for each activation.
 

@@ -222,6 +222,7 @@ class WithMuon(OtherOptimizer):
 
     Hidden are the weights of linear, convolution and attention layers, but the classifier; embeddings, norm layers
     and biases belong to the rest. FIRE's code steps by Muon from the second stage on alone; here it is all stages.
+
     Cost: 15 products of each matrix with itself a step.
 
     Attributes:

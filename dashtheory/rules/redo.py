@@ -1,12 +1,4 @@
-"""ReDo: recycling dormant neurons. Units that hardly respond any more begin again.
-
-    score of unit i = mean |h_i| / (mean over the layer of mean |h| + 1e-9);   dormant if score <= tau
-
-A dormant unit gets new incoming weights, its outgoing weights become zero. The mean is over examples and places.
-
-Source: Sokar, Agarwal, Castro & Evci, "The Dormant Neuron Phenomenon in Deep Reinforcement Learning" (ICML 2023,
-arXiv:2302.12902), and facts of the code in dopamine; nothing is taken over from it.
-"""
+"""ReDo: recycling dormant neurons. Units that hardly respond any more begin again."""
 
 from __future__ import annotations
 
@@ -27,15 +19,25 @@ from dashtheory.rules.unit_weights import Units
 class ReDo(ResetRule):
     """Reset units whose activations are small beside those of their layer, every so many steps.
 
-    Published: tau = 0.025 and every 1,000 updates, on 64 examples; 0.1 where there are many updates per example;
-    others take 0.01 to 0.5 once an epoch. The bias becomes 0 in the authors' code, is drawn in a port to PyTorch
-    (`bias=draw`), which also starts the step counters anew and calls that crucial (`counters=yes`).
+    Formula:
 
-    With tau = 0 only units that were silent on all examples are reset, and the network's output on these stays the
-    same, unless a layer norm or group norm makes units depend on each other.
+        score of unit i = mean |h_i| / (mean over the layer of mean |h| + 1e-9);   dormant if score <= tau
 
-    Cost: a mean over the activations
-    of one step in `every`; `draw=model` builds a network whenever there is a reset.
+    The means are over examples and places. A dormant unit gets new incoming weights, its outgoing weights become
+    zero. With tau = 0 only units that were silent on all examples are reset, and the network's output on these
+    stays the same, unless a layer norm or group norm makes units depend on each other.
+
+    Published: tau = 0.025 and every 1,000 updates, on 64 examples; 0.1 where there are many updates per example.
+
+    Elsewhere: FIRE's code takes tau = 0.01 to 0.5 once an epoch, and sets no outgoing weight and no moment to
+    zero. The bias becomes 0 in the authors' code; a port to PyTorch draws it (`bias=draw`), and starts the step
+    counters anew, which it calls crucial (`counters=yes`).
+
+    Cost: a mean over the activations of one step in `every`; `draw=model` builds a network when there is a
+    reset.
+
+    Source: Sokar, Agarwal, Castro & Evci, "The Dormant Neuron Phenomenon in Deep Reinforcement Learning" (ICML
+    2023, arXiv:2302.12902), and facts of the code in dopamine, from which nothing is taken over.
 
     Attributes:
         tau: largest score of a dormant unit; negative: no unit is.

@@ -1,10 +1,4 @@
-"""ReGraMa: units whose gradients are small begin again.
-
-    score of unit i = mean |gradient of its incoming weights| / (its mean over the layer + 1e-9);   reset if <= tau
-
-Source: Liu et al. (NeurIPS 2025, arXiv:2505.24061). Its code could not be read; the score is as others tell it who
-read the paper, and what is left open (bias, moments) is as in ReDo.
-"""
+"""ReGraMa: units whose gradients are small begin again."""
 
 from __future__ import annotations
 
@@ -21,11 +15,20 @@ from dashtheory.rules.unit_rule import ResetRule, counted, mean_gradient, share_
 class ReGraMa(ResetRule):
     """Reset units whose incoming weights have small gradients beside those of their layer, every so many steps.
 
-    Published: tau = 0.01, every 1,000 updates. It sees what ReDo does not see in networks whose activations never
-    vanish. The gradient is that of the step's batch, with all that is added to the loss.
+    Formula:
 
-    Cost: none to speak of;
-    `draw=model` builds a network whenever there is a reset.
+        score of unit i = mean |gradient of its incoming weights| / (its mean over the layer + 1e-9)
+        reset if score <= tau
+
+    It sees what ReDo does not see in networks whose activations never vanish. The gradient is that of the step's
+    batch, with all that is added to the loss.
+
+    Published: tau = 0.01, every 1,000 updates.
+
+    Cost: a mean over the gradients of one step in `every`; `draw=model` builds a network when there is a reset.
+
+    Source: Liu et al. (NeurIPS 2025, arXiv:2505.24061). Its code could not be read; the score is as others tell
+    it who read the paper, and what is left open (bias, moments) is as in ReDo.
 
     Attributes:
         tau: largest score of a unit that is reset; negative: none is.

@@ -1,14 +1,4 @@
-"""Self-normalized resets: a unit begins again when it is silent for longer than is usual for it.
-
-    age of unit i = samples since it last fired: since it was above 0 on one sample (or place of it)
-    reset if it did not fire and age >= threshold_i
-
-    threshold_i: from time to time  <- the (1 - eta) quantile of its past times between firings, if that is lower,
-                                    else twice what it was; never below the batch size nor above a cap
-
-Source: Farias & Jozefiak, "Self-Normalized Resets for Plasticity in Continual Learning" (ICLR 2025,
-arXiv:2410.20098) and facts of the code, from which nothing is taken over.
-"""
+"""Self-normalized resets: a unit begins again when it is silent for longer than is usual for it."""
 
 from __future__ import annotations
 
@@ -33,15 +23,29 @@ _NEVER = 2**62
 class SelfNormalizedReset(ResetRule):
     """Reset units that are silent for unusually long, each measured by its own past.
 
-    Published: eta = 0.08, thresholds renewed every 16 tasks. Tasks are not everywhere, so that steps are counted
-    here. The published code keeps a histogram of all times since the thresholds were renewed, has a batch size of
-    100 written into it, and gives NaN for a unit that never fired; here the last `times` times of a unit count,
-    the batch size is that of the step, and a threshold without any times stays. Thresholds begin at the cap; times
-    and thresholds of a unit outlive its resets.
+    Formula:
 
-    It is made for ReLU: what is always above 0 always fires. A unit that is reset was silent on the whole batch:
-    the network's output on it stays the same, unless a layer norm or group norm makes units depend on each other.
-    Cost: a maximum over all hidden activations a step.
+        age of unit i = samples since it last fired: since it was above 0 on one sample (or place of it)
+        reset if it did not fire and age >= threshold_i
+
+        threshold_i: from time to time  <- the (1 - eta) quantile of its past times between firings, if that is
+                                        lower, else twice what it was; at least the batch size, at most a cap
+
+    Thresholds begin at the cap; times and thresholds of a unit outlive its resets. It is made for ReLU: what is
+    always above 0 always fires. A unit that is reset was silent on the whole batch: the network's output on it
+    stays the same, unless a layer norm or group norm makes units depend on each other.
+
+    Published: eta = 0.08, cap 20,000, thresholds renewed every 16 tasks. Tasks are not everywhere, so that steps
+    are counted here.
+
+    Elsewhere: the published code keeps a histogram of all times since the thresholds were renewed, has a batch
+    size of 100 written into it, and gives NaN for a unit that never fired; here the last `times` times of a unit
+    count, and the batch size is that of the step. FIRE's code sets no outgoing weight and no moment to zero.
+
+    Cost: a maximum over all hidden activations a step, and the device waits for the host at every step.
+
+    Source: Farias & Jozefiak, "Self-Normalized Resets for Plasticity in Continual Learning" (ICLR 2025,
+    arXiv:2410.20098) and facts of the code, from which nothing is taken over.
 
     Attributes:
         eta: share of times that count as unusually long, in [0, 1); 0: no unit is reset.

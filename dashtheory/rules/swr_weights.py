@@ -1,12 +1,4 @@
-"""Selective weight reinitialization: of every layer, the single weights of least use begin again.
-
-    use of weight w = |w dL/dw|  ("gradient": what the loss would change by without it, to first order), or |w|
-
-Source: Hernandez-Garcia et al. (CoLLAs 2025, PMLR 330; arXiv:2508.00212), of which a summary alone was read.
-From there: single weights, those of low utility, the gradient's utility, a new draw. Left open, and chosen here:
-a share of every layer (not one threshold for all), utilities of a single step (an average is an option), the
-default numbers.
-"""
+"""Selective weight reinitialization: of every layer, the single weights of least use begin again."""
 
 from __future__ import annotations
 
@@ -43,13 +35,23 @@ NEW = ("model", "kaiming", "torch", "zero")
 class SelectiveReset(WhileTraining):
     """Give the least useful weights of every hidden layer new initial values, every so many steps.
 
+    Formula:
+
+        use of weight w = |w dL/dw|  ("gradient": what the loss would change by without it, to first order), or |w|
+
     It asks nothing of the network but layers with weights (`dashtheory.rules.layers`); biases and norms stay.
     Better than resets of units in small networks and with layer norm, its authors say. Not to be confused with
     soft weight rescaling (`swr`), of the same initials. The gradient is that of the step's batch, with all that
     is added to the loss; the weight is that after the step.
 
-    Cost: a sort of all weights every so many steps;
-    with `momentum` a product a step; `new=model` builds a network each time.
+    Published: single weights, those of low utility, the gradient's utility, a new draw. Left open, and chosen
+    here: a share of every layer (not one threshold for all), utilities of a single step (an average is an
+    option), the default numbers.
+
+    Cost: a sort of all weights every so many steps; with `momentum` a product a step; `new=model` builds a
+    network each time.
+
+    Source: Hernandez-Garcia et al. (CoLLAs 2025, PMLR 330; arXiv:2508.00212), of which a summary alone was read.
 
     Attributes:
         share: of the weights of each layer, rounded down, in [0, 1]; this package's choice, not tuned.

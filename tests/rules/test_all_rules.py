@@ -283,7 +283,13 @@ def test_its_penalty_at_the_beginning_has_no_slope_that_is_no_number(name: str) 
 @pytest.mark.parametrize("name", RULES)
 def test_it_trains_any_network_or_refuses_it_at_once(name: str) -> None:
     refused = [net for net in NETWORKS if not _trains(name, net)]
-    picky = ("proportional", "rewarm", "bn", "inject", *ON_UNITS)  # the only ones that ask something of the network
+    picky = (
+        "proportional",
+        "rewarm",
+        "bn",
+        "inject",
+        *ON_UNITS,
+    )  # the only ones that ask something of the network
     if name not in picky and "network" not in RULES[name].acts:
         assert refused == []
     assert len(refused) < len(NETWORKS)
