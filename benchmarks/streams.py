@@ -121,7 +121,7 @@ def measure(*, quick: bool) -> dict[str, Any]:
         alone = seconds.pop(0)
         for number, values in seconds.items():
             ratios = [one / ours for one, ours in zip(alone, values, strict=True)]
-            row = {
+            row: dict[str, Any] = {
                 "optimizer": optimizer,
                 "networks": number,
                 "seconds_median": statistics.median(values),

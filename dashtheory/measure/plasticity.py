@@ -164,7 +164,8 @@ def _per_run(wide: pd.DataFrame | None, maker: Callable[[pd.DataFrame], pd.Serie
     assert wide is not None
     lengths = wide.apply(lambda run: run.index.get_loc(run.last_valid_index()) + 1, axis=1)
     parts = [maker(wide[lengths == length].iloc[:, :length]) for length in sorted(set(lengths))]
-    return pd.concat(parts).reindex(wide.index)
+    found: pd.Series = pd.concat(parts).reindex(wide.index)
+    return found
 
 
 def _slopes(scores: pd.DataFrame) -> pd.Series:

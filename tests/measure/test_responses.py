@@ -54,16 +54,17 @@ def test_shares_refuse_what_is_no_layer() -> None:
 
 
 def test_weights_and_distances_by_hand() -> None:
-    model = nn.Sequential(nn.Linear(2, 1), nn.LayerNorm(1))
+    linear, norm = nn.Linear(2, 1), nn.LayerNorm(1)
+    model = nn.Sequential(linear, norm)
     with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[3.0, -1.0]]))
-        model[0].bias.fill_(2.0)
+        linear.weight.copy_(torch.tensor([[3.0, -1.0]]))
+        linear.bias.fill_(2.0)
     start = {name: value.clone() for name, value in model.state_dict().items()}
     assert weight_magnitude(model) == 2
     assert distance_to_start(model, start) == 0
     with torch.no_grad():
-        model[0].weight += torch.tensor([[2.0, 1.0]])
-        model[1].weight += 2
+        linear.weight.add_(torch.tensor([[2.0, 1.0]]))
+        norm.weight.add_(2)
     assert distance_to_start(model, start) == 3  # the norm layer is trained too
     with pytest.raises(ValueError, match=r"^start must hold 0.weight"):
         distance_to_start(model, nn.Linear(2, 1))
@@ -125,7 +126,7 @@ def test_sharpness_agrees_with_the_whole_hessian_of_a_network() -> None:
 
     weights = tuple(value.detach() for value in model.parameters())
     blocks = torch.autograd.functional.hessian(loss, weights)
-    rows = [torch.cat([b.reshape(w.numel(), -1) for b in row], 1) for w, row in zip(weights, blocks, strict=True)]  # type: ignore[union-attr]
+    rows = [torch.cat([b.reshape(w.numel(), -1) for b in row], 1) for w, row in zip(weights, blocks, strict=True)]
     expected = float(torch.linalg.eigvalsh(torch.cat(rows))[-1])
     before = [value.clone() for value in model.parameters()]
     found = sharpness(model, examples, generator, tolerance=1e-8, max_products=2000)

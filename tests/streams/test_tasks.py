@@ -89,11 +89,11 @@ def test_a_blend_begins_near_the_old_task_and_ends_in_the_new_one() -> None:
 def test_blended_labels_pass_from_the_old_names_to_the_new() -> None:
     base = toy_base(per_class=300, places=4, num_classes=4)
     first, second = tasks(base, kind="label_permuted", num_tasks=2, blend=1.0)
-    assert first.test is not None
-    assert second.test is not None
-    old, new = (
-        dict(zip(base.test.targets.tolist(), t.test.targets.tolist(), strict=True)) for t in (first, second)
-    )  # type: ignore[union-attr]
+    names = []
+    for task in (first, second):
+        assert task.test is not None
+        names.append(dict(zip(base.test.targets.tolist(), task.test.targets.tolist(), strict=True)))
+    old, new = names
     known = {tuple(row): int(y) for row, y in zip(base.train.inputs.tolist(), base.train.targets, strict=True)}
     classes = [known[tuple(row)] for row in second.train.inputs.tolist()]
     is_new = torch.tensor([new[c] == y for c, y in zip(classes, second.train.targets.tolist(), strict=True)])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from dashtheory.measure import distance_to_start, weight_magnitude
 from dashtheory.rules import dash_, shrink_and_perturb_
@@ -28,46 +30,47 @@ def table(
     return run_stream(config, training, rules, seeds, base=BASE)
 
 
-def wide(found: pd.DataFrame, metric: str) -> pd.DataFrame:
-    return found[found["metric"] == metric].pivot_table(index=["rule", "seed"], columns="stage", values="value")
+def values(found: pd.DataFrame, rule: str, metric: str) -> NDArray[np.float64]:
+    """(seeds, tasks)."""
+    rows = found[(found["metric"] == metric) & (found["rule"] == rule)]
+    return rows.pivot_table(index="seed", columns="stage", values="value").to_numpy(dtype=np.float64)
 
 
 def test_a_network_that_begins_anew_at_every_task_is_its_own_twin() -> None:
     found = table("cold")
     for metric in ("online_accuracy", "test_accuracy", "effective_rank", "weight_magnitude"):
-        assert (wide(found, metric) - wide(found, f"fresh_{metric}")).abs().max(axis=None) < 1e-6
+        assert np.allclose(values(found, "cold", metric), values(found, "cold", f"fresh_{metric}"), atol=1e-6)
 
 
 def test_all_rules_that_train_alike_share_the_first_task_and_their_twins() -> None:
     found = table("warm", "sp", "dash", "warm:weight_decay=0.3")
     for metric in ("online_accuracy", "effective_rank"):
-        scores, twins = wide(found, metric), wide(found, f"fresh_{metric}")
-        assert (scores[1] - twins[1]).abs().max() < 1e-6
-        for seed in (0, 1):
-            assert twins.loc[("warm", seed)].equals(twins.loc[("dash", seed)])
-    twins = wide(found, "fresh_weight_magnitude")
-    assert (twins.loc["warm:weight_decay=0.3"] < twins.loc["warm"]).all(axis=None)
+        warm = values(found, "warm", f"fresh_{metric}")
+        for rule in ("warm", "sp", "dash"):
+            scores, twins = values(found, rule, metric), values(found, rule, f"fresh_{metric}")
+            assert np.allclose(scores[:, 0], twins[:, 0], atol=1e-6)
+            assert (twins == warm).all()
+    sizes = [values(found, rule, "fresh_weight_magnitude") for rule in ("warm:weight_decay=0.3", "warm")]
+    assert (sizes[0] < sizes[1]).all()
 
 
 def test_rules_that_do_nothing_are_warm() -> None:
     found = table("warm", "dash:lam=1", "sp:shrink=1:perturb=0", "l2_init:l2=0", "warm:weight_decay=0")
-    scores = wide(found, "distance_to_start")
+    warm = values(found, "warm", "distance_to_start")
     for rule in ("dash:lam=1", "sp:shrink=1:perturb=0", "l2_init:l2=0", "warm:weight_decay=0"):
-        assert (scores.loc[rule] - scores.loc["warm"]).abs().max(axis=None) < 1e-5
+        assert np.allclose(values(found, rule, "distance_to_start"), warm, atol=1e-5)
 
 
 def test_a_strong_pull_keeps_networks_where_the_run_began_and_twins_where_they_began() -> None:
     found = table("warm", "l2_init:l2=20:form=textbook", optimizer="sgd")
-    distances = wide(found, "distance_to_start")
-    assert (distances.loc["l2_init:l2=20:form=textbook"] < 0.1).all(
-        axis=None
-    )  # measured: 0.05; weights have norm 2.5
-    assert (distances.loc["warm"][3] > 0.09).all()
-    sizes = wide(found, "fresh_weight_magnitude")
+    distances = values(found, "l2_init:l2=20:form=textbook", "distance_to_start")
+    assert (distances < 0.1).all()  # measured: 0.05; the weights have norm 2.5
+    assert (values(found, "warm", "distance_to_start")[:, 2] > 0.09).all()
+    sizes = values(found, "l2_init:l2=20:form=textbook", "fresh_weight_magnitude")
     stack = NetworkStack((6, 8, 6, 3))
     for task in (1, 2, 3):
         begun = float(stack.draw(torch_stream(0, "init", task)).abs().mean())
-        assert sizes.loc[("l2_init:l2=20:form=textbook", 0), task] == pytest.approx(begun, rel=0.05)
+        assert sizes[0, task - 1] == pytest.approx(begun, rel=0.05)
 
 
 def test_rules_between_tasks_are_those_of_the_package_on_the_data_of_the_finished_task() -> None:
@@ -104,10 +107,13 @@ def test_rules_between_tasks_are_those_of_the_package_on_the_data_of_the_finishe
 
 def test_an_optimizer_that_is_renewed_is_that_of_warm_rm() -> None:
     renewed, by_rule = table("warm", task_optimizer="renewed"), table("warm_rm")
-    assert (wide(renewed, "distance_to_start").to_numpy() == wide(by_rule, "distance_to_start").to_numpy()).all()
-    assert (
-        wide(renewed, "distance_to_start")[2].to_numpy() != wide(table("warm"), "distance_to_start")[2].to_numpy()
-    ).all()
+    kept = table("warm")
+    ours, theirs, others = (
+        values(one, rule, "distance_to_start")
+        for one, rule in ((renewed, "warm"), (by_rule, "warm_rm"), (kept, "warm"))
+    )
+    assert (ours == theirs).all()
+    assert (ours[:, 1] != others[:, 1]).all()
 
 
 def test_online_scores_are_taken_before_the_update() -> None:
@@ -118,14 +124,15 @@ def test_online_scores_are_taken_before_the_update() -> None:
         for metric, stage in (("online_accuracy", 1), ("fresh_online_accuracy", number)):
             module = stack.as_module(stack.draw(torch_stream(1, "init", stage)))
             right = (module(task.train.inputs).argmax(1) == task.train.targets).double().mean()
-            assert wide(found, metric).loc[("warm", 1), number] == pytest.approx(float(right))
+            assert values(found, "warm", metric)[1, number - 1] == pytest.approx(float(right))
 
 
 def test_a_zeroed_head_predicts_alike_for_all_classes() -> None:
     config = StreamConfig(kind="two_class", num_tasks=3)
     found = table("warm", "dash", config=config, head="zeroed", batch_size=30, probe=0)
-    assert (wide(found, "online_accuracy") == 0.5).all(axis=None)
-    assert (wide(found, "fresh_online_accuracy") == 0.5).all(axis=None)
+    for rule in ("warm", "dash"):
+        assert (values(found, rule, "online_accuracy") == 0.5).all()
+        assert (values(found, rule, "fresh_online_accuracy") == 0.5).all()
 
 
 def test_measures_at_the_end_of_a_task_are_those_of_the_module() -> None:
@@ -138,12 +145,12 @@ def test_measures_at_the_end_of_a_task_are_those_of_the_module() -> None:
     assert sorted(found[found["metric"] == "effective_rank"]["stage"].unique()) == [1, 2, 3]
     stack = NetworkStack((6, 8, 6, 3))
     module = stack.as_module(stack.draw(torch_stream(0, "init", 1)))
-    values = found[(found["seed"] == 0) & (found["stage"] == 1)].set_index("metric")["value"]
-    assert values["weight_magnitude"] == pytest.approx(weight_magnitude(module), rel=1e-5)
-    assert values["distance_to_start"] < 1e-6 + distance_to_start(module, module)
-    assert values["churn"] < 1e-9
-    assert "train_accuracy" in values
-    assert "test_accuracy" not in values
+    first = found[(found["seed"] == 0) & (found["stage"] == 1)].set_index("metric")["value"]
+    assert first["weight_magnitude"] == pytest.approx(weight_magnitude(module), rel=1e-5)
+    assert first["distance_to_start"] < 1e-6 + distance_to_start(module, module)
+    assert first["churn"] < 1e-9
+    assert "train_accuracy" in first
+    assert "test_accuracy" not in first
 
 
 @pytest.mark.parametrize("rule", ["ema", "ewc", "rewarm", "warm:weight_decay=tuned", "hare_tortoise"])
