@@ -8,7 +8,7 @@ BENCHMARKS := doors discrete theory claims shrink twolayer streams explore image
 SCRIPTS := $(sort $(filter-out simulations/remedies.py, $(wildcard simulations/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures quick notebooks lab test lint format test-slow test-gpu bench app docs clean
+.PHONY: help setup figures quick notebooks lab test lint format test-slow test-wheel test-gpu bench app docs clean
 
 help: ## list all targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); } || \
 		{ rm -rf $(VENV); echo "make: $(PYTHON) has no working venv module; install it (Debian: python3-venv)" >&2; exit 2; }
 	@echo "Installing pinned dependencies into $(VENV) (some minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,notebook]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deep,test,lint,notebook]'
 	@touch $@
 
 figures: $(READY) ## regenerate every figure of simulations/ into figures/
@@ -55,6 +55,10 @@ lint: $(READY) ## style and types
 
 format: $(READY) ## format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+test-wheel: $(READY) ## build wheel and sdist, install them into empty environments and try them there
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[release]'
+	@$(BIN)/python tests/wheel.py
 
 test-slow: $(READY) ## the tests that take minutes
 	@$(BIN)/python -m pytest -q -n auto -m slow

@@ -24,8 +24,7 @@ Paper: Shin, Oh, Cho, Yun, "DASH: Warm-Starting Neural Network Training in Stati
 without Loss of Plasticity", NeurIPS 2024, arXiv:2410.23495.
 """
 
-import lazy_loader
-
+from dashtheory._needs import attach
 from dashtheory._version import __version__ as __version__
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -13,7 +13,7 @@ PACKAGE = Path(dashtheory.__file__).parent
 
 GROUND = (
     *("stream", "copies", "scoring", "evaluate", "batchnorm", "seeds", "user_code", "errors"),
-    *("_check", "_door", "_memory", "_nested", "_spec", "_version", "record", "plot", "parallel"),
+    *("_check", "_door", "_memory", "_needs", "_nested", "_spec", "_version", "record", "plot", "parallel"),
 )
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(GROUND, GROUND),
@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "explore": ("discrete", "theory", "twolayer", "deep", "protocol", "rules", "measure", *GROUND),
     "command": ("experiments", "paper", "explore", "deep", "protocol", "rules", "measure", *GROUND),
     "adapters": ("rules", "protocol", *GROUND),
-    "__init__": ("_version",),
+    "__init__": ("_version", "_needs"),
 }
 """Rooms, and the rooms that each may import besides itself."""
 

@@ -22,6 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from dashtheory._needs import TORCH, lacks_torch
 from dashtheory._version import __version__
 from dashtheory.command.script import Script
 from dashtheory.command.script import main as run_script
@@ -56,7 +57,16 @@ SCRIPT = Script(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+    except ModuleNotFoundError as error:
+        if not lacks_torch(error):
+            raise
+        print(f"dashtheory: {TORCH}", file=sys.stderr)  # noqa: T201
+        return 2
+
+
+def _main(given: list[str]) -> int:
     if given[:1] == ["run"]:
         return run_script(SCRIPT, given[1:])
     if given[:1] in (["rules"], ["diagnose"]):

@@ -3,6 +3,6 @@
 Names are imported on first use (`__init__.pyi` lists them), so that a rule's text can be read without torch.
 """
 
-import lazy_loader
+from dashtheory._needs import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)
