@@ -15,12 +15,14 @@ PAGE = " ".join((ROOT / "docs" / "beyond.md").read_text().split())
 STREAMS = ("input_permuted", "random_labels", "regression")
 
 
-def numbers() -> pd.DataFrame:
+def numbers(folder: str = "") -> pd.DataFrame:
     """Continued minus fresh over the last five tasks, by rule and stream: points of accuracy, or squared error."""
-    table, facts = load_table(ROOT / "figures" / "changing_streams.csv")
+    table, facts = load_table(ROOT / "figures" / folder / "changing_streams.csv")
     assert facts["quick"] is False
     parts = []
     for metric, better, scale in (("online_accuracy", "higher", 100.0), ("online_error", "lower", 1.0)):
+        if metric not in set(table["metric"]):
+            continue
         found = plasticity(table, metric=metric, better=better)
         found = found[found["quantity"] == "last_minus_fresh"]
         parts.append(found.assign(**{name: scale * found[name] for name in ("mean", "low", "high")}))
@@ -43,6 +45,14 @@ def rows() -> list[str]:
 def test_the_table_of_the_page_is_that_of_the_committed_runs() -> None:
     for row in rows():
         assert row in PAGE, row
+
+
+def test_the_numbers_with_a_new_optimizer_are_those_of_the_committed_runs() -> None:
+    found = numbers("optimizer_renewed")
+    for rule in ("sp", "dash", "warm", "cold_shrunk"):
+        one = found.loc[(rule, "input_permuted")]
+        words = f"{one['mean']:+.1f} [{one['low']:+.1f}, {one['high']:+.1f}]".replace("-", "−")
+        assert words in PAGE, (rule, words)
 
 
 def test_the_speed_of_replicas_is_the_committed_one() -> None:
