@@ -50,8 +50,8 @@ def test_the_table_of_the_page_is_that_of_the_committed_runs() -> None:
 def test_the_numbers_with_a_new_optimizer_are_those_of_the_committed_runs() -> None:
     found = numbers("optimizer_renewed")
     for rule in ("sp", "dash", "warm", "cold_shrunk"):
-        one = found.loc[(rule, "input_permuted")]
-        words = f"{one['mean']:+.1f} [{one['low']:+.1f}, {one['high']:+.1f}]".replace("-", "−")
+        mean, low, high = found.loc[[(rule, "input_permuted")], ["mean", "low", "high"]].to_numpy()[0]
+        words = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
         assert words in PAGE, (rule, words)
 
 
