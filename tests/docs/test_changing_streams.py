@@ -50,7 +50,7 @@ def test_the_table_of_the_page_is_that_of_the_committed_runs() -> None:
 def test_the_numbers_with_a_new_optimizer_are_those_of_the_committed_runs() -> None:
     found = numbers("optimizer_renewed")
     for rule in ("sp", "dash", "warm", "cold_shrunk"):
-        mean, low, high = found.loc[[(rule, "input_permuted")], ["mean", "low", "high"]].to_numpy()[0]
+        mean, low, high = found[["mean", "low", "high"]].xs((rule, "input_permuted")).to_numpy()
         words = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
         assert words in PAGE, (rule, words)
 
