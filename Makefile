@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-BENCHMARKS := doors discrete theory claims shrink twolayer explore images cpu_step dash_share
+BENCHMARKS := doors discrete theory claims shrink twolayer streams explore images cpu_step dash_share
 SCRIPTS := $(sort $(filter-out simulations/remedies.py, $(wildcard simulations/*.py)))
 
 .DEFAULT_GOAL := help

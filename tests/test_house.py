@@ -23,10 +23,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "discrete": GROUND,
     "theory": ("discrete", *GROUND),
     "twolayer": ("rules", "measure", *GROUND),
+    "streams": ("rules", "measure", *GROUND),
     "deep": ("protocol", "rules", "measure", *GROUND),
     "rl": ("protocol", "rules", "measure", *GROUND),
     "paper": ("deep", "protocol", "rules", "measure", *GROUND),
-    "experiments": ("discrete", "theory", "twolayer", "deep", "rl", "protocol", "rules", "measure", *GROUND),
+    "experiments": (
+        *("discrete", "theory", "twolayer", "streams", "deep", "rl", "protocol", "rules", "measure"),
+        *GROUND,
+    ),
     "explore": ("discrete", "theory", "twolayer", "deep", "protocol", "rules", "measure", *GROUND),
     "command": ("experiments", "paper", "explore", "deep", "protocol", "rules", "measure", *GROUND),
     "adapters": ("rules", "protocol", *GROUND),
@@ -85,7 +89,8 @@ def test_every_room_is_in_the_plan_of_the_house() -> None:
 
 
 def test_levels_do_not_know_each_other() -> None:
-    levels = {"discrete": "discrete", "theory": "discrete", "twolayer": "twolayer", "deep": "deep", "rl": "rl"}
+    levels = {"discrete": "discrete", "theory": "discrete"}
+    levels |= {name: name for name in ("twolayer", "streams", "deep", "rl")}
     for ours, theirs in itertools.permutations(levels, 2):
         if levels[ours] != levels[theirs]:
             assert theirs not in MAY_IMPORT[ours]

@@ -121,7 +121,9 @@ _SETTINGS: dict[Any, Any] = {
 
 
 _VARIANTS = (("#004D40", "1"), ("#A0522D", "2"), ("#4B0082", "3"), ("#708090", "4"))
-_SWEPT = {  # values of one option that are drawn together
+_SWEPT = {  # values of one option, or penalties, that are drawn together
+    "weight_decay=0.001": ("#A0522D", "D"),
+    "l2=0.001:form=textbook": ("#117733", "d"),
     **dict(
         zip(
             ("lam=0.1", "lam=0.2", "lam=0.3", "lam=0.5"),

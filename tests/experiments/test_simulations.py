@@ -32,6 +32,11 @@ TOY = {
         *["--alphas", "0.3,1", "--lams", "0.05,0.9", "--num-stages", "3", "--num-test", "400"],
         *["--seeds", "2", "--jobs", "2"],
     ],
+    "changing_streams": [
+        *["--streams", "input_permuted:num_tasks=3:task_size=60,regression:num_tasks=2:task_size=40:widths=5"],
+        *["--rules", "warm,dash,cold", "--widths", "12,8", "--probe", "20", "--probe-every", "2"],
+        *["--seeds", "2", "--jobs", "1"],
+    ],
     "two_layer_dynamics": ["--num-stages", "5", "--num-test", "400", "--seeds", "2", "--jobs", "1"],
     "direction": [
         *["--model-options", "width=4", "--num-chunks", "2", "--chunk-size", "40", "--num-test", "60"],
@@ -351,12 +356,29 @@ def test_warm_start_images_shares_the_first_stage_between_rules(tmp_path: Path) 
     ).abs().max() < 1e-6  # the same learner at that moment
 
 
+def test_changing_streams_have_a_twin_that_begins_anew(tmp_path: Path) -> None:
+    table = toy_table("changing_streams", tmp_path)
+    wide = table.pivot_table(index=["stream", "rule", "seed", "stage"], columns="metric", values="value")
+    for metric in ("online_accuracy", "online_error", "effective_rank", "dormant_share"):
+        cold = wide.xs("cold", level="rule")
+        assert np.allclose(cold[metric], cold[f"fresh_{metric}"], atol=1e-5, equal_nan=True)
+        first = wide.xs(1, level="stage")
+        assert np.allclose(first[metric], first[f"fresh_{metric}"], atol=1e-5, equal_nan=True)
+    assert set(table["stream"]) == {"input_permuted", "regression"}
+    measured = table[table["metric"] == "effective_rank"]
+    assert measured.groupby("stream")["stage"].unique().map(list).to_dict() == {
+        "input_permuted": [1, 2, 3],
+        "regression": [1, 2],
+    }
+
+
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_bad_input_is_one_line_and_status_2_as_a_person_would_run_it(path: Path, tmp_path: Path) -> None:
     bad = {
         "activation_regimes": ["--exponents", "1,4"],
         "alpha_lambda_map": ["--alphas", "0"],
         "beyond_independence": ["--gamma", "0"],
+        "changing_streams": ["--learning-rate", "0"],
         "direction": ["--batch-size", "0"],
         "discrete_learning": ["--gamma", "0"],
         "effective_step": ["--batch-size", "0"],

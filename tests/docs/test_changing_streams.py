@@ -1,0 +1,66 @@
+"""docs/beyond.md tells what the committed table of changing streams says."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+
+from dashtheory._spec import label_of
+from dashtheory.measure import plasticity
+from dashtheory.record import load_table
+from tests.docs.readme_cases import ROOT
+
+PAGE = " ".join((ROOT / "docs" / "beyond.md").read_text().split())
+STREAMS = ("input_permuted", "random_labels", "regression")
+
+
+def numbers(folder: str = "") -> pd.DataFrame:
+    """Continued minus fresh over the last five tasks, by rule and stream: points of accuracy, or squared error."""
+    table, facts = load_table(ROOT / "figures" / folder / "changing_streams.csv")
+    assert facts["quick"] is False
+    parts = []
+    for metric, better, scale in (("online_accuracy", "higher", 100.0), ("online_error", "lower", 1.0)):
+        if metric not in set(table["metric"]):
+            continue
+        found = plasticity(table, metric=metric, better=better)
+        found = found[found["quantity"] == "last_minus_fresh"]
+        parts.append(found.assign(**{name: scale * found[name] for name in ("mean", "low", "high")}))
+    return pd.concat(parts).set_index(["rule", "stream"])
+
+
+def rows() -> list[str]:
+    """The lines of the page's table."""
+    found = numbers()
+    lines = []
+    for rule in dict.fromkeys(found.index.get_level_values("rule")):
+        cells = []
+        for stream in STREAMS:
+            one, places = found.loc[(rule, stream)], 2 if stream == "regression" else 1
+            cells.append(f"{one['mean']:+.{places}f} [{one['low']:+.{places}f}, {one['high']:+.{places}f}]")
+        lines.append(f"| {label_of(rule)} | {' | '.join(cells)} |".replace("-", "−").replace("L2−init", "L2-init"))
+    return lines
+
+
+def test_the_table_of_the_page_is_that_of_the_committed_runs() -> None:
+    for row in rows():
+        assert row in PAGE, row
+
+
+def test_the_numbers_with_a_new_optimizer_are_those_of_the_committed_runs() -> None:
+    found = numbers("optimizer_renewed")
+    for rule in ("sp", "dash", "warm", "cold_shrunk"):
+        mean, low, high = found[["mean", "low", "high"]].xs((rule, "input_permuted")).to_numpy()
+        words = f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
+        assert words in PAGE, (rule, words)
+
+
+def test_the_speed_of_replicas_is_the_committed_one() -> None:
+    saved = json.loads((ROOT / "benchmarks" / "results" / "streams.json").read_text())
+    assert saved["quick"] is False
+    ratios = {(row["optimizer"], row["networks"]): row["median_ratio"] for row in saved["measurements"]}
+    words = (
+        f"take {ratios['sgd', 32]:.1f} (SGD) and {ratios['adam', 32]:.1f} (Adam) times as long as 32 at once, "
+        f"{ratios['sgd', 100]:.1f} and {ratios['adam', 100]:.1f} times as long as 100"
+    )
+    assert words in PAGE
