@@ -1,7 +1,7 @@
 """Tuning with the same budget for every rule: trials on held-out training data, one number after the other.
 
-    a rule with a main number      3 values of it, then 3 step sizes, then 3 weight decays
-    a rule without                 5 step sizes, then 3 weight decays
+    a rule with a main number      3 values of it, then 5 step sizes, then 3 weight decays
+    a rule without                 7 step sizes in the same range, then 3 weight decays
 
 Each search keeps the best so far, so that both take `BUDGET` trials: the centre of a later grid was tried already.
 A trial is a whole run of the stream from which a fifth of every chunk was kept; its score is the metric on what
@@ -18,9 +18,9 @@ import pandas as pd
 
 from dashtheory.experiments.remedies import Remedy, StreamSetting
 
-BUDGET = 7
-NARROW, WIDE = (0.3, 1.0, 3.0), (0.1, 0.3, 1.0, 3.0, 10.0)
-"""Step sizes as multiples of the stream's own."""
+BUDGET = 9
+COARSE, FINE = (0.1, 0.3, 1.0, 3.0, 10.0), (0.1, 0.3, 0.6, 1.0, 1.7, 3.0, 10.0)
+"""Step sizes as multiples of the stream's own; of the same range, so that no rule may take a smaller one."""
 RATE, DECAY = "learning_rate", "weight_decay"
 
 
@@ -49,7 +49,7 @@ class Choice:
 def grids_of(remedy: Remedy, setting: StreamSetting) -> dict[str, tuple[float, ...]]:
     """What is searched, in order: name and values."""
     base = setting.config.training.learning_rate
-    rates = tuple(_rounded(base * factor) for factor in (NARROW if remedy.main else WIDE))
+    rates = tuple(_rounded(base * factor) for factor in (COARSE if remedy.main else FINE))
     main = {remedy.main: remedy.grid} if remedy.main else {}
     return {**main, RATE: rates, DECAY: setting.decays}
 

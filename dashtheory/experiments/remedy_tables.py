@@ -94,6 +94,7 @@ _HEAD = (
     "last",
     "mean",
     "steps",
+    "at the cap",
     "rule’s time",
     "rule’s memory",
     "minus warm",
@@ -127,7 +128,8 @@ def _words(one: Compared) -> str:
     seeds = f"{one.setting.num_tuning} other {'seed' if one.setting.num_tuning == 1 else 'seeds'}"
     return (
         f"Score: {_metric(one)}; *last* and *mean* over stages, and steps of all: means of {_seeds(one)} seeds, "
-        f"the same for all rules. Trials: {BUDGET} a rule, each on {seeds}, scored on a fifth of every chunk. "
+        "the same for all rules; *at the cap*: stages of a run that ended at the cap of epochs, short of the stop "
+        f"rule. Trials: {BUDGET} a rule, each on {seeds}, scored on a fifth of every chunk. "
         f"Differences: {one.setting.unit}, more is better, with 95% intervals of the paired difference; p of the "
         "paired t-test, after Holm’s correction. Time: of the rule between stages, as a share of training; what "
         "a penalty or hook adds to steps is in the training. (c): a control. An exclamation mark: at an end of "
@@ -158,6 +160,7 @@ def _row(one: Compared, rule: str, row: pd.Series) -> str:
         f"{scale * row['last']:.{digits}f}",
         f"{scale * row['mean']:.{digits}f}",
         f"{row['steps']:,.0f}",
+        f"{row['unconverged']:.1f}",
         _share(row["rule_share"]),
         _bytes(row["rule_bytes"]),
         *_difference(row, "warm", p=True),
