@@ -48,6 +48,9 @@ from .mas import MAS as MAS
 from .matched import NormMatched as NormMatched
 from .nap import Project as Project
 from .parseval import Parseval as Parseval
+from .passes import Parts as Parts
+from .passes import passing as passing
+from .passes import same_on_all_ranks_ as same_on_all_ranks_
 from .proportional import Proportional as Proportional
 from .report import LayerReport as LayerReport
 from .report import ShrinkReport as ShrinkReport
@@ -85,3 +88,4 @@ from .swr import SoftRescale as SoftRescale
 from .warm import Warm as Warm
 from .warm import WarmRenewed as WarmRenewed
 from .wasserstein import Wasserstein as Wasserstein
+from .wrappers import unwrapped as unwrapped
