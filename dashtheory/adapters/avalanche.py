@@ -11,7 +11,7 @@ from dashtheory.adapters.core import StageReport, StageRule
 from dashtheory.adapters.stages import is_due
 
 
-class AvalancheRule(SupervisedPlugin):  # type: ignore[misc, unused-ignore]
+class AvalancheRule(SupervisedPlugin):
     """Apply a rule before every experience but the first.
 
         strategy = Naive(..., plugins=[AvalancheRule(StageRule(rule="dash"))])

@@ -16,7 +16,7 @@ KEY = "event_stage"
 """Column of the net's history with the stage of every epoch."""
 
 
-class SkorchRule(Callback):  # type: ignore[misc, unused-ignore]
+class SkorchRule(Callback):
     """Apply a rule when a warm-started net fits again, once a stage.
 
         net = NeuralNetClassifier(..., warm_start=True, callbacks=[("rule", SkorchRule(plan, stage=1))])

@@ -20,7 +20,7 @@ from dashtheory.adapters import LightningRule, StageRule  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore")  # it warns of missing workers, loggers and the like
 
 
-class Net(pl.LightningModule):  # type: ignore[misc, name-defined, unused-ignore]
+class Net(pl.LightningModule):
     """A small network."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Killed(Exception):  # noqa: N818
     """The process ends here."""
 
 
-class Kill(pl.Callback):  # type: ignore[misc, name-defined, unused-ignore]
+class Kill(pl.Callback):
     """Ends a fit."""
 
     def __init__(self, epoch: int) -> None:
@@ -151,7 +151,7 @@ def test_a_weight_average_and_early_stopping_begin_with_the_changed_weights() ->
     stopping.best_score, stopping.wait_count = torch.tensor(0.0), 2
     seen: dict[str, Any] = {}
 
-    class Look(pl.Callback):  # type: ignore[misc, name-defined, unused-ignore]
+    class Look(pl.Callback):
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
             seen["same"] = same(averaging._average_model.module, copy.deepcopy(pl_module))
 

@@ -76,7 +76,7 @@ def test_fitting_on_is_no_new_stage() -> None:
     assert dict(ours.callbacks_)["rule"].report_ is first
 
 
-class Kill(Callback):  # type: ignore[misc, unused-ignore]
+class Kill(Callback):
     """Ends a fit."""
 
     def on_epoch_end(self, net: Any, **_: Any) -> None:

@@ -48,7 +48,7 @@ class Killed(Exception):  # noqa: N818
     """The process ends here."""
 
 
-class Kill(transformers.TrainerCallback):  # type: ignore[misc, name-defined, unused-ignore]
+class Kill(transformers.TrainerCallback):
     """Ends a fit."""
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
