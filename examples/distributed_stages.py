@@ -7,6 +7,7 @@ import tempfile
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
@@ -33,7 +34,7 @@ def work(rank: int, folder: str) -> None:
 def main() -> None:
     """Start two processes."""
     with tempfile.TemporaryDirectory() as folder:
-        torch.multiprocessing.spawn(work, args=(folder,), nprocs=2)
+        spawn(work, args=(folder,), nprocs=2)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ class Net(pl.LightningModule):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits."""
-        return self.layers(inputs)
+        logits: Tensor = self.layers(inputs)
+        return logits
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """Mean loss of a batch."""

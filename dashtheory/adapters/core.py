@@ -15,7 +15,7 @@ from dashtheory._check import choice, fail, integer
 from dashtheory._door import door
 from dashtheory.adapters.data import as_chunk, still
 from dashtheory.adapters.optimizers import cleared, touched_cleared
-from dashtheory.adapters.undisturbed import undisturbed
+from dashtheory.adapters.undisturbed import seed_, undisturbed
 from dashtheory.batchnorm import has_statistics
 from dashtheory.rules import Context, InPlace, Learner, Reestimate, Rule, ShrinkReport, anchored, parse_rule
 from dashtheory.rules.passes import Count, Forward, Pair, passing, same_on_all_ranks_
@@ -134,7 +134,7 @@ class StageRule:
         group = self.group or group_of(model) or _everyone()
         model, rule = unwrapped(model), self.made()
         given, words = self._given(loader, group)
-        fate = self.optimizer or getattr(rule, "optimizer", "kept")
+        fate: str = self.optimizer or str(getattr(rule, "optimizer", "kept"))
         context = self._context(model, optimizers, stage, [self._chunk(one, loader, group) for one in given])
         with ExitStack() as stack:
             if fate == "touched":
@@ -161,7 +161,7 @@ class StageRule:
         return Context(
             chunks=lambda: iter(chunks),
             loss_fn=self.loss_fn or _no_loss,
-            fresh=lambda: Learner(self._drawn(stage).to(_device(model)), first),
+            fresh=lambda: Learner(self._drawn(model, stage).to(_device(model)), first),
             generator=torch_stream(self.seed, "perturbation", stage),
             renew=lambda _: cleared(optimizers),
             state={} if self.start is None else self.made().start(Learner(self.start, first)),
@@ -179,11 +179,11 @@ class StageRule:
     def _chunk(self, given: Any, loader: Any, group: Any) -> Any:
         return as_chunk(given, self.pair, group, getattr(loader, "collate_fn", None))
 
-    def _drawn(self, stage: int) -> nn.Module:
+    def _drawn(self, model: nn.Module, stage: int) -> nn.Module:
         """A new network, drawn from the stage's own stream."""
         if self.fresh is None:
             fail("fresh", "must be given for this rule, which draws initial weights", "none", "Say fresh=MyModel.")
-        torch.manual_seed(int(torch_stream(self.seed, "init", stage).initial_seed()))
+        seed_(model, torch_stream(self.seed, "init", stage).initial_seed())
         return self.fresh()
 
     def _reestimate_(self, model: nn.Module, context: Context) -> None:

@@ -48,7 +48,7 @@ def still(loader: Any, group: Any = None, collate: Any = None) -> Any:
         collate = loader.collate_fn
     rank, number = (dist.get_rank(group), dist.get_world_size(group)) if group is not None else (0, 1)
     share = range(rank, len(data), number)
-    return DataLoader(data, batch_size=size, sampler=share, collate_fn=collate)  # type: ignore[arg-type]
+    return DataLoader(data, batch_size=size, sampler=share, collate_fn=collate)
 
 
 def as_chunk(given: Any, pair: Pair | None, group: Any = None, collate: Any = None) -> Any:

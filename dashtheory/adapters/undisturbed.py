@@ -33,7 +33,7 @@ def undisturbed(model: nn.Module, loaders: Iterable[object], seed: int) -> Itera
         value.grad = None
     try:
         with same_streams(model), seeded_globals(seed), torch.autocast(kinds.pop(), enabled=False):
-            torch.manual_seed(seed)
+            seed_(model, seed)
             yield
     finally:
         for module, training in modes:
@@ -42,6 +42,19 @@ def undisturbed(model: nn.Module, loaders: Iterable[object], seed: int) -> Itera
             value.grad = gradient
         for one, state in generators:
             one.set_state(state)
+
+
+def seed_(model: nn.Module, seed: int) -> None:
+    """Seed torch's global streams, those of the CPU and of the model's GPUs alone.
+
+    Args:
+        model: that tells which these are.
+        seed: >= 0.
+    """
+    torch.default_generator.manual_seed(seed)
+    for device in {value.device for value in model.parameters() if value.device.type == "cuda"}:
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def _generators(loaders: Iterable[object]) -> list[torch.Generator]:

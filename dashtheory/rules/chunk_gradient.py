@@ -100,7 +100,7 @@ class ChunkGradient:
         An error in one of them ends the pass in all, so that none waits for ever.
         """
         zeros = [_wide_zeros(target.parameter) for target in self.shrinkable]
-        error: ValueError | None = None
+        error: Exception | None = None
         found: tuple[Gradients, float] = ([], 0.0)
         try:
             if isinstance(chunk, DataLoader | Parts):
@@ -110,7 +110,7 @@ class ChunkGradient:
                 size = self._size(pair)
                 parts = [pair] if size is None else _cut(pair, size)
             found = self._sums(parts, index)
-        except ValueError as one:
+        except Exception as one:  # whatever the model or the loss raises
             error = one
         told = torch.tensor([found[1], float(error is not None)], dtype=torch.float64)
         count, failed = summed_over(self.way.group, [told.to(self.device)])[0].tolist()

@@ -99,7 +99,7 @@ def test_the_second_experience_begins_after_dash_by_hand(start: Any) -> None:
     by_hand.model.load_state_dict(shrunk(by_hand.model).state_dict())
     for strategy in (ours, by_hand):
         train(strategy, stream[1])
-    assert rule.report.stage == 2
+    assert getattr(rule.report, "stage", None) == 2
     assert same(ours.model, by_hand.model)
 
 

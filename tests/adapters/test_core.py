@@ -26,7 +26,7 @@ def plan(**options: Any) -> StageRule:
     return StageRule(**{"rule": TEXT, "loss_fn": LOSS, "chunks": [OLD, NEW], **options})
 
 
-def learner(*, norm: bool = False) -> tuple[nn.Sequential, torch.optim.Optimizer]:
+def learner(*, norm: bool = False) -> tuple[Any, torch.optim.Optimizer]:
     model = network(norm=norm)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     trained(model, optimizer)
@@ -63,8 +63,8 @@ class Augmented(Dataset[tuple[Tensor, Tensor]]):
 
 
 def streams(loader: DataLoader[Any]) -> list[Any]:
-    numpy = np.random.get_state()  # noqa: NPY002
-    states = [torch.get_rng_state(), torch.from_numpy(np.asarray(numpy[1]).astype(np.int64))]
+    numpy: Any = np.random.get_state()  # noqa: NPY002
+    states = [torch.get_rng_state(), torch.tensor([*numpy[1].tolist(), numpy[2]])]
     assert loader.generator is not None
     return [*states, loader.generator.get_state(), torch.tensor(hash(random.getstate()))]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tests.adapters.toys import LOSS, NEW, OLD, network, same, shrunk
 
-pl = pytest.importorskip("lightning.pytorch", exc_type=ImportError)
+pl: Any = pytest.importorskip("lightning.pytorch", exc_type=ImportError)
 
 from dashtheory.adapters import LightningRule, StageRule  # noqa: E402
 
@@ -84,14 +84,13 @@ def _seeded() -> None:
 
 
 def test_the_fit_is_that_after_dash_by_hand() -> None:
-    ours, by_hand = Net(), Net()
-    by_hand = shrunk(by_hand)
+    ours, by_hand = Net(), shrunk(Net())
     callback = rule()
     for model, callbacks in ((ours, [callback]), (by_hand, [])):
         torch.manual_seed(5)
         trainer(*callbacks).fit(model, loader())
     assert same(ours, by_hand)
-    assert torch.equal(ours.seen[0], by_hand.seen[0])
+    assert torch.equal(ours.seen[0], cast(Net, by_hand).seen[0])
     assert callback.report is not None
     assert callback.report.stage == 2
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-transformers = pytest.importorskip("transformers", exc_type=ImportError)
+transformers: Any = pytest.importorskip("transformers", exc_type=ImportError)
 pytest.importorskip("accelerate", exc_type=ImportError)
 
 from dashtheory.adapters import StageRule, TransformersRule  # noqa: E402
-from dashtheory.adapters.transformers import KEY  # noqa: E402
+from dashtheory.adapters.transformers import KEY, with_own_loss  # noqa: E402
 from dashtheory.rules import dash_  # noqa: E402
 from tests.adapters.toys import same  # noqa: E402
 
@@ -106,11 +106,8 @@ def test_training_is_that_after_dash_by_hand(tmp_path: Path) -> None:
 
 def test_parts_of_a_chunk_weigh_by_their_tokens() -> None:
     ours, hand = language_model(), by_hand(language_model(), [OLD])
-    from dashtheory.adapters.transformers import with_own_loss
-
-    with_own_loss(StageRule(rule="dash:lam=0.05", chunks=[OLD[:5], OLD[5:]]), ours)
     plan = with_own_loss(StageRule(rule="dash:lam=0.05"), ours)
-    loader = torch.utils.data.DataLoader(OLD, batch_size=5)  # type: ignore[arg-type]
+    loader: Any = torch.utils.data.DataLoader(OLD, batch_size=5)  # type: ignore[arg-type]
     plan.apply(ours, [torch.optim.SGD(ours.parameters(), lr=1)], stage=2, loader=loader)
     torch.testing.assert_close(ours.state_dict(), hand.state_dict(), rtol=1e-4, atol=1e-6)
 

@@ -8,7 +8,9 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.multiprocessing.spawn import spawn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
@@ -61,7 +63,8 @@ def work(rank: int, folder: str) -> None:
     except Diverged as error:
         found["error"] = str(error)
     found["untouched"] = torch.equal(before, flat(model))
-    sharded = fully_shard(network(), mesh=dist.init_device_mesh("cpu", (2,)))
+    sharded = network()
+    fully_shard(sharded, mesh=init_device_mesh("cpu", (2,)))
     try:
         dash_(sharded, share(rank), LOSS)
     except ValueError as error:
@@ -74,7 +77,7 @@ def work(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     folder: Path = tmp_path_factory.mktemp("ranks")
-    torch.multiprocessing.spawn(work, args=(str(folder),), nprocs=2)
+    spawn(work, args=(str(folder),), nprocs=2)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
