@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from dashtheory.adapters.core import StageRule
 from dashtheory.adapters.stages import is_due, refuse_unknown
-from dashtheory.rules import shrink_and_perturb_
+from dashtheory.rules import dash_, plain_weights, shrink_and_perturb_
 from dashtheory.seeds import torch_stream
 from tests.adapters.toys import LOSS, NEW, OLD, network, same, shrunk, trained
 
@@ -141,6 +141,17 @@ def test_a_rule_that_renews_the_optimizer_does() -> None:
     model, optimizer = learner()
     assert StageRule(rule="fire").apply(model, [optimizer], stage=2).optimizer == "renewed"
     assert not optimizer.state
+
+
+def test_tensors_stay_the_same_objects_and_computed_weights_get_what_they_are_computed_from() -> None:
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(5, 16)), nn.ReLU(), nn.Linear(16, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before, again = [*model.parameters()], copy.deepcopy(model)
+    plan().apply(model, [optimizer], stage=2)
+    assert all(one is other for one, other in zip(before, model.parameters(), strict=True))
+    with plain_weights(again) as plain:
+        dash_(plain, [OLD, NEW], LOSS, lam=0.05)
+    assert same(model, again)
 
 
 def test_an_average_starts_anew() -> None:

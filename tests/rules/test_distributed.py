@@ -13,7 +13,9 @@ from torch.distributed.fsdp import fully_shard
 from torch.multiprocessing.spawn import spawn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, TensorDataset
 
+from dashtheory.adapters.core import StageRule
 from dashtheory.errors import Diverged
 from dashtheory.rules import check_after_step, dash_, dash_factors, same_on_all_ranks_, unwrapped
 
@@ -54,6 +56,12 @@ def work(rank: int, folder: str) -> None:
     found["alone"] = flat(alone)
     same_on_all_ranks_(alone, dist.group.WORLD)
     found["sent"] = flat(alone)
+    for rule in ("sp", "dash:lam=0.05"):
+        held = DistributedDataParallel(network())
+        optimizer = torch.optim.SGD(held.parameters(), lr=0.1)
+        loader = DataLoader(TensorDataset(*CHUNKS[0]), batch_size=7, shuffle=True)
+        StageRule(rule=rule, loss_fn=LOSS).apply(held, [optimizer], stage=2, loader=loader)
+        found[f"adapter {rule}"] = flat(held)
     broken = share(rank)
     if rank == 1:
         broken[1] = (broken[1][0] * torch.nan, broken[1][1])
@@ -87,6 +95,14 @@ def test_all_processes_end_with_the_bits_of_dash_over_all_data(found: list[dict[
     dash_(whole, CHUNKS, LOSS, lam=0.05)
     assert torch.equal(found[0][way], found[1][way])
     torch.testing.assert_close(found[0][way], flat(whole), rtol=1e-5, atol=1e-6)
+
+
+def test_adapters_leave_the_same_bits_and_share_the_data_of_the_loop(found: list[dict[str, Tensor]]) -> None:
+    for rule in ("sp", "dash:lam=0.05"):
+        assert torch.equal(found[0][f"adapter {rule}"], found[1][f"adapter {rule}"])
+    whole = network()
+    dash_(whole, CHUNKS[:1], LOSS, lam=0.05)
+    torch.testing.assert_close(found[0]["adapter dash:lam=0.05"], flat(whole), rtol=1e-5, atol=1e-6)
 
 
 def test_processes_that_shrink_alone_differ_until_the_first_sends_its_weights(
