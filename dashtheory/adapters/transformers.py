@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 from transformers import TrainerCallback
 
+from dashtheory._check import fail
 from dashtheory.adapters.core import StageReport, StageRule
 from dashtheory.adapters.stages import checked_stage, is_due, refuse_unknown
 
@@ -80,6 +81,8 @@ def with_own_loss(plan: StageRule, model: Any) -> StageRule:
 
 
 def _by_name(batch: Any) -> tuple[object, object]:
+    if "labels" not in batch:
+        fail("pair", "must be given unless batches have labels", ", ".join(batch), "Say pair=lambda batch: ...")
     return dict(batch), batch["labels"]
 
 

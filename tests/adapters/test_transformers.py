@@ -163,3 +163,10 @@ def test_its_own_loader_is_one_chunk(tmp_path: Path) -> None:
     torch.testing.assert_close(ours.state_dict(), hand.state_dict(), rtol=1e-3, atol=1e-4)
     assert callback.report is not None
     assert callback.report.chunks == "the data of the training loop, as one chunk"
+
+
+def test_batches_without_labels_are_refused() -> None:
+    model = language_model()
+    plan = with_own_loss(StageRule(chunks=[{"input_ids": OLD[0]["input_ids"][None]}]), model)
+    with pytest.raises(ValueError, match=r"^pair must be given unless batches have labels, got input_ids"):
+        plan.apply(model, [torch.optim.SGD(model.parameters(), lr=1)], stage=2)
