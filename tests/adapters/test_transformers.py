@@ -15,7 +15,8 @@ transformers: Any = pytest.importorskip("transformers", exc_type=ImportError)
 pytest.importorskip("accelerate", exc_type=ImportError)
 
 from dashtheory.adapters import StageRule, TransformersRule  # noqa: E402
-from dashtheory.adapters.transformers import KEY, with_own_loss  # noqa: E402
+from dashtheory.adapters.own_loss import with_own_loss  # noqa: E402
+from dashtheory.adapters.transformers import KEY  # noqa: E402
 from dashtheory.rules import dash_  # noqa: E402
 from tests.adapters.toys import same  # noqa: E402
 
