@@ -2,13 +2,14 @@
 
 PYTHON ?= python3
 VENV   := .venv
+ADAPTERS := .venv-adapters
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 BENCHMARKS := doors discrete theory claims shrink twolayer streams explore images cpu_step dash_share
 SCRIPTS := $(sort $(filter-out simulations/remedies.py, $(wildcard simulations/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures quick notebooks lab test lint format test-slow test-wheel test-gpu bench app docs clean
+.PHONY: help setup figures quick notebooks lab test lint format test-slow test-wheel test-gpu test-adapters bench app docs clean
 
 help: ## list all targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -66,6 +67,17 @@ test-slow: $(READY) ## the tests that take minutes
 test-gpu: $(READY) ## the tests that need a CUDA device
 	@$(BIN)/python -m pytest -q -m gpu
 
+test-adapters: $(ADAPTERS)/.ready ## the adapters beside Lightning, transformers, skorch, Avalanche, timm and peft, in .venv-adapters
+	@$(ADAPTERS)/bin/python -m pytest -q tests/adapters
+
+$(ADAPTERS)/.ready: pyproject.toml constraints.txt
+	@test -x $(ADAPTERS)/bin/python || $(PYTHON) -m venv $(ADAPTERS)
+	@echo "Installing training frameworks into $(ADAPTERS) (some minutes the first time) ..."
+	@$(ADAPTERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,adapters]'
+	@$(ADAPTERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps avalanche-lib==0.6.0 pytorchcv==0.0.74 GPUtil==1.4.0 || \
+		echo "make: Avalanche is left out; its adapter is tested against a fake" >&2
+	@touch $@
+
 bench: $(READY) ## measure speed ratios into benchmarks/results/
 	@set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
 
@@ -83,6 +95,6 @@ $(VENV)/.docs: $(READY)
 	@touch $@
 
 clean: ## remove .venv, caches and toy figures
-	@rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info figures/.partial
+	@rm -rf $(VENV) $(ADAPTERS) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info figures/.partial
 	@rm -f docs/rules/table.inc $(filter-out docs/rules/index.md,$(wildcard docs/rules/*.md))
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

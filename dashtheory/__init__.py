@@ -10,6 +10,7 @@ One experiment at three levels of realism, and what the levels share:
 
     protocol    stream of chunks -> train to a criterion -> rule -> measure
     rules       what happens between stages: DASH, S&P, their controls
+    adapters    rules in the training loops of Lightning, transformers, skorch and Avalanche
     measure     what is learned and what memorised, before and after a rule
     record      one tidy table with provenance for every level, and one store of results that grows
     plot        one visual language

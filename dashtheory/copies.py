@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -132,7 +132,7 @@ def _culprit(model: nn.Module, error: Exception) -> tuple[str, str]:
 
 
 def refuse_unfit(model: nn.Module) -> None:
-    """Refuse models whose weights cannot be shrunk or copied: lazy, without storage, scripted or quantised.
+    """Refuse models whose weights cannot be shrunk or copied: lazy, without storage, sharded, scripted, quantised.
 
     Raises:
         ValueError: in one line with the layer and a way out.
@@ -145,13 +145,24 @@ def refuse_unfit(model: nn.Module) -> None:
         if where.startswith(("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")):
             fix = "Shrink the model of before, and quantise it again."
             fail("model", "must have floating-point weights", f"a quantised {name}", fix)
+        if where.startswith("torch.distributed.fsdp") and type(module).__name__ == "FullyShardedDataParallel":
+            _refuse_shards(f"FullyShardedDataParallel at {name}")
         for local, value in [*module._parameters.items(), *module._buffers.items()]:
+            if hasattr(value, "placements") and hasattr(value, "to_local"):
+                _refuse_shards(f"DTensor {prefix}.{local}".replace(" .", " "))
+            if hasattr(value, "ds_id"):
+                _refuse_shards(f"ZeRO-3 parameter {prefix}.{local}".replace(" .", " "))
             if value is not None and is_lazy(value):
                 fix = "Pass one batch through the model first."
                 fail("model", "must know its shapes", f"a lazy {prefix}.{local}".replace(" .", " "), fix)
             if value is not None and value.is_meta:
                 fix = "Say model.to_empty(device='cpu'), and load or draw its weights."
                 fail("model", "must have storage", f"{prefix}.{local} on the meta device".lstrip("."), fix)
+
+
+def _refuse_shards(got: str) -> NoReturn:
+    fix = "Act on the whole model before it is sharded, and load the result."
+    fail("model", "must have whole weights in this process", got, fix)
 
 
 def reached(output: object, parameters: Mapping[str, Tensor]) -> tuple[str, ...]:

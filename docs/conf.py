@@ -44,6 +44,7 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax",
 
 # Notebooks and Markdown
 nb_execution_mode = "off"
+autodoc_mock_imports = ["avalanche", "lightning", "skorch", "transformers"]  # whose callbacks are subclassed
 nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
 myst_heading_anchors = 4

@@ -45,9 +45,14 @@ def without_unix(code: str, tmp_path: Path) -> str:
 def test_every_module_can_be_imported(tmp_path: Path) -> None:
     code = """
 import dashtheory
+missing = 0
 for module in pkgutil.walk_packages(dashtheory.__path__, "dashtheory."):
-    importlib.import_module(module.name)
-print(len([name for name in sys.modules if name.startswith("dashtheory.")]))
+    try:
+        importlib.import_module(module.name)
+    except ModuleNotFoundError as error:  # of a training framework
+        assert module.name == f"dashtheory.adapters.{error.name.split('.')[0]}", error
+        missing += 1
+print(missing + len([name for name in sys.modules if name.startswith("dashtheory.")]))
 """
     modules = [path for path in (ROOT / "dashtheory").rglob("*.py") if path.parent != ROOT / "dashtheory"]
     assert int(without_unix(code, tmp_path)) >= len(modules)

@@ -62,6 +62,9 @@ from .nap_norm import NormalizeProject as NormalizeProject
 from .optimizing import OtherOptimizer as OtherOptimizer
 from .optimizing import settings_of as settings_of
 from .parseval import Parseval as Parseval
+from .passes import Parts as Parts
+from .passes import passing as passing
+from .passes import same_on_all_ranks_ as same_on_all_ranks_
 from .proportional import Proportional as Proportional
 from .redo import ReDo as ReDo
 from .regrama import ReGraMa as ReGraMa
@@ -116,3 +119,4 @@ from .upgd import WithUPGD as WithUPGD
 from .warm import Warm as Warm
 from .warm import WarmRenewed as WarmRenewed
 from .wasserstein import Wasserstein as Wasserstein
+from .wrappers import unwrapped as unwrapped

@@ -23,6 +23,7 @@ from dashtheory.copies import copied
 from dashtheory.errors import Diverged
 from dashtheory.rules.chunk_gradient import Batches, ChunkGradient
 from dashtheory.rules.groups import Kind, Target, by_group, targets
+from dashtheory.rules.passes import Parts
 from dashtheory.rules.report import LayerReport
 from dashtheory.rules.rule import LossFunction
 
@@ -181,7 +182,7 @@ def smoothed_descents(
         if not bool(target.parameter.isfinite().all()):
             got = f"NaN or infinity in {target.name}"
             fail("model", "must have finite weights", got, "Restore a checkpoint.", error=Diverged)
-    chunks: Iterable[object] = [batches] if isinstance(batches, DataLoader) else batches
+    chunks: Iterable[object] = [batches] if isinstance(batches, DataLoader | Parts) else batches
     num_batches = 0
     with torch.inference_mode(False), torch.enable_grad():
         replica = copied(model).train(training)

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from dashtheory._check import fail
 from dashtheory.rules.groups import by_group, targets
 from dashtheory.rules.report import ShrinkReport
+from dashtheory.rules.wrappers import unwrapped
 
 COPIES = frozenset(
     (
@@ -201,7 +202,7 @@ def check_after_step(report: ShrinkReport, model: nn.Module) -> ShrinkLeft:
     Warns:
         RuleUndone: if less than 0.7 is left.
     """
-    shrinkable = {target.name: target for target in targets(model, report.granularity)}
+    shrinkable = {target.name: target for target in targets(unwrapped(model), report.granularity)}
     squares = torch.zeros(3, dtype=torch.float64)
     layers = {}
     for layer in report:

@@ -1,31 +1,35 @@
 """The gradient of a chunk's mean loss on a copy of a model, whole or in parts that add up to it.
 
-A chunk is a pair (inputs, targets), or a `DataLoader`, whose batches are parts. Parts weigh by the targets in them
-that count, so that their gradients add up to that of the whole chunk, if the loss is a mean over targets and no
-layer mixes examples (batch norm in evaluation mode does not). A pair is taken in parts where `part_size` says so,
-and, by itself, where the loss is known to be such a mean and the chunk has more than `WHOLE` examples.
+A chunk is a pair (inputs, targets), or a `DataLoader` or `Parts`, whose batches are parts. Parts weigh by the
+targets in them that count, so that their gradients add up to that of the whole chunk, if the loss is a mean over
+targets and no layer mixes examples (batch norm in evaluation mode does not). A pair is taken in parts where
+`part_size` says so, and, by itself, where the loss is known to be such a mean and the chunk has more than `WHOLE`
+examples. Where processes share the pass (`dashtheory.rules.passes`), what each has of a chunk is a part too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader
 
 from dashtheory._check import fail, integer
 from dashtheory.copies import places, reached, refuse_bypass
 from dashtheory.errors import Diverged
 from dashtheory.rules.groups import Target, targets
+from dashtheory.rules.passes import Parts, current_pass, summed_over
 from dashtheory.rules.rule import LossFunction
 from dashtheory.scoring import guess_score, is_mean_loss
 
-Batches = Iterable[tuple[object, object]] | DataLoader[Any]
-"""One (input, target) pair, or one `DataLoader`, per chunk."""
+Batches = Iterable[tuple[object, object]] | DataLoader[Any] | Parts
+"""One (input, target) pair, or one `DataLoader` or `Parts`, per chunk."""
 
 WHOLE = 2000
 """Examples of a chunk that are taken at once."""
@@ -61,6 +65,7 @@ class ChunkGradient:
         self.used: set[str] = set()
         self.bypassed: set[str] = set()
         self.device = next(replica.parameters()).device
+        self.way = current_pass()
 
     def __call__(self, chunk: object, index: int) -> Gradients:
         """Gradients of the mean loss of a chunk (None for a parameter that it does not use).
@@ -69,21 +74,53 @@ class ChunkGradient:
             chunk: a pair or a `DataLoader`.
             index: of the chunk, for messages.
         """
-        if not isinstance(chunk, DataLoader):
+        if self.way.group is not None:
+            return self._shared(chunk, index)
+        if not isinstance(chunk, DataLoader | Parts):
             pair = _pair(chunk, index)
             size = self._size(pair)
             if size is None:
                 return self._of_part(pair, index)[0]
             chunk = _cut(pair, size)
+        return _mean(*self._sums(chunk, index), index)
+
+    def _sums(self, parts: Iterable[object], index: int) -> tuple[Gradients, float]:
+        """Gradients of the parts of a chunk, times their weights, and the sum of these."""
         sums: Gradients = [None] * len(self.shrinkable)
         count = 0.0
-        for part in chunk:
+        for part in parts:
             gradients, weight = self._of_part(_pair(part, index), index, weigh=True)
             sums = [_add(total, gradient, weight) for total, gradient in zip(sums, gradients, strict=True)]
             count += weight
-        if not count > 0:
-            fail("batches", "must hold targets that count", f"none at batch {index}", "Leave such a chunk out.")
-        return [None if total is None else total / count for total in sums]
+        return sums, count
+
+    def _shared(self, chunk: object, index: int) -> Gradients:
+        """The same over all processes of the group, each of which has some of the chunk; the same bits in each.
+
+        An error in one of them ends the pass in all, so that none waits for ever.
+        """
+        zeros = [_wide_zeros(target.parameter) for target in self.shrinkable]
+        error: Exception | None = None
+        found: tuple[Gradients, float] = ([], 0.0)
+        try:
+            if isinstance(chunk, DataLoader | Parts):
+                parts: Iterable[object] = chunk
+            else:
+                pair = _pair(chunk, index)
+                size = self._size(pair)
+                parts = [pair] if size is None else _cut(pair, size)
+            found = self._sums(parts, index)
+        except Exception as one:  # whatever the model or the loss raises
+            error = one
+        told = torch.tensor([found[1], float(error is not None)], dtype=torch.float64)
+        count, failed = summed_over(self.way.group, [told.to(self.device)])[0].tolist()
+        if error is not None:
+            raise error
+        if failed:
+            got = f"an error in {failed:.0f} others at batch {index}"
+            fail("batches", "must be fit in every process", got, "Look at what these say.", error=Diverged)
+        sums = [zero if one is None else one for zero, one in zip(zeros, found[0], strict=True)]
+        return _mean([*summed_over(self.way.group, sums)], count, index)
 
     def check_reached(self) -> None:
         """Refuse, after the last chunk, layers whose original is used in their place.
@@ -124,7 +161,8 @@ class ChunkGradient:
     def _of_part(self, pair: tuple[object, object], index: int, *, weigh: bool = False) -> tuple[Gradients, float]:
         """Gradients of the mean loss of a batch, and how many of its targets count."""
         inputs, labels = (_ready(part, self.device) for part in pair)
-        output = self.replica(inputs)
+        forward = self.way.forward
+        output = self.replica(inputs) if forward is None else forward(self.replica, inputs)
         refuse_bypass(self.model, output)
         loss = self.loss_fn(output, labels)
         if not isinstance(loss, Tensor) or loss.ndim != 0 or not loss.requires_grad:
@@ -133,7 +171,8 @@ class ChunkGradient:
             fail(
                 "loss_fn", "must return a differentiable scalar", f"{got} at batch {index}", "Take the mean loss."
             )
-        weight = _counted(self.loss_fn, output, labels) if weigh else 1.0
+        counted = self.way.count or partial(_counted, self.loss_fn)
+        weight = float(counted(output, labels)) if weigh else 1.0
         if not weight:
             return [None] * len(self.shrinkable), 0.0
         found = _gradients(self.model, self.replica, self.shrinkable, loss)
@@ -244,6 +283,16 @@ def _add(total: Tensor | None, gradient: Tensor | None, weight: float) -> Tensor
     return wide if total is None else total + wide
 
 
+def _mean(sums: Gradients, count: float, index: int) -> Gradients:
+    if not count > 0:
+        fail("batches", "must hold targets that count", f"none at batch {index}", "Leave such a chunk out.")
+    return [None if total is None else total / count for total in sums]
+
+
+def _wide_zeros(value: Tensor) -> Tensor:
+    return torch.zeros_like(value, dtype=torch.promote_types(value.dtype, torch.float32), requires_grad=False)
+
+
 def _cut(pair: tuple[Any, Any], size: int) -> Iterator[tuple[object, object]]:
     inputs, labels = pair
     return zip(inputs.split(size), labels.split(size), strict=True)
@@ -261,8 +310,12 @@ def _pair(batch: object, index: int) -> tuple[object, object]:
 
 
 def _ready(part: object, device: torch.device) -> object:
-    """A tensor on `device` that autograd may use; anything else as it is."""
-    if not isinstance(part, Tensor):
-        return part
+    """Tensors on `device` that autograd may use, also those in lists and dictionaries; anything else as it is."""
+    if not isinstance(part, Tensor | list | tuple | dict):
+        return part.to(device) if isinstance(part, Mapping) and hasattr(part, "to") else part
+    return tree_map(lambda leaf: _moved(leaf, device) if isinstance(leaf, Tensor) else leaf, part)
+
+
+def _moved(part: Tensor, device: torch.device) -> Tensor:
     moved = part.to(device)
     return moved.clone() if moved.is_inference() else moved

@@ -39,8 +39,10 @@ from dashtheory.rules.effective import to_look_at
 from dashtheory.rules.groups import GRANULARITIES, Target, scale_groups_, targets
 from dashtheory.rules.layers import Layers, known_layers
 from dashtheory.rules.left import left_alone, tell_if_partly
+from dashtheory.rules.passes import Count, Forward, passing
 from dashtheory.rules.report import LayerReport, ShrinkReport
 from dashtheory.rules.rule import Context, InPlace, LossFunction, ablation, flag, seeded_layers
+from dashtheory.rules.wrappers import group_of, unwrapped
 
 
 @door()
@@ -55,6 +57,9 @@ def dash_(
     granularity: str = "authors",
     layers: Layers | None = None,
     part_size: int | None = None,
+    forward: Forward | None = None,
+    count: Count | None = None,
+    group: Any = None,
 ) -> ShrinkReport:
     """Shrink the weights of `model` in place by their alignment with descent, equations (1) and (2).
 
@@ -65,8 +70,10 @@ def dash_(
     not touched: call this between stages and train on. An optimizer or an average that keeps a copy of the
     weights (float32 masters, Lookahead, schedule-free, EMA, SWA) would undo it: shrink inside
     `anchored(optimizer, average)`, and ask `check_after_step(report, model)` after the first step. Forward hooks
-    run on the copy. A `torch.compile`d or data-parallel wrapper has another model inside: pass the module that
-    it wraps. A kernel of one entry (1x1 convolution) has cosine -1, 0 or 1, so it keeps its value or shrinks by
+    run on the copy. Of a `torch.compile`d or data-parallel wrapper the model inside is changed, which the wrapper
+    goes on to use. Under DistributedDataParallel, or with `group`, each process gives its share of every chunk (as
+    many chunks in each, in one order), and all end with the same bits. A kernel of one entry (1x1 convolution) has
+    cosine -1, 0 or 1, so it keeps its value or shrinks by
     `lam`, as in the authors' code.
 
     Right after shrinking, the running statistics of batch normalisation no longer fit the weights: accuracy
@@ -87,6 +94,9 @@ def dash_(
         layers: {class: how its weight groups}, for layers that are not known (`dashtheory.rules.layers`).
         part_size: examples whose gradient is taken at once; parts add up to the gradient of the chunk, in less
             memory. By itself a chunk is cut above 2,000 examples where the loss is known to be a plain mean.
+        forward: `forward(model, inputs)`, for models that are not called as `model(inputs)`.
+        count: `count(output, target)`, how much a part of a chunk weighs, if not by its targets that count.
+        group: processes of `torch.distributed` that each hold a share of every chunk.
 
     Returns:
         a `ShrinkReport` with cosines, factors and the share clamped, per parameter.
@@ -97,7 +107,9 @@ def dash_(
             the copy. A group whose weights or G are all zero has cosine 0, so factor `lam`; so has a layer that
             the loss does not use.
     """
-    with known_layers(layers):
+    if isinstance(model, nn.Module):
+        group, model = group or group_of(model), unwrapped(model)
+    with known_layers(layers), passing(forward=forward, count=count, group=group):
         if isinstance(model, nn.Module):
             targets(model)  # refuses weights that are computed
         report = dash_factors(
@@ -127,6 +139,9 @@ def dash_factors(
     granularity: str = "authors",
     layers: Layers | None = None,
     part_size: int | None = None,
+    forward: Forward | None = None,
+    count: Count | None = None,
+    group: Any = None,
 ) -> ShrinkReport:
     """The report of `dash_`, with no weight changed; arguments and errors are the same.
 
@@ -134,7 +149,9 @@ def dash_factors(
     """
     lam = checked_lam(lam)
     granularity = choice("granularity", granularity, GRANULARITIES)
-    with known_layers(layers):
+    if isinstance(model, nn.Module):
+        group, model = group or group_of(model), unwrapped(model)
+    with known_layers(layers), passing(forward=forward, count=count, group=group):
         model = to_look_at(model) if isinstance(model, nn.Module) else model
         descent, num_batches = smoothed_descent(
             model, batches, loss_fn, alpha=alpha, training=training, part_size=part_size
@@ -264,7 +281,7 @@ class Dash(InPlace):
 
 def _part(chunk: tuple[object, object], share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """A share of the examples of a chunk, at least one, in the order of the chunk."""
-    inputs, targets = chunk
+    inputs, targets = chunk if isinstance(chunk, tuple | list) and len(chunk) == 2 else (chunk, None)
     if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor) or len(inputs) != len(targets):
         got = f"{type(inputs).__name__} and {type(targets).__name__}"
         fail("share", "must be 1 unless chunks are pairs of tensors, of one length", got, "Leave it out.")

@@ -1,0 +1,1 @@
+"""Rules in other people's training loops."""
