@@ -73,7 +73,7 @@ test-adapters: $(ADAPTERS)/.ready ## the adapters beside Lightning, transformers
 $(ADAPTERS)/.ready: pyproject.toml constraints.txt
 	@test -x $(ADAPTERS)/bin/python || $(PYTHON) -m venv $(ADAPTERS)
 	@echo "Installing training frameworks into $(ADAPTERS) (some minutes the first time) ..."
-	@$(ADAPTERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,adapters]'
+	@$(ADAPTERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deep,test,adapters]'
 	@$(ADAPTERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps avalanche-lib==0.6.0 pytorchcv==0.0.74 GPUtil==1.4.0 || \
 		echo "make: Avalanche is left out; its adapter is tested against a fake" >&2
 	@touch $@
