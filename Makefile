@@ -4,11 +4,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-BENCHMARKS := doors discrete theory claims shrink twolayer explore images cpu_step dash_share
+BENCHMARKS := doors discrete theory claims shrink twolayer explore images cpu_step dash_share sweep
 SCRIPTS := $(sort $(filter-out simulations/remedies.py, $(wildcard simulations/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures quick notebooks lab test lint format test-slow test-gpu bench app docs clean
+.PHONY: help setup figures quick notebooks lab test lint format test-slow test-gpu test-slurm bench app docs clean
 
 help: ## list all targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -61,6 +61,13 @@ test-slow: $(READY) ## the tests that take minutes
 
 test-gpu: $(READY) ## the tests that need a CUDA device
 	@$(BIN)/python -m pytest -q -m gpu
+
+test-slurm: $(VENV)/.engines ## the tests with a real Slurm of this machine and Dask (root; Debian: slurm-wlm, munge)
+	@sh tests/parallel/real_slurm.sh $(BIN)/python -m pytest -q tests/parallel -m 'slurm or not slurm'
+
+$(VENV)/.engines: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[slurm,dask,tensorboard]'
+	@touch $@
 
 bench: $(READY) ## measure speed ratios into benchmarks/results/
 	@set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done

@@ -21,6 +21,8 @@ from dashtheory.parallel.ended import taken
 from dashtheory.record import PROBLEM, Results, load_results
 from dashtheory.record.results import identity_of
 
+PAUSE = 30.0
+"""Least seconds between two times that a table of runs elsewhere is written: their files keep them meanwhile."""
 Identities = Mapping[str, Mapping[str, str]]
 """What each job is known by, by its name; taken once in a call: files that change meanwhile do not count."""
 ENDED = "ended"
@@ -178,7 +180,7 @@ def grow(
     missing = [job for job in jobs if not results.reached(job.name, job.num_stages, job.at)]
     problems: dict[str, str] = {}
     started = [kept[job.name].told(job) for job in missing]
-    saving = _Saving(save, kept, pause)
+    saving = _Saving(save, kept, pause if way.place.here else max(pause, PAUSE))
     try:
         for done in _ends(started, num_workers, len(jobs), folder, way):
             with interrupts_held():

@@ -14,6 +14,8 @@ from typing import Any
 
 from dashtheory._check import fail, integer, real
 
+PATIENCE = 10.0
+"""Seconds that a scheduler may take to answer."""
 LOCAL, SLURM, DASK = "local", "slurm", "dask"
 _NEEDED = ("sbatch", "srun", "sacct", "scancel", "scontrol")
 HOURS = 24.0
@@ -127,7 +129,7 @@ def _dask(address: str) -> Iterator[Any]:
     from distributed import Client
 
     try:
-        client: Any = Client(address, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
+        client: Any = Client(address, timeout=PATIENCE, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         fail(
             "on", "must reach the scheduler", f"'{address}' ({type(error).__name__})", "Start it, or wait for it."
