@@ -23,6 +23,7 @@ from dashtheory.record.results import identity_of
 
 PAUSE = 30.0
 """Least seconds between two times that a table of runs elsewhere is written: their files keep them meanwhile."""
+_SHARE = 10
 Identities = Mapping[str, Mapping[str, str]]
 """What each job is known by, by its name; taken once in a call: files that change meanwhile do not count."""
 ENDED = "ended"
@@ -303,15 +304,18 @@ class _Saving:
         self._waiting.append(name)
         self._results = results
         if time.monotonic() - self._last >= self._pause:
-            self.flush()
+            self.flush()  # large tables less often: writing them takes a tenth of the time at most
 
     def flush(self) -> None:
         """Save what waits."""
         if self._results is None:
             return
         results, self._results = self._results, None
+        began = time.monotonic()
         self._save(results)
         self._last = time.monotonic()
+        if self._pause:
+            self._pause = max(self._pause, _SHARE * (self._last - began))
         for name in self._waiting:
             self._kept[name].take()
             if results.reached(name):

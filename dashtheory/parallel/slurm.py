@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ ARRAY = 1000
 """Most jobs of one array: what Slurm allows unless it is told otherwise (MaxArraySize 1001)."""
 _TIMEOUTS = 10_000  # how often a job may run out of its hours: every time it goes on from its stages
 _UNKNOWN = 120.0  # seconds
+_YOUNG = 5.0  # seconds that a job may take to be seen in the queue
 _LAST = 25  # looks
 _ONE_THREAD = [f"export {name}_NUM_THREADS=1" for name in ("OMP", "OPENBLAS", "MKL")]
 
@@ -50,6 +53,7 @@ class Slurm:
         )
         self._executor.update_parameters(**parameters(place))
         self._job_class: Any = self._executor._executor.job_class
+        self._queue = Queue()
 
     def submit_all(self, function: Callable[[Job], object], jobs: Sequence[Job]) -> list[Any]:
         """Jobs that go on since an earlier call, and the others, submitted now.
@@ -93,11 +97,14 @@ class Slurm:
             )
         self._records.mkdir(parents=True, exist_ok=True)
         write_text(self._records / f"{time.time_ns()}.json", json.dumps(ids) + "\n")
-        return futures
+        return [_Watched(future, self._queue) for future in futures]
 
     @property
     def _records(self) -> Path:
         return self._folder / "submitted"
+
+    def _watched(self, number: str) -> Any:
+        return _Watched(self._job_class(folder=self._folder / "logs", job_id=number), self._queue)
 
     def _still_there(self) -> dict[str, Any]:
         """Futures of jobs that earlier calls have submitted and that go on, by their files."""
@@ -105,8 +112,7 @@ class Slurm:
         for record in sorted(self._records.glob("[!.]*.json")):
             age = time.time() - record.stat().st_mtime
             ids = json.loads(record.read_text())
-            logs = self._folder / "logs"
-            futures = {path: self._job_class(folder=logs, job_id=number) for path, number in ids.items()}
+            futures = {path: self._watched(number) for path, number in ids.items()}
             alive = {path: future for path, future in futures.items() if _goes_on(future, age)}
             if not alive:
                 record.unlink()
@@ -120,6 +126,66 @@ class Slurm:
                 shutil.rmtree(self._folder, ignore_errors=True)
                 return
             time.sleep(0.2)  # a process ends a little later than its job
+
+
+class Queue:
+    """Jobs of this user that Slurm still has, for clusters whose accounting (sacct) is off; asked for rarely.
+
+    Args:
+        pause: least seconds between two questions.
+    """
+
+    def __init__(self, pause: float = 10.0) -> None:
+        self._pause, self._asked = pause, -math.inf
+        self._numbers: frozenset[str] | None = None
+
+    def lacks(self, number: str) -> bool:
+        """Whether a job is known not to be there.
+
+        Args:
+            number: of the job, as 7_0.
+        """
+        if time.monotonic() - self._asked > self._pause:
+            self._numbers = self._ask()
+            self._asked = time.monotonic()
+        return self._numbers is not None and number not in self._numbers
+
+    def _ask(self) -> frozenset[str] | None:
+        try:
+            command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
+            return frozenset(subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).split())
+        except (OSError, subprocess.CalledProcessError):
+            return None
+
+
+class _Watched:
+    """A job of submitit's, whose end is seen also where its state is not known.
+
+    Args:
+        job: of submitit.
+        queue: asked then.
+    """
+
+    def __init__(self, job: Any, queue: Queue) -> None:
+        self._job, self._queue, self._gone = job, queue, False
+        self.job_id = str(job.job_id)
+        self._born = time.monotonic()
+
+    @property
+    def state(self) -> str:
+        """As submitit says, or GONE."""
+        return "GONE" if self._gone else str(self._job.state)
+
+    def done(self) -> bool:
+        """Whether there is no more to wait for."""
+        if self._job.done():
+            return True
+        unknown = self._job.state.upper() == "UNKNOWN" and time.monotonic() - self._born > _YOUNG
+        self._gone = unknown and self._queue.lacks(self.job_id)
+        return self._gone
+
+    def _interrupt(self) -> None:
+        self._job._interrupt()
 
 
 def _goes_on(future: Any, age: float) -> bool:

@@ -1,4 +1,4 @@
-"""submitit's executors and a fake Slurm: the same bits, and nothing lost with a worker, a queue or a controller."""
+"""Executors of submitit and a fake Slurm: the same bits, and nothing lost with a worker, a queue, a controller."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from dashtheory.command.script import main
-from dashtheory.parallel import Job, run_jobs
+from dashtheory.parallel import Done, Job, run_jobs
 from dashtheory.parallel import engine as engine_module
 from dashtheory.parallel.carry import Carry
 from dashtheory.parallel.ended import taken, there
@@ -75,6 +76,11 @@ def expected(jobs: list[Job], folder: Path) -> dict[str, pd.DataFrame]:
     return {job.name: job.function(**job.arguments, report=lambda share, text: None) for job in moved}
 
 
+def collect(runs: Iterable[Done], found: list[tuple[str, pd.DataFrame]]) -> None:
+    """Add tables as they come, so that those before an error are there after it."""
+    found.extend((done.name, done.table) for done in runs)
+
+
 def same(done: list[tuple[str, pd.DataFrame]], tables: dict[str, pd.DataFrame]) -> None:
     assert sorted(name for name, _ in done) == sorted(tables)
     for name, table in done:
@@ -105,8 +111,7 @@ def test_a_killed_worker_loses_only_its_stage_and_the_same_call_goes_on(tmp_path
     jobs[1] = with_call(jobs[1], KILL)
     found: list[tuple[str, pd.DataFrame]] = []
     with pytest.raises(ValueError, match=r"^run r-seed1 must not be killed, got a dead process"):
-        for done in run_jobs(jobs, executor=slurm.Slurm(tmp_path / "slurm", Place(), "local")):
-            found.append((done.name, done.table))  # noqa: PERF401
+        collect(run_jobs(jobs, executor=slurm.Slurm(tmp_path / "slurm", Place(), "local")), found)
     assert [name for name, _ in found] == ["r-seed0"]
     again = run_jobs(jobs[1:], executor=slurm.Slurm(tmp_path / "slurm", Place(), "local"))
     same([*found, *((done.name, done.table) for done in again)], expected(jobs, tmp_path / "here"))
@@ -114,7 +119,7 @@ def test_a_killed_worker_loses_only_its_stage_and_the_same_call_goes_on(tmp_path
 
 
 def test_an_interrupted_local_job_ends_its_controller_alone_and_its_file_comes(tmp_path: Path) -> None:
-    """Submitit's `_interrupt` signals the process that watches the worker, which dies of it; the worker goes on."""
+    """What watches the worker dies of the signal of submitit's `_interrupt`; the worker goes on."""
     jobs = told(staged_jobs(tmp_path / "log", 1, pause=0.2), tmp_path / "runs")
     engine = slurm.Slurm(tmp_path / "slurm", Place(), "local")
     (future,) = engine.submit_all(Carry(), jobs)
@@ -138,8 +143,7 @@ def test_preemption_requeue_and_scancel_in_the_middle_lose_nothing(cluster: Path
     place = Place(on="slurm", hours=2, array=2, partition="gpu", gigabytes=4)
     found: list[tuple[str, pd.DataFrame]] = []
     with pytest.raises(ValueError, match=r"^run r-seed2 must not be killed, got a dead process \(CANCELLED\)"):
-        for done in run_jobs(jobs, executor=slurm.Slurm(tmp_path / "slurm", place)):
-            found.append((done.name, done.table))  # noqa: PERF401
+        collect(run_jobs(jobs, executor=slurm.Slurm(tmp_path / "slurm", place)), found)
     assert sorted(name for name, _ in found) == ["r-seed0", "r-seed1"]
     script = (cluster / "7.sh").read_text()
     for line in ("--array=0-2%2", "--time=120", "--partition=gpu", "--mem=4GB", "--signal=USR2@90"):
@@ -155,7 +159,7 @@ def test_preemption_requeue_and_scancel_in_the_middle_lose_nothing(cluster: Path
 
 
 def test_the_jobs_of_a_lost_controller_go_on_and_are_waited_for(cluster: Path, tmp_path: Path) -> None:
-    """The call is killed while its jobs run; another waits for them, submits nothing, and writes the same bytes."""
+    """The call is killed while its jobs run; another waits for them, and submits nothing."""
     options = ["--seeds", "1", "--rules", "cold", "--pause", "3", "--log", str(tmp_path / "log"), "--jobs", "1"]
     command = [sys.executable, "-m", "tests.toys", "--out", str(tmp_path / "out"), "--on", "slurm", *options]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as controller:
