@@ -153,9 +153,9 @@ def test_a_damaged_file_is_run_again(tmp_path: Path, damage: bytes) -> None:
 
 def test_carrying_out_leaves_the_threads_and_streams_of_the_process(tmp_path: Path) -> None:
     (job,) = with_files(staged_jobs(tmp_path / "log", 1), tmp_path)
-    before = np.random.get_state()[1].tobytes()  # type: ignore[index, union-attr]  # noqa: NPY002
+    before = np.random.get_state()[1].tobytes()  # type: ignore[index]  # noqa: NPY002
     Carry()(job)
-    assert np.random.get_state()[1].tobytes() == before  # type: ignore[index, union-attr]  # noqa: NPY002
+    assert np.random.get_state()[1].tobytes() == before  # type: ignore[index]  # noqa: NPY002
 
 
 def test_each_worker_keeps_a_device_of_its_own(tmp_path: Path) -> None:

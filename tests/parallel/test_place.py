@@ -103,8 +103,13 @@ def test_the_device_of_runs_elsewhere_is_not_looked_for_here(monkeypatch: pytest
 
 def test_all_gpus_of_this_machine_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
+
+    def find(name: str) -> str:
+        asked.append(name)
+        return name
+
     two = elsewhere(monkeypatch, gpus=2)
-    assert device_of(two, "auto", lambda name: asked.append(name) or name) == "cuda"
+    assert device_of(two, "auto", find) == "cuda"
     assert asked == ["cuda:1"]
     assert two.place.devices == ("cuda:0", "cuda:1")
     assert device_of(HERE, "auto", find_device) == find_device("auto")

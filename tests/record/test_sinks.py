@@ -55,7 +55,7 @@ def table(stages: int = 2) -> pd.DataFrame:
 
 
 def streams() -> tuple[Any, ...]:
-    return random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state().tolist()  # type: ignore[index, union-attr]  # noqa: NPY002
+    return random.getstate(), np.random.get_state()[1].tobytes(), torch.get_rng_state().tolist()  # type: ignore[index]  # noqa: NPY002
 
 
 def test_a_stage_that_was_told_of_while_it_ran_is_not_told_of_again() -> None:
