@@ -4,8 +4,8 @@
 
 The jobs compute nothing: what is measured is the store. An executor in this process carries each out, as a worker
 of a cluster would, and leaves its file; the rest is what the waiting process does: identities, looking for files,
-taking them, saving the table. Seconds are those of CPU and of the clock. TMPDIR says on which disk. Writes
-OUT/sweep.json.
+taking them, saving the table. What grows with the number of jobs (a look at the folder, the table) is measured at
+10,000 of them. TMPDIR says on which disk. Writes OUT/sweep.json.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ from benchmarks.script import write_record
 from dashtheory.command.grow import grow, identities_of
 from dashtheory.command.ways import Way
 from dashtheory.parallel import Job, Report
+from dashtheory.parallel.ended import there
 from dashtheory.record import Results, load_results, only_one, stage_rows
 from dashtheory.record.table import make_table
 
-SIZES = (100, 1000, 10_000)
+SIZES = (100, 1000)
+LARGEST = 10_000
 NUM_STAGES = 4
 
 
@@ -160,6 +162,48 @@ def sweep(num_jobs: int) -> dict[str, Any]:
     return found
 
 
+def folder_of(num_files: int, content: bytes) -> dict[str, Any]:
+    """Seconds to write so many files of runs by their names, and of one look at them."""
+    with tempfile.TemporaryDirectory() as name:
+        paths = [Path(name) / f"warm-seed{number}-0123456789ab--01234567.json" for number in range(num_files)]
+        began = time.perf_counter()
+        for path in paths:
+            path.write_bytes(content)
+        written, began, cpu = time.perf_counter() - began, time.perf_counter(), time.process_time()
+        assert len(there(paths)) == num_files
+        return {
+            "files": num_files,
+            "write_seconds": round(written, 2),
+            "look_seconds": round(time.perf_counter() - began, 3),
+            "look_cpu_seconds": round(time.process_time() - cpu, 3),
+        }
+
+
+def table_of(num_jobs: int) -> dict[str, Any]:
+    """Seconds of a table of so many runs: to take them one by one, to save it, and to read it."""
+    identity = dict.fromkeys(("setting", "data", "code", "own", "versions"), "0" * 32)
+    results, cpu = Results(name="sweep", config={}), time.process_time()
+    for seed in range(num_jobs):
+        run = trivial(seed, lambda share, text: None)
+        results = results.with_run(f"warm-seed{seed}", run, identity=identity, seconds=1.0)
+    taken, cpu = time.process_time() - cpu, time.process_time()
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "sweep.csv"
+        results.save(path)
+        saved, cpu = time.process_time() - cpu, time.process_time()
+        assert len(load_results(path).runs) == num_jobs
+        loaded = time.process_time() - cpu
+        sizes = {one.suffix: one.stat().st_size for one in (path, path.with_suffix(".json"))}
+    return {
+        "jobs": num_jobs,
+        "take_cpu_seconds": round(taken, 2),
+        "save_cpu_seconds": round(saved, 2),
+        "load_cpu_seconds": round(loaded, 2),
+        "table_bytes": sizes[".csv"],
+        "facts_bytes": sizes[".json"],
+    }
+
+
 def locks(repetitions: int) -> float:
     """Milliseconds to take and give back the lock of a folder."""
     with tempfile.TemporaryDirectory() as name:
@@ -172,12 +216,15 @@ def locks(repetitions: int) -> float:
 
 def measure(*, quick: bool) -> dict[str, Any]:
     """Sweeps of several sizes; printed and returned."""
-    sizes = (20, 40) if quick else SIZES
+    sizes, largest = ((20, 40), 60) if quick else (SIZES, LARGEST)
+    found = {"folder": folder_of(largest, b"x" * 1400), "table": table_of(largest)}
+    print(found, flush=True)
     return {
         "quick": quick,
         **circumstances(),
         "stages_per_job": NUM_STAGES,
         "lock_ms": locks(10 if quick else 200),
+        **found,
         "sweeps": [sweep(size) for size in sizes],
     }
 

@@ -183,9 +183,9 @@ def grow(
     started = [kept[job.name].told(job) for job in missing]
     saving = _Saving(save, kept, pause if way.place.here else max(pause, PAUSE))
     try:
-        for done in _ends(started, num_workers, len(jobs), folder, way):
+        for done in _ends(started, num_workers, len(jobs), folder, way, _Fit(identities, kept, trusted)):
             with interrupts_held():
-                grown = _with(results, done, identities, trusted)
+                grown = _with(results, done, identities)
                 _refuse_stranger(grown, done.name)
                 results = grown
                 saving.add(done.name, results)
@@ -202,17 +202,57 @@ def grow(
     return results, problems
 
 
-def _ends(started: Sequence[Job], num_workers: int, total: int, folder: Path, way: Way) -> Iterator[Done]:
+def _ends(
+    started: Sequence[Job], num_workers: int, total: int, folder: Path, way: Way, fit: _Fit
+) -> Iterator[Done]:
     """What jobs end with: first of those that have ended while no call was there."""
-    found = {done.name: done for done in taken(started)}
+    found = {done.name: done for done in taken(started) if not fit.refuses(done)}
     yield from found.values()
     left = [job for job in started if job.name not in found]
     if not left:
         return
     with way.opened(folder) as options, way.followed(left) as follow:
         for done in run_jobs(left, num_workers=num_workers, total=total, **options, **follow.options):
+            fit.must(done)
             follow.finish(done)
             yield done
+
+
+class _Fit:
+    """What was computed elsewhere must be computed by what this call has.
+
+    Args:
+        identities: of the jobs, here.
+        kept: what each has left.
+        trusted: parts that need not fit.
+    """
+
+    def __init__(self, identities: Identities, kept: Mapping[str, _Kept], trusted: Sequence[str]) -> None:
+        self._identities, self._kept, self._trusted = identities, kept, trusted
+
+    def refuses(self, done: Done) -> bool:
+        """Whether it is another's; then it is removed, and said."""
+        if reason := self._reason(done):
+            print(f"not used again, made with {reason}: {done.name}", file=sys.stderr)  # noqa: T201
+        return bool(reason)
+
+    def must(self, done: Done) -> None:
+        """Refuse to go on with what is another's.
+
+        Raises:
+            ValueError: if it is.
+        """
+        if reason := self._reason(done):
+            fix = "Install there what is installed here, and call again."
+            fail(f"run {done.name}", "must be computed by what this call has", reason, fix)
+
+    def _reason(self, done: Done) -> str:
+        ours = self._identities[done.name]
+        run = {"identity": {**ours, **done.made.get("identity", {})}}
+        reason = Results(name="", config={}, runs={done.name: run}).misfit(done.name, ours, self._trusted)
+        if reason:
+            self._kept[done.name].take()
+        return reason
 
 
 def _clear(folder: Path, complete: Sequence[_Kept]) -> None:
@@ -227,15 +267,12 @@ def _clear(folder: Path, complete: Sequence[_Kept]) -> None:
             left.rmdir()
 
 
-def _with(results: Results, done: Done, identities: Identities, trusted: Sequence[str]) -> Results:
+def _with(results: Results, done: Done, identities: Identities) -> Results:
     made = dict(done.made)
     identity = {**identities[done.name], **made.pop("identity", {})}
     grown = results.with_run(done.name, done.table, identity=identity, seconds=done.seconds)
     if not made or done.name not in grown.runs:
         return grown
-    if reason := grown.misfit(done.name, identities[done.name], trusted):
-        fix = "Install there what is installed here, and call again."
-        fail(f"run {done.name}", "must be computed by what this call has", reason, fix)
     return dataclasses.replace(grown, runs={**grown.runs, done.name: {**grown.runs[done.name], **made}})
 
 

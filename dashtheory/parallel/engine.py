@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -132,10 +133,13 @@ class _Waiting:
 
     def cancel(self, executor: Any) -> None:
         """Let go of what has not ended, unless the executor keeps it."""
+        going = [name for name in self.left if name in self._futures and not self._futures[name].done()]
         if not getattr(executor, "keeps", False):
-            for name in self.left:
-                if name in self._futures:
-                    self._futures[name].cancel()
+            for name in going:
+                self._futures[name].cancel()
+        elif going:
+            words = "1 run goes" if len(going) == 1 else f"{len(going)} runs go"
+            print(f"{words} on without this call; {executor.keeps}", file=sys.stderr)  # noqa: T201
 
 
 def _why(future: Any) -> str:

@@ -71,6 +71,7 @@ def _in_processes(
     most = 61 if os.name == "nt" else num_workers  # what Windows can wait for
     started = min(num_workers, len(jobs), most) or 1
     free = context.Queue()
+    free.cancel_join_thread()
     for place in range(started if devices else 0):
         free.put(devices[place % len(devices)])
     executor = ProcessPoolExecutor(

@@ -40,8 +40,8 @@ class Slurm:
         cluster: "slurm", or, for tests on one machine, "local".
     """
 
-    keeps = True
-    """Whether jobs go on when the process that has submitted them ends."""
+    keeps = "scancel --name=dashtheory ends them"
+    """Jobs go on when the process that has submitted them ends; what is said of them then."""
 
     def __init__(self, folder: Path, place: Place, cluster: str = "slurm") -> None:
         import submitit
