@@ -104,7 +104,7 @@ class Slurm:
         return self._folder / "submitted"
 
     def _watched(self, number: str) -> Any:
-        return _Watched(self._job_class(folder=self._folder / "logs", job_id=number), self._queue)
+        return _Watched(self._job_class(folder=self._folder / "logs", job_id=number), self._queue, old=True)
 
     def _still_there(self) -> dict[str, Any]:
         """Futures of jobs that earlier calls have submitted and that go on, by their files."""
@@ -164,12 +164,13 @@ class _Watched:
     Args:
         job: of submitit.
         queue: asked then.
+        old: whether it was submitted long enough ago to be seen in the queue.
     """
 
-    def __init__(self, job: Any, queue: Queue) -> None:
+    def __init__(self, job: Any, queue: Queue, *, old: bool = False) -> None:
         self._job, self._queue, self._gone = job, queue, False
         self.job_id = str(job.job_id)
-        self._born = time.monotonic()
+        self._seen_from = -math.inf if old else time.monotonic() + _YOUNG
 
     @property
     def state(self) -> str:
@@ -180,7 +181,7 @@ class _Watched:
         """Whether there is no more to wait for."""
         if self._job.done():
             return True
-        unknown = self._job.state.upper() == "UNKNOWN" and time.monotonic() - self._born > _YOUNG
+        unknown = self._job.state.upper() == "UNKNOWN" and time.monotonic() > self._seen_from
         self._gone = unknown and self._queue.lacks(self.job_id)
         return self._gone
 
