@@ -13,7 +13,7 @@ import pytest
 
 from dashtheory.command import grow as grow_module
 from dashtheory.command.script import main
-from dashtheory.parallel import ended, run_jobs
+from dashtheory.parallel import ended
 from dashtheory.parallel import engine as engine_module
 from dashtheory.parallel.ended import write_table
 from dashtheory.parallel.place import Place
@@ -67,7 +67,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
 
 
 def test_the_table_is_that_of_runs_here(elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert grow_module.run_jobs is run_jobs
     assert elsewhere() == ["cold-0", "cold-1"]
     found = elsewhere.out / "out" / "toy.csv"
     content = found.read_bytes()

@@ -46,7 +46,7 @@ ctl="" node=""
 finish() {
   scancel --user=root 2> /dev/null || true
   sleep 1
-  for pid in $node $ctl $munge; do kill "$pid" 2> /dev/null || true; done
+  for pid in $node $ctl $munge; do kill "$pid" 2> /dev/null && wait "$pid" 2> /dev/null || true; done
   [ -n "$KEEP" ] && echo "kept: $state" || rm -rf "$state"
 }
 trap finish EXIT

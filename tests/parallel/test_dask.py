@@ -23,7 +23,7 @@ KILL = "kill -9 $PPID"
 def scheduler() -> Iterator[str]:
     """A cluster with one worker, a process of its own, that is started again when it dies."""
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+        n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=0
     ) as cluster:
         yield cluster.scheduler_address
 
@@ -55,7 +55,7 @@ def test_a_worker_of_several_threads_is_refused() -> None:
             pass
 
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="tcp"
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0", protocol="tcp"
     ) as cluster:
         refused(cluster)
 

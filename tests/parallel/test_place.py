@@ -24,7 +24,7 @@ WRONG = {
     ("--on", "slurm:x"): "--on must be local, slurm or dask:ADDRESS, got 'slurm:x'",
     ("--on", "dask"): "--on must be local, slurm or dask:ADDRESS, got 'dask'",
     ("--on", "dask:here"): "--on must name a scheduler as dask:tcp://HOST:PORT, got 'here'",
-    ("--partition", "gpu"): "--partition must come with Slurm, got 'local'. Say --on=slurm, or leave it out.",
+    ("--partition", "gpu"): "--partition must come with Slurm, got 'local'. Say --on slurm, or leave it out.",
     ("--hours", "3"): "--hours must come with Slurm, got 'local'",
     ("--on", "slurm", "--hours", "-1"): "--hours must be a number in [0, inf), got -1.0",
     ("--on", "slurm", "--array", "-1"): "--array must be an integer >= 0, got -1",
@@ -32,7 +32,7 @@ WRONG = {
     ("--on", "slurm", "--gpus", "2"): "--gpus must be 0 or 1 of each run, got 2",
     ("--on", "slurm"): "--on must find Slurm's commands, got no sbatch, srun, sacct, scancel, scontrol",
     ("--gpus", "1"): "--gpus must be left out, got 1. These runs are for CPUs.",
-    ("--track", "paper"): "--track must be tensorboard or wandb, got 'paper'",
+    ("--track", "paper"): "--track must be one of tensorboard, wandb, got 'paper'",
 }
 
 
@@ -77,7 +77,7 @@ def test_a_budget_is_of_calls_on_this_machine(
 ) -> None:
     monkeypatch.setattr(place_module, "_check_slurm", lambda gpus: None)
     assert main(SCRIPT, ["--out", str(tmp_path / "out"), "--on", "slurm", "--budget", "9m"]) == 2
-    line = "dashtheory run: --budget must be left out for runs elsewhere, got 9m. Their time is --hours=N of each."
+    line = "dashtheory run: --budget must be left out for runs elsewhere, got 9m. Their time is --hours N of each."
     assert capsys.readouterr().err == f"{line}\n"
 
 

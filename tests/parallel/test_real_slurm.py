@@ -33,7 +33,7 @@ PREEMPT = "kill -s USR2 $PPID"  # what Slurm sends before a time limit or a pree
 def test_requeue_and_scancel_in_the_middle_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     jobs = told(staged_jobs(tmp_path / "log", 3), tmp_path / "runs")
-    jobs = [jobs[0], with_call(jobs[1], PREEMPT), with_call(jobs[2], CANCEL)]
+    jobs = [jobs[0], with_call(jobs[1], PREEMPT), with_call(jobs[2], f"trap '' TERM; {CANCEL}; sleep 60")]
     place, found = Place(on="slurm", hours=1, array=2), list[tuple[str, pd.DataFrame]]()
     with (
         pytest.raises(ValueError, match=r"^run r-seed2 must not be killed, got a dead process"),
