@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -83,6 +84,7 @@ def test_an_executor_of_the_standard_library_gives_the_tables_of_this_process(tm
 def test_what_ended_while_no_controller_was_there_is_taken_and_not_run_again(tmp_path: Path) -> None:
     jobs = with_files(staged_jobs(tmp_path / "log"), tmp_path / "ended")
     Carry()(jobs[0])  # a worker whose controller is gone
+    shutil.rmtree(tmp_path / "log-0")  # to be computed again, its stages would be, too
     with ThreadPoolExecutor(1) as executor:
         names = [done.name for done in run_jobs(jobs, executor=executor)]
     assert names == ["r-seed0", "r-seed1"]
