@@ -5,11 +5,11 @@ VENV   := .venv
 ADAPTERS := .venv-adapters
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-BENCHMARKS := doors discrete theory claims shrink twolayer streams explore images cpu_step dash_share
+BENCHMARKS := doors discrete theory claims shrink twolayer streams explore images cpu_step dash_share sweep
 SCRIPTS := $(sort $(filter-out simulations/remedies.py, $(wildcard simulations/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures quick notebooks lab test lint format test-slow test-wheel test-gpu test-adapters bench app docs clean
+.PHONY: help setup figures quick notebooks lab test lint format test-slow test-wheel test-gpu test-adapters test-slurm bench app docs clean
 
 help: ## list all targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -76,6 +76,13 @@ $(ADAPTERS)/.ready: pyproject.toml constraints.txt
 	@$(ADAPTERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deep,test,adapters]'
 	@$(ADAPTERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps avalanche-lib==0.6.0 pytorchcv==0.0.74 GPUtil==1.4.0 || \
 		echo "make: Avalanche is left out; its adapter is tested against a fake" >&2
+	@touch $@
+
+test-slurm: $(VENV)/.engines ## the tests with a real Slurm of this machine and Dask (root; Debian: slurm-wlm, munge)
+	@sh tests/parallel/real_slurm.sh $(BIN)/python -m pytest -q tests/parallel -m 'slurm or not slurm'
+
+$(VENV)/.engines: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[slurm,dask,tensorboard]'
 	@touch $@
 
 bench: $(READY) ## measure speed ratios into benchmarks/results/

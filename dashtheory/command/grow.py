@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from dashtheory._check import fail
+from dashtheory.command.ways import HERE, Way
 from dashtheory.parallel import Done, Job, interrupts_held, run_jobs
+from dashtheory.parallel.ended import taken
 from dashtheory.record import PROBLEM, Results, load_results
 from dashtheory.record.results import identity_of
 
+PAUSE = 30.0
+"""Least seconds between two times that a table of runs elsewhere is written: their files keep them meanwhile."""
+_SHARE = 10
 Identities = Mapping[str, Mapping[str, str]]
 """What each job is known by, by its name; taken once in a call: files that change meanwhile do not count."""
+ENDED = "ended"
+"""Folder of what jobs have ended with, until it is saved."""
 
 
 def identities_of(jobs: Sequence[Job], data: Mapping[str, object]) -> Identities:
@@ -141,11 +149,12 @@ def grow(
     trusted: Sequence[str] = (),
     go_on: bool = False,
     pause: float = 0.0,
+    way: Way = HERE,
 ) -> tuple[Results, dict[str, str]]:
     """Compute the jobs that `results` do not hold, and keep each as it ends.
 
     With a `pause` a job that has ended may be known by its checkpoints alone for so long; a later call takes it
-    from there.
+    from there. What jobs have ended with elsewhere while no call was there is taken first.
 
     Args:
         jobs: that are wanted.
@@ -157,6 +166,7 @@ def grow(
         trusted: parts of an identity that need not fit for a job to go on from its checkpoints.
         go_on: whether a run whose loss is not finite is only told on stderr.
         pause: least seconds between two calls of `save`, for tables of many short runs.
+        way: where the jobs are computed, and who follows them.
 
     Returns:
         the results with all that was computed; and why runs did not go on, by name.
@@ -170,10 +180,10 @@ def grow(
             kept[job.name].forget()
     missing = [job for job in jobs if not results.reached(job.name, job.num_stages, job.at)]
     problems: dict[str, str] = {}
-    started = [_with_folder(job, kept[job.name].folder) for job in missing]
-    saving = _Saving(save, kept, pause)
+    started = [kept[job.name].told(job) for job in missing]
+    saving = _Saving(save, kept, pause if way.place.here else max(pause, PAUSE))
     try:
-        for done in run_jobs(started, num_workers=num_workers, total=len(jobs)) if started else ():
+        for done in _ends(started, num_workers, len(jobs), folder, way, _Fit(identities, kept, trusted)):
             with interrupts_held():
                 grown = _with(results, done, identities)
                 _refuse_stranger(grown, done.name)
@@ -185,16 +195,85 @@ def grow(
     finally:
         with interrupts_held():
             saving.flush()
-    with contextlib.suppress(OSError):  # not empty: stages of runs that are not complete; or never made
-        (folder / "checkpoints").rmdir()
+    _clear(folder, [kept[job.name] for job in jobs if results.reached(job.name)])
     if problems and not go_on:
         name, problem = next(iter(problems.items()))
         fail(f"run {name}", "must end with a finite loss", problem, "The other runs are kept.")
     return results, problems
 
 
+def _ends(
+    started: Sequence[Job], num_workers: int, total: int, folder: Path, way: Way, fit: _Fit
+) -> Iterator[Done]:
+    """What jobs end with: first of those that have ended while no call was there."""
+    found = {done.name: done for done in taken(started) if not fit.refuses(done)}
+    yield from found.values()
+    left = [job for job in started if job.name not in found]
+    if not left:
+        return
+    with way.opened(folder) as options, way.followed(left) as follow:
+        for done in run_jobs(left, num_workers=num_workers, total=total, **options, **follow.options):
+            fit.must(done)
+            follow.finish(done)
+            yield done
+
+
+class _Fit:
+    """What was computed elsewhere must be computed by what this call has.
+
+    Args:
+        identities: of the jobs, here.
+        kept: what each has left.
+        trusted: parts that need not fit.
+    """
+
+    def __init__(self, identities: Identities, kept: Mapping[str, _Kept], trusted: Sequence[str]) -> None:
+        self._identities, self._kept, self._trusted = identities, kept, trusted
+
+    def refuses(self, done: Done) -> bool:
+        """Whether it is another's; then it is removed, and said."""
+        if reason := self._reason(done):
+            print(f"not used again, made with {reason}: {done.name}", file=sys.stderr)  # noqa: T201
+        return bool(reason)
+
+    def must(self, done: Done) -> None:
+        """Refuse to go on with what is another's.
+
+        Raises:
+            ValueError: if it is.
+        """
+        if reason := self._reason(done):
+            fix = "Install there what is installed here, and call again."
+            fail(f"run {done.name}", "must be computed by what this call has", reason, fix)
+
+    def _reason(self, done: Done) -> str:
+        ours = self._identities[done.name]
+        run = {"identity": {**ours, **done.made.get("identity", {})}}
+        reason = Results(name="", config={}, runs={done.name: run}).misfit(done.name, ours, self._trusted)
+        if reason:
+            self._kept[done.name].take()
+        return reason
+
+
+def _clear(folder: Path, complete: Sequence[_Kept]) -> None:
+    """Remove what is left of runs that are complete, and empty folders."""
+    names = {kept.mine for kept in complete}
+    ended = folder / ENDED
+    for path in ended.iterdir() if ended.is_dir() else ():
+        if path.name.lstrip(".").rsplit("--", 1)[0] in names:
+            path.unlink(missing_ok=True)
+    for left in (ended, folder / "checkpoints"):
+        with contextlib.suppress(OSError):  # not empty: runs that are not complete; or never made
+            left.rmdir()
+
+
 def _with(results: Results, done: Done, identities: Identities) -> Results:
-    return results.with_run(done.name, done.table, identity=identities[done.name], seconds=done.seconds)
+    made = dict(done.made)
+    identity = {**identities[done.name], **made.pop("identity", {})}
+    grown = results.with_run(done.name, done.table, identity=identity, seconds=done.seconds)
+    if not made or done.name not in grown.runs:
+        return grown
+    return dataclasses.replace(grown, runs={**grown.runs, done.name: {**grown.runs[done.name], **made}})
 
 
 def _refuse_stranger(results: Results, name: str) -> None:
@@ -217,9 +296,23 @@ class _Kept:
 
     def __init__(self, root: Path, name: str, identity: Mapping[str, str], trusted: Sequence[str]) -> None:
         self.root = root
+        self.ended: Path | None = None
         self.mine = f"{name}-{identity['setting'][:12]}"
         rest = [value[:8] for part, value in identity.items() if value and part not in ("setting", *trusted)]
         self.folder = root / "-".join([self.mine, *rest])
+        self._rest = rest
+
+    def told(self, job: Job) -> Job:
+        """The job, told in which file it leaves what it ends with, and where its stages go if it keeps any."""
+        wanted = hashlib.sha256(repr((self._rest, job.num_stages, job.at)).encode()).hexdigest()[:8]
+        self.ended = (self.root.parent / ENDED / f"{self.mine}--{wanted}.json").resolve()
+        more = {"folder": self.folder.resolve()} if job.resumable else {}
+        return dataclasses.replace(job, ended=self.ended, arguments={**job.arguments, **more})
+
+    def take(self) -> None:
+        """Remove the file of what the job has ended with: it is saved elsewhere."""
+        if self.ended is not None:
+            self.ended.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Remove the job's stages, those of its setting that no longer fit among them."""
@@ -248,23 +341,20 @@ class _Saving:
         self._waiting.append(name)
         self._results = results
         if time.monotonic() - self._last >= self._pause:
-            self.flush()
+            self.flush()  # large tables less often: writing them takes a tenth of the time at most
 
     def flush(self) -> None:
         """Save what waits."""
         if self._results is None:
             return
         results, self._results = self._results, None
+        began = time.monotonic()
         self._save(results)
         self._last = time.monotonic()
+        if self._pause:
+            self._pause = max(self._pause, _SHARE * (self._last - began))
         for name in self._waiting:
+            self._kept[name].take()
             if results.reached(name):
                 self._kept[name].forget()
         self._waiting.clear()
-
-
-def _with_folder(job: Job, checkpoints: Path) -> Job:
-    """The job, told where its checkpoints go if it keeps any."""
-    if not job.resumable:
-        return job
-    return dataclasses.replace(job, arguments={**job.arguments, "folder": checkpoints})

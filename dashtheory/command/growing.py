@@ -18,6 +18,7 @@ from typing import Any
 from dashtheory._check import fail
 from dashtheory.command.grow import Identities, grow, identities_of, others, reused
 from dashtheory.command.keep import saved_or_refused
+from dashtheory.command.ways import HERE, Way, planned
 from dashtheory.deep.config import RunConfig
 from dashtheory.deep.run import rule_jobs
 from dashtheory.deep.task import data_facts
@@ -45,6 +46,7 @@ class Call:
         fresh: whether to forget what earlier calls have kept and found.
         stages: of each run, that are wanted, as `dashtheory.deep.run.rule_jobs` takes it.
         pause: least seconds between two times that the table is written.
+        way: where the runs are computed, and who follows them.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Call:
     fresh: bool
     stages: Mapping[str, Any]
     pause: float = 0.0
+    way: Way = HERE
 
     @property
     def kind(self) -> str:
@@ -82,7 +85,11 @@ def run(call: Call) -> Results:
     started = time.monotonic()
     deadline = None if call.budget is None else started + call.budget
     facts = data_facts(call.config)  # also proves that the data are there
-    jobs = rule_jobs(call.config, call.seeds, call.name, **call.stages, deadline=deadline)
+    jobs = planned(
+        call.way,
+        call.config,
+        lambda config: rule_jobs(config, call.seeds, call.name, **call.stages, deadline=deadline),
+    )
     identities = identities_of(jobs, facts)
     config = plain_config(call.config.with_values(device=call.kind))
     del config["rules"]
@@ -107,6 +114,7 @@ def run(call: Call) -> Results:
             trusted=TRUSTED,
             go_on=True,
             pause=call.pause,
+            way=call.way.called(call.out, call.name),
         )
         for folder in (call.partial, call.partial.parent):
             with contextlib.suppress(OSError):  # not empty, or never made

@@ -28,6 +28,7 @@ from dashtheory.command.options import (
     setting_name,
     stages_wanted,
 )
+from dashtheory.command.ways import add_ways, device_of, way_of
 from dashtheory.deep.config import RunConfig
 from dashtheory.paper.presets import preset, preset_names
 from dashtheory.parallel import usable_cores
@@ -55,13 +56,14 @@ def _call(options: argparse.Namespace) -> Call:
     changed = given_options(options, RunConfig)
     config = preset(options.preset, **changed)
     integer("--seeds", options.seeds, minimum=1, fix="It is the number of seeds: 0, 1, 2, ...")
-    device = find_device(options.device)
+    way = way_of(options)
+    device = device_of(way, options.device, find_device)
     tuned = [rule for rule in config.rules if parse_spec(rule).tuned]
     if tuned and options.budget is not None:
         fail("--budget", "must be left out for tuned rules", tuned[0], "Their tuning cannot be cut into stages.")
     jobs = options.jobs
     if jobs is None:
-        jobs = usable_cores() if device == "cpu" else JOBS_ON_GPU
+        jobs = usable_cores() if device == "cpu" else JOBS_ON_GPU * max(1, way.place.gpus)
     integer("--jobs", jobs, minimum=1, fix="It is the number of runs at once.")
     check_counts(options.seeds, jobs)
     return Call(
@@ -73,6 +75,7 @@ def _call(options: argparse.Namespace) -> Call:
         out=options.out,
         fresh=options.fresh,
         stages=stages_wanted(options.stages, config.data.length),
+        way=way,
     )
 
 
@@ -87,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, help=f"runs at once (default: cores; {JOBS_ON_GPU} on one GPU)")
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder of results (default: {OUT})")
     parser.add_argument("--fresh", action="store_true", help="forget this setting's runs, kept or finished")
+    add_ways(parser)
     add_options(
         parser.add_argument_group("setting"), RunConfig, leave=("data", "data_name", "device", "size", "seconds")
     )

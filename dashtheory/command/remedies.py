@@ -22,6 +22,7 @@ from dashtheory._nested import restore
 from dashtheory.command.growing import Call, run
 from dashtheory.command.guard import guarded
 from dashtheory.command.options import OneLineParser, check_counts, option_names
+from dashtheory.command.ways import HERE, Way, add_ways, way_of
 from dashtheory.deep.config import RunConfig
 from dashtheory.experiments.equal_tuning import (
     BUDGET,
@@ -67,6 +68,7 @@ class Comparison:
         num_jobs: runs at once.
         out: folder of the results.
         fresh: whether to forget earlier results.
+        way: where the runs are computed, and who follows them.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Comparison:
     num_jobs: int
     out: Path
     fresh: bool
+    way: Way = HERE
 
     @property
     def choices(self) -> Path:
@@ -94,6 +97,7 @@ class Comparison:
             fresh=False,
             stages={"num_stages": None},
             pause=PAUSE,
+            way=self.way,
         )
 
 
@@ -295,6 +299,9 @@ def _comparisons(options: argparse.Namespace) -> list[Comparison]:
     if options.seeds is not None:
         integer("--seeds", options.seeds, minimum=2, fix="Intervals need two.")
     check_counts(options.seeds or 0, options.jobs)
+    way = way_of(options)
+    if way.place.gpus:
+        fail("gpus", "must be left out", way.place.gpus, "These runs are for CPUs.")
     found = []
     for name, setting in settings.items():
         if options.quick:
@@ -312,6 +319,7 @@ def _comparisons(options: argparse.Namespace) -> list[Comparison]:
                 num_jobs=options.jobs,
                 out=options.out,
                 fresh=options.fresh,
+                way=way,
             )
         )
     return found
@@ -340,4 +348,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="a few rules on a toy, in a folder of its own")
     parser.add_argument("--redraw", action="store_true", help="draw the saved results again")
     parser.add_argument("--fresh", action="store_true", help="forget the streams' earlier results")
+    add_ways(parser)
     return parser

@@ -31,7 +31,9 @@ from dashtheory.command.options import (
     shown,
     stages_wanted,
 )
+from dashtheory.command.ways import Way, add_ways, device_of, way_of
 from dashtheory.parallel import Job, usable_cores
+from dashtheory.parallel.place import Place
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,12 +103,13 @@ def _run(script: Script[Any], options: argparse.Namespace) -> None:
     if script.named:
         script = dataclasses.replace(script, name=setting_name(script.name, given_options(options, script.config)))
     limits = _limits(script, config, options, time.monotonic())
+    config, way = _way(script, config, options)
     from dashtheory.command.work import carry_out, redraw  # tables and figures: only once the options are good
 
     if options.redraw:
         redraw(script, options.out)
     else:
-        carry_out(script, config, seeds, options, limits)
+        carry_out(script, config, seeds, options, limits, way)
 
 
 def _limits(script: Script[Any], config: Any, options: argparse.Namespace, now: float) -> dict[str, object]:
@@ -116,6 +119,20 @@ def _limits(script: Script[Any], config: Any, options: argparse.Namespace, now: 
     stages = stages_wanted(options.stages, config.data.length)
     deadline = None if options.budget is None else now + read_duration(options.budget)
     return {**stages, "deadline": deadline}
+
+
+def _way(script: Script[Any], config: Any, options: argparse.Namespace) -> tuple[Any, Way]:
+    """How runs are computed, and the configuration with a device that fits."""
+    way = way_of(options)
+    if way.place == Place():
+        return config, way
+    if not script.staged:
+        if way.place.gpus:
+            fail("gpus", "must be left out", way.place.gpus, "These runs are for CPUs.")
+        return config, way
+    from dashtheory.protocol import find_device
+
+    return config.with_values(device=device_of(way, config.device.name, find_device)), way
 
 
 def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[Any, list[int]]:
@@ -160,6 +177,7 @@ def _parser(script: Script[Any]) -> argparse.ArgumentParser:
         "--recompute", action="store_true", help="run again what the saved table holds; a stopped call goes on"
     )
     parser.add_argument("--fresh", action="store_true", help="the same, and forget the runs of a stopped call")
+    add_ways(parser)
     add_options(parser.add_argument_group("experiment"), script.config)
     return parser
 

@@ -18,6 +18,8 @@ from dashtheory._nested import restore
 from dashtheory.command.grow import grow, identities_of, loaded, others, reused, seed_groups
 from dashtheory.command.keep import other_setting, refuse_other_setting, saved_or_refused, setting_hash
 from dashtheory.command.script import Script
+from dashtheory.command.ways import Way, planned
+from dashtheory.parallel import Job
 from dashtheory.plot import save_figure, style
 from dashtheory.plot.style import PICTURES
 from dashtheory.record import Results, load_table, only_one, provenance, writable_folder
@@ -27,7 +29,12 @@ from dashtheory.record.store import mend_table
 
 
 def carry_out(
-    script: Script[Any], config: Any, seeds: list[int], options: argparse.Namespace, limits: Mapping[str, object]
+    script: Script[Any],
+    config: Any,
+    seeds: list[int],
+    options: argparse.Namespace,
+    limits: Mapping[str, object],
+    way: Way,
 ) -> None:
     """Compute what is missing, save the table with its provenance, and draw it.
 
@@ -37,12 +44,13 @@ def carry_out(
         seeds: of this call.
         options: --out, --jobs, --fresh, ...
         limits: what --stages and --budget say to the plan.
+        way: where the runs are computed, and who follows them.
     """
     mpl.use("Agg")
     path = Path(options.out) / f"{script.name}.csv"
     writable_folder("--out", options.out)
     with only_one(path.parent / ".partial" / f"{script.name}.lock", "--out"):
-        if _compute(script, config, seeds, options, path, limits):
+        if _compute(script, config, seeds, options, path, limits, way):
             _draw(script, config, path)
 
 
@@ -76,6 +84,7 @@ def _compute(
     options: argparse.Namespace,
     path: Path,
     limits: Mapping[str, object],
+    way: Way,
 ) -> bool:
     """Run what neither the saved table nor a call that was stopped holds, and save the table.
 
@@ -96,7 +105,7 @@ def _compute(
     saved = saved_or_refused(path, empty, fresh=options.fresh)
     usable = [stopped, further] if options.fresh or options.recompute else [stopped, further, saved]
     groups = seed_groups(seeds, usable) if script.grouped else [seeds]
-    jobs = [job for group in groups for job in script.plan(config, group, **limits)]
+    jobs = [job for group in groups for job in _plan(script, config, group, limits, way)]
     identities, names = identities_of(jobs, facts), [job.name for job in jobs]
     if options.fresh and other_setting(saved, empty, identities):
         saved = empty
@@ -110,6 +119,7 @@ def _compute(
         num_workers=options.jobs,
         folder=partial,
         save=lambda results: results.save(kept),
+        way=way.called(Path(options.out), script.name),
     )
     left = [job.name for job in jobs if not results.reached(job.name, job.num_stages, job.at)]
     if left:
@@ -131,6 +141,12 @@ def _compute(
         with contextlib.suppress(OSError):  # not empty: runs that wait, or stages of theirs
             folder.rmdir()
     return True
+
+
+def _plan(script: Script[Any], config: Any, seeds: list[int], limits: Mapping[str, object], way: Way) -> list[Job]:
+    if not script.staged:
+        return script.plan(config, seeds, **limits)
+    return planned(way, config, lambda config: script.plan(config, seeds, **limits))
 
 
 def _put(results: Results, path: Path) -> None:

@@ -270,7 +270,8 @@ class Watch:
         until = time.strftime("%a %H:%M", time.localtime(time.time() + left))
         test, steps = metrics["test_accuracy"], metrics["steps"]
         text = f"stage {stage}/{self.num_stages}: test accuracy {100 * test:.1f}%, {steps:.0f} steps"
-        self.report(self._share(stage, 1.0), Lasting(text + f", end about {until}" * (stage < self.num_stages)))
+        text += f", end about {until}" * (stage < self.num_stages)
+        self.report(self._share(stage, 1.0), Lasting(text, {"stage": stage, **metrics}))
 
     def on_epoch(self, stage: int, epoch: int, scores: Scores) -> None:
         """Called after every epoch."""

@@ -21,6 +21,11 @@ _LIBRARIES = ("numpy", "scipy", "numba", "pandas", "torch", "matplotlib")
 
 def versions() -> dict[str, str]:
     """Versions of Python, this package and the libraries that produce numbers."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "dashtheory": __version__}
     for name in _LIBRARIES:
         try:
@@ -32,12 +37,17 @@ def versions() -> dict[str, str]:
 
 def machine(device: str = "cpu") -> dict[str, str | int]:
     """Device that computed, processor, cores this process may use, and system; nothing that names the host."""
+    return {"device": device, "processor": _processor(), "cores": usable_cores(), "system": platform.system()}
+
+
+@cache
+def _processor() -> str:
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
         names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
-    return {"device": device, "processor": model, "cores": usable_cores(), "system": platform.system()}
+    return model
 
 
 @cache

@@ -15,7 +15,8 @@ import torch
 from dashtheory.deep.config import RunConfig
 from dashtheory.deep.run import run_rule
 from dashtheory.paper import preset
-from dashtheory.parallel import Done, Job, Report, _finished
+from dashtheory.parallel import Done, Job, Report
+from dashtheory.parallel.pool import _finished
 from dashtheory.record import stage_rows
 
 SMALL: dict[str, Any] = {
