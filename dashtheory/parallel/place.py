@@ -21,6 +21,8 @@ _NEEDED = ("sbatch", "srun", "sacct", "scancel", "scontrol")
 HOURS = 24.0
 """Time of a run by Slurm, if nothing is said."""
 
+_START = "Start some on a command line: dask worker ADDRESS --nthreads 1 --nworkers N."
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -137,11 +139,8 @@ def _dask(address: str) -> Iterator[Any]:
     with client:
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         if not workers:
-            fail(
-                "on", "must have workers", f"none at '{address}'", "Start some: dask worker ADDRESS --nthreads 1."
-            )
+            fail("on", "must have workers", f"none at '{address}'", _START)
         threads = max(worker["nthreads"] for worker in workers)
         if threads > 1:
-            fix = "Start more workers instead: dask worker ADDRESS --nthreads 1 --nworkers N."
-            fail("on", "must have workers of one thread each", threads, fix)
+            fail("on", "must have workers of one thread each", threads, _START)
         yield client.get_executor(pure=False)

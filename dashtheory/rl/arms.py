@@ -69,7 +69,7 @@ def parse_arm(text: str) -> RuleSpec:
     """
     spec = parse_spec(text, RL_RULES, own=False)
     if "learning_rate" in {*spec.training, spec.tuned}:
-        fail("rules", "must leave the learning rate as it is", repr(text), "Say --lake-rate or --acrobot-rate.")
+        fail("rules", "must leave the learning rate as it is", repr(text), "Change lake_rate= or acrobot_rate=.")
     return spec
 
 
