@@ -70,7 +70,7 @@ def make_tasks(config: StreamConfig, seed: int, base: Base | None = None) -> Ite
         yield from (Task(examples) for examples in changing_regression(config, generator))
         return
     if base is None:
-        fail("base", f"must be given for {config.kind}", "none", "Give Base(train, test, num_classes).")
+        fail("base", f"must be given for {config.kind}", "none", "Give a Base.")
     maker = {
         "input_permuted": _permuted_inputs,
         "label_permuted": _permuted_labels,
