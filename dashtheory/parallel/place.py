@@ -128,10 +128,11 @@ def _need(module: str, extra: str) -> None:
 @contextlib.contextmanager
 def _dask(address: str) -> Iterator[Any]:
     """An executor of a Dask cluster that is there; what is not done is cancelled with the call."""
-    from distributed import Client
+    import distributed
 
+    connect: Any = distributed.Client  # partly typed, and not there for every type checker
     try:
-        client: Any = Client(address, timeout=PATIENCE, set_as_default=False)  # type: ignore[no-untyped-call]
+        client = connect(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         fail(
             "on", "must reach the scheduler", f"'{address}' ({type(error).__name__})", "Start it, or wait for it."
