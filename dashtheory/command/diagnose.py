@@ -59,13 +59,13 @@ MEASURED: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnoseConfig(ComparisonConfig):
-    """The digits where nothing is said.
+    """The digits where nothing is said, and three chunks: enough for a gap to show, and few enough for two minutes.
 
     Raises:
         ValueError: as `RunConfig`.
     """
 
-    defaults: ClassVar[Mapping[str, Any]] = {"data": "digits"}
+    defaults: ClassVar[Mapping[str, Any]] = {"data": "digits", "num_chunks": 3}
 
 
 def diagnose(
