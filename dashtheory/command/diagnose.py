@@ -59,7 +59,7 @@ MEASURED: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnoseConfig(ComparisonConfig):
-    """The digits where nothing is said, and three chunks: enough for a gap to show, and few enough for two minutes.
+    """The digits where nothing is said, and three chunks: few enough for an answer in two minutes.
 
     Raises:
         ValueError: as `RunConfig`.
