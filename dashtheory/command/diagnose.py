@@ -34,8 +34,8 @@ from dashtheory.command.options import (
     option_names,
     setting_name,
 )
-from dashtheory.command.remedies import Comparison, compare, read_choices, saved_choices, table_path
-from dashtheory.deep.config import RunConfig
+from dashtheory.command.remedies import Comparison, compare, read_choices, saved_choices
+from dashtheory.deep.config import RunConfig, TrainingConfig
 from dashtheory.deep.presets import ComparisonConfig, describe_data, describe_setting
 from dashtheory.deep.task import make_source
 from dashtheory.experiments.diagnosis import DIAGNOSED, Arms, Diagnosis, diagnosis_of
@@ -44,6 +44,7 @@ from dashtheory.experiments.remedy_probe import first_metrics
 from dashtheory.experiments.remedy_scores import arms_of
 from dashtheory.parallel import usable_cores
 from dashtheory.plot import add_heading, save_figure, style
+from dashtheory.protocol import find_device
 from dashtheory.record import PAIRED, load_results, write_text
 from dashtheory.user_code import EPILOG
 
@@ -106,7 +107,8 @@ def diagnose(
 
 def _comparison(config: RunConfig, seeds: int, jobs: int, out: Path, name: str) -> Comparison:
     """The comparison whose runs are needed."""
-    plain = RunConfig.of(**{**flat(config), **MEASURED, "rules": ("warm", "cold")})
+    device = find_device(config.device.name)
+    plain = RunConfig.of(**{**flat(config), **MEASURED, "rules": ("warm", "cold"), "device": device})
     source = make_source(plain, 0, twice=True)
     accuracy = "test_accuracy" in first_metrics(source, plain, "warm")
     setting = StreamSetting(
@@ -114,7 +116,7 @@ def _comparison(config: RunConfig, seeds: int, jobs: int, out: Path, name: str) 
         config=plain,
         num_seeds=seeds,
         num_stages=len(source.stream.chunks),
-        decays=plain.training.decays[:1] + plain.training.decays[1::2][:2],
+        decays=_decays(plain.training),
         metric="test_accuracy" if accuracy else "test_loss",
         sign=1 if accuracy else -1,
         unit="points of accuracy" if accuracy else "hundredths of the loss",
@@ -130,6 +132,12 @@ def _comparison(config: RunConfig, seeds: int, jobs: int, out: Path, name: str) 
     )
 
 
+def _decays(training: TrainingConfig) -> tuple[float, ...]:
+    """None, the user's own and ten times that; without one, the first and the third above 0 of the run's grid."""
+    own = training.weight_decay
+    return (0.0, own, 10 * own) if own else (0.0, *sorted(one for one in training.decays if one)[::2][:2])
+
+
 def _read(comparison: Comparison, margin: float) -> Diagnosis:
     """The diagnosis from what was run."""
     choices = saved_choices(comparison.choices)
@@ -141,7 +149,7 @@ def _read(comparison: Comparison, margin: float) -> Diagnosis:
         for arm in arms_of(choice, comparison.setting)
     }
     arms = Arms(texts=texts, refused=read_choices(comparison.choices)["refused"])
-    table = load_results(table_path(comparison.out, comparison.name)).table
+    table = load_results(comparison.table).table
     assert table is not None
     mine = table[table["seed"].isin(comparison.seeds)]
     return diagnosis_of(mine, arms, comparison.setting, margin)

@@ -81,9 +81,19 @@ class Comparison:
     way: Way = HERE
 
     @property
+    def trials(self) -> str:
+        """Name of the table of trials."""
+        return f"{self.name}-trials"
+
+    @property
     def choices(self) -> Path:
         """The file of the chosen numbers."""
-        return choices_path(self.out, self.name)
+        return choices_path(self.table)
+
+    @property
+    def table(self) -> Path:
+        """The file of the main runs."""
+        return self.call(self.name, ["warm"], self.seeds).results
 
     def call(self, name: str, texts: Sequence[str], seeds: list[int], **values: Any) -> Call:
         """Runs of some rules; `values` differ from the stream's."""
@@ -101,14 +111,9 @@ class Comparison:
         )
 
 
-def choices_path(out: Path, stream: str) -> Path:
-    """Where the chosen numbers of a stream are kept."""
-    return out / "cpu" / f"{stream}-choices.json"
-
-
-def table_path(out: Path, stream: str) -> Path:
-    """Where the main runs of a stream are kept."""
-    return out / "cpu" / f"{stream}.csv"
+def choices_path(table: Path) -> Path:
+    """Where the chosen numbers of a stream are kept, beside its main runs."""
+    return table.with_name(f"{table.stem}-choices.json")
 
 
 def compare(comparison: Comparison) -> None:
@@ -124,15 +129,10 @@ def compare(comparison: Comparison) -> None:
 
 
 def _forget(comparison: Comparison) -> None:
-    for path in (table_path(comparison.out, comparison.name), trials_path(comparison.out, comparison.name)):
+    for name in (comparison.name, comparison.trials):
         for suffix in (".csv", ".json"):
-            path.with_suffix(suffix).unlink(missing_ok=True)
+            (comparison.table.parent / f"{name}{suffix}").unlink(missing_ok=True)
     comparison.choices.unlink(missing_ok=True)
-
-
-def trials_path(out: Path, stream: str) -> Path:
-    """Where the trials of a stream are kept."""
-    return out / "cpu" / f"{stream}-trials.csv"
 
 
 def _probed(comparison: Comparison) -> tuple[dict[str, str], list[Remedy]]:
@@ -159,7 +159,7 @@ def _tuned(comparison: Comparison, remedies: Sequence[Remedy]) -> list[Choice]:
     seeds = list(range(FIRST_TUNING, FIRST_TUNING + setting.num_tuning))
     while waiting := [choice for choice in choices if not choice.done]:
         texts = list(dict.fromkeys(text for choice in waiting for text in next_trials(choice, setting)))
-        found = run(comparison.call(f"{comparison.name}-trials", texts, seeds, held_out=True))
+        found = run(comparison.call(comparison.trials, texts, seeds, held_out=True))
         scores = trial_scores(found.table, texts, setting)
         choices = [choice if choice.done else advanced(choice, setting, scores) for choice in choices]
     return choices
@@ -175,9 +175,7 @@ def _keep(comparison: Comparison, choices: Sequence[Choice], refused: Mapping[st
             "values": dict(choice.values),
             "tuned": chosen_text(choice, comparison.setting),
             "at_edge": list(at_edge(choice, comparison.setting)),
-            "trials": {
-                text: score if abs(score) < float("inf") else "diverged" for text, score in choice.trials.items()
-            },
+            "trials": {text: _written(score) for text, score in choice.trials.items()},
         }
         for choice in choices
     }
@@ -241,11 +239,12 @@ def compared(out: Path) -> list[Compared]:
     """
     found = []
     for name, setting in stream_settings().items():
-        path, choices = table_path(out, name), saved_choices(choices_path(out, name))
+        path = out / "cpu" / f"{name}.csv"
+        choices = saved_choices(choices_path(path))
         if not path.exists() or not choices:
             continue
         results = load_results(path)
-        facts = read_choices(choices_path(out, name))
+        facts = read_choices(choices_path(path))
         used = _as_run(setting, restore(RunConfig, {**results.config, "rules": ["cold"]}), facts["seeds"])
         arms = [arm for choice in choices for arm in arms_of(choice, used)]
         assert results.table is not None

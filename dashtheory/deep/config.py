@@ -87,7 +87,7 @@ class DataConfig:
             fail(
                 "arrivals", "must add up to the chunks of the stream", got, "Leave it out, or change num_chunks=."
             )
-        if self.mended and not (self.pictures and self.label_noise and len(self.arrivals or "12") > 1):
+        if self.mended and not (self.pictures and self.label_noise and (self.length or 0) > 1):
             got = f"yes with {self.name} and label_noise {self.label_noise:g}"
             fail("mended", "must go with wrong labels of pictures and two stages or more", got, "Leave it out.")
         if self.held_out and self.chunk_size < 2:

@@ -40,11 +40,6 @@ class Choice:
     trials: Mapping[str, float] = field(default_factory=dict)
     done: bool = False
 
-    @property
-    def text(self) -> str:
-        """The rule with its chosen numbers."""
-        return self.remedy.text(self.values)
-
 
 def grids_of(remedy: Remedy, setting: StreamSetting) -> dict[str, tuple[float, ...]]:
     """What is searched, in order: name and values."""
@@ -74,14 +69,15 @@ def _next(choice: Choice, setting: StreamSetting) -> tuple[str, list[tuple[float
 
 def _text(choice: Choice, setting: StreamSetting, values: Mapping[str, float]) -> str:
     """The rule with some values; what the stream has anyway is not written."""
-    usual = {RATE: setting.config.training.learning_rate, DECAY: setting.decays[0]}
+    training = setting.config.training
+    usual = {RATE: training.learning_rate, DECAY: training.weight_decay}
     return choice.remedy.text({name: value for name, value in values.items() if value != usual.get(name)})
 
 
 def advanced(choice: Choice, setting: StreamSetting, scores: Mapping[str, float]) -> Choice:
     """The choice after the next search.
 
-    Of equals that which is nearest to the centre of the grid is taken (for weight decay, the smallest).
+    Of equals that which is nearest to the centre of the grid is taken (for weight decay, to the stream's own).
 
     Args:
         choice: so far.
@@ -92,7 +88,8 @@ def advanced(choice: Choice, setting: StreamSetting, scores: Mapping[str, float]
     if found is None:
         return choice
     name, tried = found
-    centre = 0 if name == DECAY else len(tried) // 2
+    own = setting.decays.index(setting.config.training.weight_decay)
+    centre = own if name == DECAY else len(tried) // 2
     order = sorted(range(len(tried)), key=lambda place: (-scores[tried[place][1]], abs(place - centre)))
     values = {**choice.values, name: tried[order[0]][0]}
     trials = {**choice.trials, **{text: scores[text] for _, text in tried}}

@@ -48,8 +48,8 @@ class PretrainingConfig(ComparisonConfig):
             integer("epochs", count, minimum=0, fix="They are counts of epochs.")
         if list(self.epochs) != sorted(set(self.epochs)) or self.epochs[:1] != (0,):
             fail("epochs", "must rise from 0", str(self.epochs), "0 is the network that was not pretrained.")
-        if self.data.num_chunks != 2:
-            fail("num_chunks", "must be 2", str(self.data.num_chunks), "The first half is pretrained on.")
+        if self.data.length != 2:
+            fail("num_chunks", "must be 2", str(self.data.length), "The first half is pretrained on.")
         for spec in self.rules:
             if from_the_start(parse_rule(spec)):
                 rule = "must take up the one network that was pretrained"

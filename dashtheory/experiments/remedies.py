@@ -121,10 +121,10 @@ class StreamSetting:
 
     Attributes:
         title: in words.
-        config: the setting; its step size is the centre of the grid, its weight decay 0.
+        config: the setting; its step size is the centre of the grid.
         num_seeds: root seeds 0, 1, ... of the main runs.
         num_tuning: seeds of a trial, from `FIRST_TUNING` on.
-        decays: weight decays, 0 first.
+        decays: three weight decays, rising, the setting's own among them.
         metric: the score, at the last stage.
         sign: 1 if more of it is better, else -1.
         scale: by which differences are multiplied.
@@ -146,6 +146,9 @@ class StreamSetting:
     def __post_init__(self) -> None:
         integer("num_seeds", self.num_seeds, minimum=2, fix="Intervals need two.")
         integer("num_tuning", self.num_tuning, minimum=1, fix="It counts seeds.")
+        own = self.config.training.weight_decay
+        if len(self.decays) != 3 or list(self.decays) != sorted({*self.decays, own}):
+            fail("decays", f"must be three, rising, with the setting's own {own:g}", str(self.decays), "Add it.")
 
     @property
     def stages(self) -> int:

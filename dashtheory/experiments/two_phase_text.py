@@ -71,6 +71,8 @@ class TwoPhaseConfig(ComparisonConfig):
         if self.data.name != TEXT or self.training.criterion != "epochs":
             got = f"{self.data.name} and {self.training.criterion}"
             fail("data and criterion", "must be text and epochs", got, "This experiment has texts of its own.")
+        if self.data.length != 1 or self.data.held_out:
+            fail("num_chunks and held_out", "must be 1 and off", "others", "Phases take the place of chunks.")
         for spec in self.rules:
             parse_rule(spec)
 

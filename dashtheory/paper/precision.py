@@ -44,7 +44,7 @@ def differences(rough: Results, exact: Results) -> pd.DataFrame:
     first, second = rough.table, exact.table
     assert first is not None
     assert second is not None
-    stages = restore(RunConfig, {**exact.config, "rules": ["cold"]}).data.num_chunks
+    stages = restore(RunConfig, {**exact.config, "rules": ["cold"]}).data.length or 0
     return (per_run(first, stages) - per_run(second, stages)).dropna()
 
 

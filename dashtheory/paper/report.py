@@ -142,7 +142,7 @@ def _section(kind: str, one: Results) -> str:
     """Heading, machine, table and figure of one setting."""
     table = one.table
     assert table is not None
-    stages = setting_of(one).data.num_chunks
+    stages = setting_of(one).data.length or 0
     summary = summarize_runs(table, stages)
     rules = _rules(one)
     rows = [_row(one.name, rule, summary) for rule in rules]

@@ -17,20 +17,15 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _NormBase
 
 from dashtheory._check import fail
+from dashtheory.rules.traced import NORMS, WEIGHTED, traced
 
 ACTIVATIONS: tuple[type[nn.Module], ...] = (
     *(nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus),
     *(nn.Tanh, nn.Sigmoid, nn.Hardswish),
 )
 """Classes of modules that count as activations."""
-LAYERS = (
-    *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d),
-    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
-)
-NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 _WIDTH_KEPT = (
     *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d),
     *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
@@ -69,15 +64,6 @@ class Activation:
     width: int
     axis: int
     obstacle: str = ""
-
-
-class _Tracer(fx.Tracer):
-    """Takes layers for one node each, of classes made from PyTorch's too."""
-
-    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        """Whether a module is one node."""
-        leaf = isinstance(module, (*LAYERS, *NORMS, *ACTIVATIONS, *_WIDTH_KEPT))
-        return leaf or super().is_leaf_module(module, name)
 
 
 class _Alone(fx.Tracer):
@@ -205,14 +191,8 @@ def activations(model: nn.Module) -> list[Activation]:
     Raises:
         ValueError: in one line if it cannot be traced.
     """
-    core = model
-    while isinstance(inner := getattr(core, "core", None), nn.Module):
-        core = inner
-    try:
-        graph = _Tracer().trace(copy.deepcopy(core))
-    except Exception as error:
-        reason = str(error).split("\n", 1)[0]
-        fail("model", "must be one that torch.fx can trace", f"'{reason}'", "Leave this rule out.")
+    seen = traced(model, leaves=(*ACTIVATIONS, *_WIDTH_KEPT), fix="Leave this rule out.")
+    core, graph = seen.core, seen.graph
     for node in graph.nodes:
         if node.op in ("call_function", "call_method") and node.target in _FUNCTIONS:
             got = f"the function {getattr(node.target, '__name__', node.target)}"
@@ -290,14 +270,14 @@ class _Search:
 
     def module(self, node: fx.Node, name: str, module: nn.Module) -> None:
         """Go through a module."""
-        if isinstance(module, (*LAYERS, *NORMS)):
+        if isinstance(module, (*WEIGHTED, *NORMS)):
             self.layers.append(name)
             self.known(module)
             shared = any(self.owners[id(value)] > 1 for value in module.parameters(recurse=False))
             calls = [one for one in node.graph.nodes if one.op == "call_module" and one.target == name]
             if shared or len(calls) > 1:
                 self.blocked(f"{name}, which is used twice")
-        if isinstance(module, LAYERS):
+        if isinstance(module, WEIGHTED):
             return
         if isinstance(module, (*NORMS, *_WIDTH_KEPT)):
             self.back(node.args[0])
@@ -306,7 +286,7 @@ class _Search:
 
     def known(self, module: nn.Module) -> None:
         """Take the width from a layer or a norm."""
-        if isinstance(module, LAYERS):
+        if isinstance(module, WEIGHTED):
             self.width = int(module.out_features if isinstance(module, nn.Linear) else module.out_channels)
             self.axis = -1 if isinstance(module, nn.Linear) else 1
             if getattr(module, "groups", 1) > 1:
@@ -351,7 +331,7 @@ def halve_(module: nn.Module) -> None:
     """Let a layer, or a norm of its outputs, have the first half of its features, in place.
 
     Args:
-        module: of `LAYERS` or `NORMS`; without groups, but for a group norm.
+        module: of `WEIGHTED` or `NORMS`; without groups, but for a group norm.
     """
     axis = 1 if isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)) else 0
     for name, value in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:

@@ -11,26 +11,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dashtheory.rules.swaps import Doubling
+from dashtheory.rules.swaps import Doubling, SideBySide
 
 
-class CReLU(nn.Module):
+class CReLU(SideBySide):
     """(relu(x), relu(-x)), side by side.
 
     Args:
         axis: of the features.
     """
 
-    def __init__(self, axis: int = -1) -> None:
-        super().__init__()
-        self.axis = axis
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Twice as many features."""
-        return torch.cat([inputs.relu(), (-inputs).relu()], dim=self.axis)
+    def both(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Both signs."""
+        return inputs.relu(), (-inputs).relu()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,9 @@ O are near 1, between about 0.7 and 1.2, by design; those that are tiny beside t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar, overload
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,14 @@ from torch.optim.sgd import sgd
 
 from dashtheory._check import choice, fail, real
 from dashtheory.rules.matrices import layer_weights
-from dashtheory.rules.optimizing import OtherOptimizer, check_descent, gradient_of, settings_of, with_gradient
+from dashtheory.rules.optimizing import (
+    ClosureOptimizer,
+    OtherOptimizer,
+    check_descent,
+    gradient_of,
+    settings_of,
+    with_gradient,
+)
 from dashtheory.rules.rule import MakeOptimizer, ablation
 
 SCALES = ("published", "flattened", "rms")
@@ -35,8 +42,6 @@ BETAS = (0.9, 0.95)
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _STEPS = 5
 _EPSILON = 1e-7
-
-_Loss = TypeVar("_Loss")  # what a closure returns
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
@@ -72,7 +77,7 @@ def scale_of(shape: torch.Size, scale: str) -> float:
     return math.sqrt(max(1.0, rows / columns))
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(ClosureOptimizer):
     """Muon for hidden matrices and kernels, AdamW or SGD for the rest, in one optimizer with a group for each.
 
     Args:
@@ -117,30 +122,11 @@ class Muon(torch.optim.Optimizer):
         groups = [{"params": part, "by": name, **by[name], **settings} for name, part in parts.items() if part]
         super().__init__(groups, {"lr": learning_rate, "momentum": momentum, "by": rest_by, **settings})
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], _Loss]) -> _Loss: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], _Loss] | None = None) -> _Loss | None:
-        """One update.
-
-        Args:
-            closure: evaluates the batch and calls backward; None if that is done.
-
-        Returns:
-            what the closure returned.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def update(self) -> None:
+        """One update."""
         steps = {"hidden": self._orthogonal, "adamw": self._adamw, "sgd": self._sgd}
         for group in self.param_groups:
             steps[group["by"]](group, with_gradient(group["params"]))
-        return loss
 
     def _orthogonal(self, group: dict[str, Any], parameters: list[nn.Parameter]) -> None:
         for parameter in parameters:

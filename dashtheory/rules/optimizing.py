@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 
 from dashtheory._check import choice, real
 from dashtheory.rules.rule import OPTIMIZER_FATES, Context, Learner, WhileTraining, ablation
+
+Loss = TypeVar("Loss")
+"""What a closure returns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,37 @@ class OtherOptimizer(WhileTraining):
         if self.state == "kept":
             return learner, None
         return Learner(learner.model, context.renew(learner.model)), None
+
+
+class ClosureOptimizer(torch.optim.Optimizer):
+    """An optimizer that steps once along the gradients of one batch; `update` says how."""
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], Loss]) -> Loss: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:
+        """One update.
+
+        Args:
+            closure: evaluates the batch and calls backward; None if that is done.
+
+        Returns:
+            what the closure returned.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self.update()
+        return loss
+
+    @abstractmethod
+    def update(self) -> None:
+        """Move the parameters along their gradients; called without gradient tracking."""
 
 
 def with_gradient(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dashtheory._check import fail
 from dashtheory.rules.activations import Activation, activations, as_modules_, halve_, replace_
@@ -42,6 +42,26 @@ class OtherActivations(WhileTraining):
     @abstractmethod
     def swap_(self, model: nn.Module, found: list[Activation]) -> None:
         """Put others in the place of the activations found."""
+
+
+class SideBySide(nn.Module):
+    """An activation that makes two features of one: the first halves, then the second ones.
+
+    Args:
+        axis: of the features.
+    """
+
+    def __init__(self, axis: int = -1) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Twice as many features along the axis."""
+        return torch.cat(self.both(inputs), dim=self.axis)
+
+    @abstractmethod
+    def both(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The two features of each."""
 
 
 @dataclass(frozen=True, kw_only=True)

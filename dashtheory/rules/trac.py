@@ -16,16 +16,16 @@ without rounding (epsilon is as large as S begins); and decay of weights acts at
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar, overload
+from typing import Any, ClassVar
 
 import torch
 from scipy.special import erfi
 from torch import Tensor, nn
 
 from dashtheory._check import fail, real
-from dashtheory.rules.optimizing import OtherOptimizer, gradient_of, with_gradient
+from dashtheory.rules.optimizing import ClosureOptimizer, OtherOptimizer, gradient_of, with_gradient
 from dashtheory.rules.rule import MakeOptimizer, ablation
 from dashtheory.rules.sam import SAM
 
@@ -34,10 +34,8 @@ EPSILON = 1e-8
 _SCALE = "trac"
 _LARGEST = 26.0  # erfi is infinite in double precision soon after
 
-_Loss = TypeVar("_Loss")  # what a closure returns
 
-
-class TRAC(torch.optim.Optimizer):
+class TRAC(ClosureOptimizer):
     """A base optimizer with TRAC around it.
 
     State and groups of parameters are the base's, which TRAC adds to: `reference` (w_ref) and `iterate` (b) of
@@ -83,30 +81,12 @@ class TRAC(torch.optim.Optimizer):
         """S of the last step; 0 before the first."""
         return sum(self.state[_SCALE]["s"]) if _SCALE in self.state else 0.0  # type: ignore[index]
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], _Loss]) -> _Loss: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], _Loss] | None = None) -> _Loss | None:
-        """One update.
-
-        Args:
-            closure: evaluates the batch and calls backward; None if that is done.
-
-        Returns:
-            what the closure returned.
-        """
+    def update(self) -> None:
+        """One update."""
         self._share()
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
         moved = [one for group in self.param_groups for one in with_gradient(group["params"])]
         if not moved:
-            return loss
+            return
         self._refuse_changed(moved)
         references = [self.state[one].get("reference", one).clone() for one in moved]
         iterates = [self.state[one].get("iterate", one).clone() for one in moved]
@@ -118,7 +98,6 @@ class TRAC(torch.optim.Optimizer):
         for parameter, reference in zip(moved, references, strict=True):
             self.state[parameter] |= {"reference": reference, "iterate": parameter.clone()}
             parameter.copy_(torch.lerp(reference, parameter, weight))
-        return loss
 
     @staticmethod
     def _slope(moved: list[nn.Parameter], references: list[Tensor], iterates: list[Tensor]) -> float:

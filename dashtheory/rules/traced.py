@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -61,8 +62,8 @@ def traced(model: nn.Module, *, leaves: tuple[type[nn.Module], ...] = (), fix: s
         core = inner
     cuda = sorted({value.device.index for value in model.parameters() if value.device.type == "cuda"})
     try:
-        with torch.random.fork_rng(devices=cuda):  # a draw of fixed size in `forward` is made while tracing
-            graph = _Tracer((*WEIGHTED, *NORMS, *leaves)).trace(core)
+        with torch.random.fork_rng(devices=cuda):  # tracing runs `forward`, which may draw, or leave things behind
+            graph = _Tracer((*WEIGHTED, *NORMS, *leaves)).trace(copy.deepcopy(core))
     except Exception as error:
         reason = str(error).split("\n", 1)[0]
         fail("model", "must be one that torch.fx can trace", f"'{reason}'", fix)

@@ -13,25 +13,31 @@ utility is positive its quotient changes sign.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar, overload
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from dashtheory._check import choice, fail, real
-from dashtheory.rules.optimizing import OtherOptimizer, check_descent, gradient_of, settings_of, with_gradient
+from dashtheory.rules.optimizing import (
+    ClosureOptimizer,
+    OtherOptimizer,
+    check_descent,
+    gradient_of,
+    settings_of,
+    with_gradient,
+)
 from dashtheory.rules.rule import MakeOptimizer, ablation, flag
 
 MAXIMA = ("corrected", "published")
 """What a utility is measured by: the largest corrected one, or the largest as the authors' code has it."""
 
-_Loss = TypeVar("_Loss")  # what a closure returns
 _NOISE = "noise"
 
 
-class UPGD(torch.optim.Optimizer):
+class UPGD(ClosureOptimizer):
     """UPGD, first order, utilities measured against the largest of all weights.
 
     Its noise comes from a stream of its own, whose state is kept in `state`; it begins with the bits of the
@@ -73,29 +79,11 @@ class UPGD(torch.optim.Optimizer):
         options = {"beta": beta, "sigma": sigma, "protecting": protecting, "maximum": maximum, "factor": factor}
         super().__init__(parameters, {"lr": learning_rate, "weight_decay": weight_decay, **options})
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], _Loss]) -> _Loss: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], _Loss] | None = None) -> _Loss | None:
-        """One update.
-
-        Args:
-            closure: evaluates the batch and calls backward; None if that is done.
-
-        Returns:
-            what the closure returned.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def update(self) -> None:
+        """One update."""
         moved = [(one, group) for group in self.param_groups for one in with_gradient(group["params"])]
         if not moved:
-            return loss
+            return
         found = [self._utility(parameter, group["beta"]) for parameter, group in moved]
         corrected = moved[0][1]["maximum"] == "corrected"
         largest = torch.stack([(right if corrected else raw).max().double() for raw, right in found]).max()
@@ -105,7 +93,6 @@ class UPGD(torch.optim.Optimizer):
             self._move(parameter, group, held, noise)
         if noise is not None:
             self.state[_NOISE] = {"generator": noise.get_state()}  # type: ignore[index]
-        return loss
 
     def _utility(self, parameter: nn.Parameter, beta: float) -> tuple[Tensor, Tensor]:
         """The average utility of each entry after this gradient, as it is and corrected for its beginning at 0."""

@@ -83,6 +83,21 @@ def test_a_stream_and_a_network_of_your_own(tmp_path: Path) -> None:
     assert all(answer.difference is not None for answer in found.answers)
 
 
+def test_the_weight_decay_of_your_setting_is_that_of_the_runs_as_you_train(tmp_path: Path) -> None:
+    config = RunConfig.of(**TOY, weight_decay=0.05)
+    found = dashtheory.diagnose(config, seeds=2, out=tmp_path)
+    assert found.setting.decays == (0.0, 0.05, 0.5)
+    tuned = set(found.costs[found.costs["arm"] == "tuned"]["text"])
+    assert not any("weight_decay=0.05" in text for text in tuned)  # as the setting has it
+    ours = found.costs.set_index(["rule", "arm"])
+    assert ours["text"]["warm", "as you train"] == "warm"
+
+
+def test_a_device_that_is_to_be_found_is_found(tmp_path: Path) -> None:
+    assert program.main(["diagnose", *OPTIONS, "--device", "auto", "--out", str(tmp_path)]) == 0
+    assert len(list(tmp_path.glob("*.md"))) == 1
+
+
 def test_the_picture_has_a_row_per_question(tmp_path: Path) -> None:
     found = dashtheory.diagnose(RunConfig.of(**TOY), seeds=2, out=tmp_path)
     figure = draw(found)

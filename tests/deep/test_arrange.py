@@ -72,6 +72,7 @@ def test_without_wrong_labels_there_is_nothing_to_put_right() -> None:
         ({"arrivals": (4, 0)}, "^arrivals must be an integer >= 1, got 0"),
         ({"data": "python:mine.py:stream", "arrivals": (4,)}, "^arrivals must add up .* of your own stream"),
         ({"mended": True}, "^mended must go with wrong labels"),
+        ({"mended": True, "label_noise": 0.1, "num_chunks": 1}, "^mended must go with wrong labels"),
         ({"mended": True, "label_noise": 0.1, "arrivals": (4,)}, "^mended must go with wrong labels"),
         ({"chunk_size": 1, "held_out": True, "batch_size": 1}, "^held_out must leave an example"),
         ({"arrivals": (1, 3), "batch_size": 7}, "^batch_size must leave no last batch of one"),

@@ -80,6 +80,19 @@ def test_nothing_that_was_tried_beats_the_choice(values: list[float]) -> None:
     assert choice.trials[chosen_text(choice, SETTING)] == max(choice.trials.values())
 
 
+def test_a_decay_is_written_where_it_is_not_the_setting_s_own() -> None:
+    """Also no decay, where the setting has one."""
+    config = SETTING.config.with_values(weight_decay=0.01)
+    own = StreamSetting(title="", config=config, decays=(0.0, 0.01, 0.1))
+    choice = Choice(remedy=read_remedy("warm"), values={RATE: config.training.learning_rate})
+    assert next_trials(choice, own) == ("warm:weight_decay=0", "warm", "warm:weight_decay=0.1")
+    equal = advanced(choice, own, dict.fromkeys(next_trials(choice, own), 0.0))
+    assert chosen_text(equal, own) == "warm"
+    for decays in ((0.0, 0.001, 0.1), (0.0, 0.01), (0.01, 0.0, 0.1)):
+        with pytest.raises(ValueError, match="decays must be three, rising"):
+            StreamSetting(title="", config=config, decays=decays)
+
+
 def test_a_diverged_trial_is_never_chosen() -> None:
     choice = search("warm", {"warm": -math.inf, "warm:learning_rate=0.0018": -1.0})
     assert choice.values[RATE] != SETTING.config.training.learning_rate
