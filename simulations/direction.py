@@ -39,15 +39,16 @@ def plan(config: DirectionConfig, seeds: Sequence[int]) -> list[Job]:
 def draw(table: pd.DataFrame, config: DirectionConfig) -> Figure:
     """DASH minus each other rule, a row per setting."""
     others = [rule for rule in config.rules if rule != "dash"]
-    height = 2.0 + 0.42 * len(config.settings)
+    shown = [setting for setting in config.settings if setting in set(table["setting"])]
+    height = 2.0 + 0.42 * len(shown)
     figure, axes = plt.subplots(1, len(others), figsize=(12.4, height), sharey=True, squeeze=False)
     for ax, other in zip(axes[0], others, strict=True):
         differences = paired_differences(table, "test_accuracy", other)
-        _draw_column(ax, differences[differences["rule"] == "dash"].set_index("setting"), config.settings)
+        _draw_column(ax, differences[differences["rule"] == "dash"].set_index("setting"), shown)
         label = rule_style(other).label
         ax.set(xlabel="points of test accuracy", title=f"DASH minus {label}")
-    axes[0][0].set_yticks(range(len(config.settings)), [_words(text) for text in config.settings])
-    axes[0][0].set_ylim(len(config.settings) - 0.4, -0.6)
+    axes[0][0].set_yticks(range(len(shown)), [_words(text) for text in shown])
+    axes[0][0].set_ylim(len(shown) - 0.4, -0.6)
     inch = 1 / height
     figure.subplots_adjust(left=0.13, right=0.985, top=1 - 1.0 * inch, bottom=0.8 * inch, wspace=0.1)
     seeds = table["seed"].nunique()

@@ -30,7 +30,7 @@ from dashtheory.parallel import Job
 from dashtheory.record.code import code_of
 from dashtheory.record.provenance import machine, plain, versions
 from dashtheory.record.store import load_table, save_table
-from dashtheory.record.table import concatenate
+from dashtheory.record.table import concatenate, coordinate_names
 from dashtheory.user_code import fingerprint
 
 PROBLEM, COMPLETE, DEVICE, ORIGIN = "problem", "complete", "device", "origin"
@@ -183,12 +183,15 @@ class Results:
         return dataclasses.replace(self, tables={**self.tables, name: table}, runs={**self.runs, name: facts})
 
     def stranger(self, name: str) -> tuple[str, str]:
-        """A run of the same seeds as `name` that began with other bits, and which; empty texts if none."""
-        mine, seeds = self.runs[name].get(ORIGIN, {}), set(self.tables[name]["seed"])
+        """A run of the same seeds as `name` that began with other bits, and which; empty texts if none.
+
+        Runs at other points (of an experiment that compares settings) may begin otherwise.
+        """
+        mine, place = self.runs[name].get(ORIGIN, {}), _place(self.tables[name])
         for other, facts in self.runs.items():
             theirs = facts.get(ORIGIN, {})
             differs = [part for part in mine if theirs.get(part, mine[part]) != mine[part]]
-            if differs and set(self.tables[other]["seed"]) == seeds:
+            if differs and _place(self.tables[other]) == place:
                 return other, " and ".join(differs)
         return "", ""
 
@@ -210,6 +213,12 @@ class Results:
         rows = _rows_of(self.tables)
         runs = {name: {**self.runs[name], "rows": rows[name]} for name in self.tables}
         save_table(table, path.with_suffix(".csv"), {**known, "runs": runs})
+
+
+def _place(table: pd.DataFrame) -> set[tuple[object, ...]]:
+    """The seeds of a run, with the coordinates that are the same in all of its rows: its setting's."""
+    fixed = [name for name in coordinate_names(table) if table[name].nunique(dropna=False) == 1]
+    return set(table[["seed", *fixed]].astype(str).itertuples(index=False, name=None))
 
 
 def _rows_of(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[list[int]]]:

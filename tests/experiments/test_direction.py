@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,7 +13,9 @@ from dashtheory._nested import flat
 from dashtheory.deep.config import RunConfig
 from dashtheory.deep.run import run_rule
 from dashtheory.experiments.direction import BASE, DirectionConfig, run_in_setting, setting_jobs
+from dashtheory.record import load_results
 from dashtheory.rules.spec import parse_rule
+from tests.experiments.test_simulations import toy_table
 
 SMALL: dict[str, Any] = {
     "data": "digits",
@@ -88,3 +92,20 @@ def test_a_run_in_a_setting_is_that_run_under_the_rule_s_plain_name() -> None:
 def test_bad_settings_are_refused_in_one_line(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DirectionConfig.of(**{**SMALL, **options})
+
+
+def test_settings_may_begin_with_other_weights_and_rules_of_a_setting_may_not(tmp_path: Path) -> None:
+    """A width of its own draws other first weights; the script runs them side by side."""
+    table = toy_table("direction", tmp_path)
+    assert set(table["setting"]) == {"base", "lam=0.05", "width=2", "learning_rate=0.1"}
+    results = load_results(tmp_path / "direction.csv")
+    first = {name: run["origin"]["first weights"] for name, run in results.runs.items()}
+    for seed in (0, 1):
+        assert len({bits for name, bits in first.items() if name.endswith(f"seed{seed}")}) == 2
+        assert first[f"width=2-dash-seed{seed}"] == first[f"width=2-warm-seed{seed}"]
+    assert not any(any(results.stranger(name)) for name in results.runs)
+    changed = {**results.runs["width=2-dash-seed0"], "origin": {"first weights": "others"}}
+    strange = dataclasses.replace(results, runs={**results.runs, "width=2-dash-seed0": changed})
+    other, what = strange.stranger("width=2-dash-seed0")
+    assert other.startswith("width=2-")
+    assert what == "first weights"

@@ -152,6 +152,12 @@ def test_every_script_has_a_toy_size_and_the_shared_options() -> None:
         make_config(made.config, made.quick)
 
 
+def test_the_toy_of_every_script_is_run_by_a_test() -> None:
+    """Else the command that makes all figures could break unseen."""
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name in TOY if f'toy_table("{name}"' not in tests] == []
+
+
 def test_discrete_learning_obeys_the_rules_of_the_discrete_world(tmp_path: Path) -> None:
     table = toy_table("discrete_learning", tmp_path)
     cold, warm, ideal = (values(table, rule, "active_samples") for rule in ("cold", "warm", "ideal"))

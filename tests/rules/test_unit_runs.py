@@ -40,7 +40,10 @@ def test_with_all_layers_frozen_nothing_happens() -> None:
             model = network("chain")
             for name in ("0", "4", "7"):
                 model.get_submodule(name).requires_grad_(False)
+            before = [model.get_parameter(f"{name}.weight").detach().clone() for name in ("0", "4", "7")]
             Steps(rule, model=model).take(4)
+            after = [model.get_parameter(f"{name}.weight") for name in ("0", "4", "7")]
+            assert all(map(torch.equal, before, after))
 
 
 @pytest.mark.parametrize("name", ACTIVE)
