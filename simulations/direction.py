@@ -56,6 +56,8 @@ def draw(table: pd.DataFrame, config: DirectionConfig) -> Figure:
         f"; lines: 95% {PAIRED}, each by itself" if seeds > 1 else ""
     )
     title = f"Which weights DASH shrinks, or only how much? {config.data.title}"
+    ours = config == DirectionConfig.of(data=config.data.name, data_name=config.data.title)
+    title += "" if ours else ", a setting of your own"
     add_heading(figure, title, f"first row: {describe_setting(config)}", foot)
     return figure
 
