@@ -121,9 +121,16 @@ _SETTINGS: dict[Any, Any] = {
 
 
 _VARIANTS = (("#004D40", "1"), ("#A0522D", "2"), ("#4B0082", "3"), ("#708090", "4"))
-_SWEPT = {  # values of one option, or penalties, that are drawn together
+_SWEPT = {  # options of rules that are drawn together
     "weight_decay=0.001": ("#A0522D", "D"),
     "l2=0.001:form=textbook": ("#117733", "d"),
+    "optimizer=renewed": ("#B8860B", "h"),
+    "training=yes": ("#4169E1", "p"),
+    "learning_rate=0.01": ("#4B0082", "D"),
+    "learning_rate=0.1": ("#A0522D", "^"),
+    "learning_rate=0.1:weight_decay=0.0005": ("#004D40", "s"),
+    "move=within_filters": ("#708090", "<"),
+    "move=across_filters": ("#000000", ">"),
     **dict(
         zip(
             ("lam=0.1", "lam=0.2", "lam=0.3", "lam=0.5"),

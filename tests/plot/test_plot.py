@@ -24,7 +24,7 @@ from dashtheory.plot import (
     sort_rules,
     style,
 )
-from dashtheory.record import make_table, paired_differences
+from dashtheory.record import load_table, make_table, paired_differences
 from dashtheory.rules import RULES
 
 
@@ -168,3 +168,19 @@ def test_an_unknown_metric_is_named() -> None:
     with pytest.raises(ValueError, match="metric must be one of m, got 'k'"):
         draw_stages(ax, table(), "k")
     plt.close("all")
+
+
+ROOT = Path(__file__).parents[2]
+PLACES = ("figures/*.csv", "figures/*/*.csv", "paper_repro/results/*/*.csv")
+TABLES = sorted(path for place in PLACES for path in ROOT.glob(place))
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_no_two_rules_of_a_committed_table_look_alike(path: Path) -> None:
+    table, _ = load_table(path)
+    looks: dict[tuple[object, ...], str] = {}
+    for rule in sorted(set(table["rule"])):
+        look = rule_style(rule)
+        key = (look.color, str(look.linestyle), look.marker)
+        assert key not in looks, (rule, looks[key])
+        looks[key] = rule
