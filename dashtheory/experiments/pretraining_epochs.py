@@ -7,7 +7,6 @@ trained from scratch, from the very initialisation that all others started from,
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -19,10 +18,11 @@ from dashtheory.deep.config import TEXT
 from dashtheory.deep.presets import ComparisonConfig
 from dashtheory.deep.task import make_source, make_task
 from dashtheory.evaluate import Scores, evaluate
+from dashtheory.experiments.second_stage import copy_of, second_stage
 from dashtheory.parallel import Report
-from dashtheory.protocol import Task, context_of_stage, find_device, train_stage, train_with_rule
+from dashtheory.protocol import Task, find_device, train_stage
 from dashtheory.record import make_table, stage_rows
-from dashtheory.rules import Context, Learner, Rule, from_the_start
+from dashtheory.rules import Learner, Rule, from_the_start
 from dashtheory.rules.spec import parse_rule
 from dashtheory.seeds import torch_stream, torch_streams
 from dashtheory.stream import Stream, join
@@ -104,11 +104,11 @@ def _pretrained(
 ) -> Iterator[tuple[int, Learner, dict[str, float]]]:
     """The network after each number of epochs on the first chunk, and its scores."""
     learner = task.fresh(torch_stream(seed, "init", 1))
-    kept: dict[int, tuple[Learner, dict[str, float]]] = {0: (_copy(learner), {})}
+    kept: dict[int, tuple[Learner, dict[str, float]]] = {0: (copy_of(learner), {})}
 
     def on_epoch(epoch: int, scores: Scores) -> None:
         if epoch in config.epochs:
-            kept[epoch] = _copy(learner), {"half_accuracy": scores.accuracy, "half_loss": scores.loss}
+            kept[epoch] = copy_of(learner), {"half_accuracy": scores.accuracy, "half_loss": scores.loss}
 
     if config.epochs[-1]:
         whole = replace(config.training, criterion="loss", threshold=0.0, max_epochs=config.epochs[-1])
@@ -118,24 +118,12 @@ def _pretrained(
         yield epochs, copied, {**metrics, "half_test_accuracy": test.accuracy}
 
 
-def _copy(learner: Learner) -> Learner:
-    """A copy of model and optimizer that belong together."""
-    return Learner(*copy.deepcopy((learner.model, learner.optimizer)))
-
-
 def _finished(
     learner: Learner, rule: Rule, stream: Stream, task: Task, config: PretrainingConfig, seed: int
 ) -> dict[str, float]:
     """Scores of a copy of the learner after the rule and training on all chunks."""
-    state = rule.start(task.fresh(torch_stream(seed, "init", 1)))
-
-    def context(moment: str) -> Context:
-        size = config.training.batch_size
-        return context_of_stage(stream.chunks, task, seed, 2, state, moment=moment, batch_size=size)
-
-    mine, _ = rule.apply(_copy(learner), context("perturbation"))
-    training, state = train_with_rule(
-        rule, mine, join(stream.chunks), task, config.training, torch_streams(seed, 2), context
+    mine, training, state = second_stage(
+        learner, rule, stream.chunks, join(stream.chunks), task, config.training, seed
     )
     scores = evaluate(rule.evaluated(mine.model, state), stream.test, loss_fn=task.loss_fn, score=task.score)
     return {

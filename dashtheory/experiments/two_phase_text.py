@@ -13,7 +13,6 @@ and goes through a rule first; `cold` starts anew. Held-out loss is of the mix, 
 from __future__ import annotations
 
 import argparse as source_code
-import copy
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -28,10 +27,11 @@ from dashtheory.deep.presets import ComparisonConfig
 from dashtheory.deep.source import Source
 from dashtheory.deep.task import make_task
 from dashtheory.evaluate import Scores, evaluate
+from dashtheory.experiments.second_stage import copy_of, second_stage
 from dashtheory.parallel import Report
-from dashtheory.protocol import Task, context_of_stage, find_device, train_stage, train_with_rule
+from dashtheory.protocol import Task, find_device, train_stage
 from dashtheory.record import make_table, stage_rows
-from dashtheory.rules import Context, Learner
+from dashtheory.rules import Learner
 from dashtheory.rules.spec import parse_rule
 from dashtheory.seeds import numpy_stream, torch_stream, torch_streams
 from dashtheory.stream import Examples, Stream, join
@@ -176,7 +176,7 @@ def run_two_phases(config: TwoPhaseConfig, seed: int, experiment: str, report: R
         where = {"level": "deep", "experiment": experiment, "rule": rule, "seed": seed}
         first = {"first_epochs": float(epochs), **_losses(learner, phases, task)}
         rows += stage_rows(**where, stage=1, metrics=first, coordinates={"start": start, "characters": 0.0})  # type: ignore[arg-type]
-        for characters, losses in _second_phase(_copy(learner), rule, phases, config, task, seed):
+        for characters, losses in _second_phase(learner, rule, phases, config, task, seed):
             point = {"start": start, "characters": float(characters)}
             rows += stage_rows(**where, stage=2, metrics=losses, coordinates=point)  # type: ignore[arg-type]
     return make_table(rows)
@@ -195,7 +195,7 @@ def _starts(
         ) -> None:
             loss = _loss(learner, phases.held_out["old"], task)
             if not best or loss < best[0][0]:
-                best[:] = [(loss, _copy(learner), epoch)]
+                best[:] = [(loss, copy_of(learner), epoch)]
 
         old = phases.old.to(task.device)
         train_stage(learner, old, one, config.training, torch_streams(seed, 1), on_epoch=on_epoch)
@@ -204,11 +204,6 @@ def _starts(
         if name == "late":
             yield "best", (best[0][1], best[0][2])
         yield name, (learner, config.training.max_epochs)
-
-
-def _copy(learner: Learner) -> Learner:
-    """A copy of model and optimizer that belong together."""
-    return Learner(*copy.deepcopy((learner.model, learner.optimizer)))
 
 
 def _loss(learner: Learner, examples: Examples, task: Task) -> float:
@@ -225,20 +220,12 @@ def _second_phase(
 ) -> list[tuple[int, dict[str, float]]]:
     """Held-out losses by characters of the second phase; 0: right after the rule."""
     chunks = (phases.old.to(task.device), phases.mix.to(task.device))
-    rule = parse_rule(text)
-    state = rule.start(task.fresh(torch_stream(seed, "init", 1)))
+    found: list[tuple[int, dict[str, float]]] = []
 
-    def context(moment: str) -> Context:
-        size = config.training.batch_size
-        return context_of_stage(chunks, task, seed, 2, state, moment=moment, batch_size=size)
-
-    mine, _ = rule.apply(learner, context("perturbation"))
-    found = [(0, _losses(mine, phases, task))]
-
-    def on_epoch(epoch: int, scores: Scores) -> None:
+    def note(mine: Learner, epoch: int = 0) -> None:
         if epoch in config.at:
             found.append((epoch * phases.mix.targets.numel(), _losses(mine, phases, task)))
 
     whole = replace(config.training, max_epochs=config.second_epochs)
-    train_with_rule(rule, mine, chunks[1], task, whole, torch_streams(seed, 2), context, on_epoch=on_epoch)
+    second_stage(learner, parse_rule(text), chunks, chunks[1], task, whole, seed, after_rule=note, on_epoch=note)
     return found
