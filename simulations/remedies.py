@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dashtheory._spec import label_of, split_text
-from dashtheory.command.remedies import compared, main
+from dashtheory.command.remedies import main
+from dashtheory.command.remedy_results import compared, kept_results, save_results
 from dashtheory.experiments.remedies import StreamSetting
 from dashtheory.experiments.remedy_scores import IS_CONTROL, NORMS, PUBLISHED, TUNED
 from dashtheory.experiments.remedy_tables import Compared, differences_of, render
@@ -143,13 +144,14 @@ def _legend(figure: Figure, inch: float) -> None:
 def write(out: Path) -> None:
     """Draw what is there, and write its tables."""
     mpl.use("Agg")
-    streams = compared(out)
+    kept = kept_results(out)
+    streams, table = compared(kept), save_results(out, kept)
     with style():
         figure = draw(streams)
         pictures = save_figure(figure, out / "remedies")
         plt.close(figure)
     write_text(out / "TABLES.md", render(streams))
-    print(f"wrote {', '.join(map(str, pictures))} and {out / 'TABLES.md'}")  # noqa: T201
+    print(f"wrote {', '.join(map(str, pictures))}, {table} and {out / 'TABLES.md'}")  # noqa: T201
 
 
 if __name__ == "__main__":

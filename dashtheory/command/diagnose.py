@@ -34,7 +34,8 @@ from dashtheory.command.options import (
     option_names,
     setting_name,
 )
-from dashtheory.command.remedies import Comparison, compare, read_choices, saved_choices
+from dashtheory.command.remedies import Comparison, compare
+from dashtheory.command.remedy_results import read_choices, saved_choices
 from dashtheory.deep.config import RunConfig, TrainingConfig
 from dashtheory.deep.presets import ComparisonConfig, describe_data, describe_setting
 from dashtheory.deep.task import make_source
@@ -140,7 +141,7 @@ def _decays(training: TrainingConfig) -> tuple[float, ...]:
 
 def _read(comparison: Comparison, margin: float) -> Diagnosis:
     """The diagnosis from what was run."""
-    choices = saved_choices(comparison.choices)
+    choices = saved_choices(read_choices(comparison.choices))
     wanted = {remedy.rule for remedy in comparison.remedies}
     texts = {
         (split_text(arm.rule)[0], arm.arm): arm.text

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from dashtheory._check import fail, integer
-from dashtheory._nested import restore
 from dashtheory.command.growing import Call, run
 from dashtheory.command.guard import guarded
 from dashtheory.command.options import OneLineParser, check_counts, option_names
+from dashtheory.command.remedy_results import DIVERGED, choices_path, forget_results, read_choices
 from dashtheory.command.ways import HERE, Way, add_ways, way_of
-from dashtheory.deep.config import RunConfig
 from dashtheory.experiments.equal_tuning import (
     BUDGET,
     Choice,
@@ -44,10 +43,9 @@ from dashtheory.experiments.remedies import (
     stream_settings,
 )
 from dashtheory.experiments.remedy_probe import refusal
-from dashtheory.experiments.remedy_scores import REFERENCES, arms_of, score_table
-from dashtheory.experiments.remedy_tables import Compared
+from dashtheory.experiments.remedy_scores import REFERENCES, arms_of
 from dashtheory.parallel import usable_cores
-from dashtheory.record import load_results, replacing
+from dashtheory.record import replacing
 
 OUT = Path("figures/remedies")
 PAUSE = 30.0
@@ -111,11 +109,6 @@ class Comparison:
         )
 
 
-def choices_path(table: Path) -> Path:
-    """Where the chosen numbers of a stream are kept, beside its main runs."""
-    return table.with_name(f"{table.stem}-choices.json")
-
-
 def compare(comparison: Comparison) -> None:
     """Tune, run and keep the remedies of a stream."""
     if comparison.fresh:
@@ -133,6 +126,7 @@ def _forget(comparison: Comparison) -> None:
         for suffix in (".csv", ".json"):
             (comparison.table.parent / f"{name}{suffix}").unlink(missing_ok=True)
     comparison.choices.unlink(missing_ok=True)
+    forget_results(comparison.out, comparison.name)
 
 
 def _probed(comparison: Comparison) -> tuple[dict[str, str], list[Remedy]]:
@@ -194,77 +188,6 @@ def _written(score: float) -> float | str:
     return score if math.isfinite(score) else DIVERGED  # JSON has no infinity
 
 
-def _read(score: float | str) -> float:
-    return -math.inf if isinstance(score, str) else score
-
-
-DIVERGED = "diverged"
-
-
-def read_choices(path: Path) -> dict[str, Any]:
-    """What was chosen on a stream; {} if nothing was yet.
-
-    Raises:
-        ValueError: if the file cannot be read.
-    """
-    if not path.exists():
-        return {}
-    try:
-        found = json.loads(path.read_text())
-        return {"rules": dict(found["rules"]), "refused": dict(found["refused"]), **found}
-    except (ValueError, KeyError, TypeError):
-        fail("choices", "must be those of an earlier call", f"'{path}'", "Say --fresh.")
-
-
-def saved_choices(path: Path) -> list[Choice]:
-    """The choices of a file, in its order."""
-    return [
-        Choice(
-            remedy=Remedy(rule=rule, main=facts["main"], grid=tuple(facts["grid"])),
-            values=facts["values"],
-            trials={
-                text: float("-inf") if score == "diverged" else score for text, score in facts["trials"].items()
-            },
-            done=True,
-        )
-        for rule, facts in read_choices(path).get("rules", {}).items()
-    ]
-
-
-def compared(out: Path) -> list[Compared]:
-    """What is known of every stream that has been run, as it was run.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    found = []
-    for name, setting in stream_settings().items():
-        path = out / "cpu" / f"{name}.csv"
-        choices = saved_choices(choices_path(path))
-        if not path.exists() or not choices:
-            continue
-        results = load_results(path)
-        facts = read_choices(choices_path(path))
-        used = _as_run(setting, restore(RunConfig, {**results.config, "rules": ["cold"]}), facts["seeds"])
-        arms = [arm for choice in choices for arm in arms_of(choice, used)]
-        assert results.table is not None
-        scores = score_table(results.table, arms, used)
-        if len(scores):
-            found.append(
-                Compared(name=name, setting=used, choices=choices, refused=facts["refused"], scores=scores)
-            )
-    if not found:
-        fail("--redraw", "must find the results of a stream", f"none in '{out}'", "Run it without --redraw.")
-    return found
-
-
-def _as_run(setting: StreamSetting, config: RunConfig, num_tuning: int) -> StreamSetting:
-    """The stream as it was run."""
-    ours = setting.config.with_values(rules=config.rules, data_name=config.data.title)
-    title = setting.title if config == ours else f"{setting.title}: a setting of your own"
-    return dataclasses.replace(setting, title=title, config=config, num_tuning=num_tuning)
-
-
 def main(draw: Callable[[Path], object], arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status.
 
@@ -304,10 +227,7 @@ def _comparisons(options: argparse.Namespace) -> list[Comparison]:
     found = []
     for name, setting in settings.items():
         if options.quick:
-            values = {**QUICK, "criterion": setting.config.training.criterion}
-            setting = dataclasses.replace(
-                setting, config=setting.config.with_values(**values), num_seeds=2, num_tuning=1
-            )
+            setting = _quick(setting)
         seeds = list(range(options.seeds or setting.num_seeds))
         found.append(
             Comparison(
@@ -326,7 +246,9 @@ def _comparisons(options: argparse.Namespace) -> list[Comparison]:
 
 def _quick(setting: StreamSetting) -> StreamSetting:
     """The stream as a toy."""
-    values = {**QUICK, "arrivals": (1, 1)} if setting.config.data.arrivals else QUICK
+    values = {**QUICK, "criterion": setting.config.training.criterion}
+    if setting.config.data.arrivals:
+        values["arrivals"] = (1, 1)
     return dataclasses.replace(setting, config=setting.config.with_values(**values), num_seeds=2, num_tuning=1)
 
 

@@ -94,7 +94,7 @@ def runs_of(table: pd.DataFrame, setting: StreamSetting) -> pd.DataFrame:
     return found[whole]
 
 
-def score_table(table: pd.DataFrame, arms: Sequence[Arm], setting: StreamSetting) -> pd.DataFrame:
+def score_table(runs: pd.DataFrame, arms: Sequence[Arm], setting: StreamSetting) -> pd.DataFrame:
     """A row per arm: means over seeds, and differences to the tuned warm and cold starts, paired by seed.
 
     Differences are signed so that more is better, and scaled as the setting says; intervals are Student's t of
@@ -102,11 +102,10 @@ def score_table(table: pd.DataFrame, arms: Sequence[Arm], setting: StreamSetting
     corrected for all rules of the arm by Holm's method. `..._left` is the tuned arm minus that of its norms alone.
 
     Args:
-        table: tidy table of the runs of a stream.
+        runs: of `runs_of`.
         arms: that are wanted; those without whole runs are left out.
         setting: of the stream.
     """
-    runs = runs_of(table, setting)
     seeds = runs.index.get_level_values("seed").nunique()
     there = [arm for arm in arms if (runs.index.get_level_values("rule") == arm.text).sum() == seeds]
     by_arm = {(arm.rule, arm.arm): arm.text for arm in there}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class Compared:
         choices: of all rules.
         refused: reasons of rules that do not act on the stream's network.
         scores: of `dashtheory.experiments.remedy_scores.score_table`.
+        runs: of `dashtheory.experiments.remedy_scores.runs_of`.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Compared:
     choices: Sequence[Choice]
     refused: Mapping[str, str]
     scores: pd.DataFrame
+    runs: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
 
     @property
     def tuned(self) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dashtheory.command.remedies import compared, main, read_choices
+from dashtheory.command.remedies import main
+from dashtheory.command.remedy_results import compared, kept_results, read_choices
 from dashtheory.deep.config import RunConfig
 from dashtheory.experiments.equal_tuning import BUDGET
 from dashtheory.experiments.remedies import STREAM_NAMES, read_remedy, stream_settings
@@ -85,12 +87,54 @@ def test_a_call_tunes_runs_and_writes_and_a_second_one_computes_nothing(program:
     assert {facts["tuned"] for facts in choices.values()} | set(choices) <= set(table["rule"])
     assert any(rule.startswith("norm_matched:of=sp") for rule in table["rule"])
     written = {path.name: path.read_bytes() for path in program.out.iterdir() if path.is_file()}
-    assert set(written) == {"remedies.png", "remedies.svg", "TABLES.md"}
+    assert set(written) == {"remedies.png", "remedies.svg", "remedies.csv", "remedies.json", "TABLES.md"}
     assert program(*options) == []
     assert program("--redraw") == []
     assert {path.name: path.read_bytes() for path in program.out.iterdir() if path.is_file()} == written
     for name in ("cold", "warm", "S&P", "L2-init"):
         assert re.search(rf"^\| {re.escape(name)} \| ", program.tables(), re.MULTILINE)
+
+
+def test_what_is_passed_on_draws_and_scores_the_same_without_the_raw_results(program: Program) -> None:
+    program("--quick", "--rules", "reset,sp:shrink=0.1/0.3/0.6")
+    written = {path.name: path.read_bytes() for path in program.out.iterdir() if path.is_file()}
+    shutil.rmtree(program.out / "cpu")
+    program("--redraw")
+    assert {path.name: path.read_bytes() for path in program.out.iterdir() if path.is_file()} == written
+
+
+def test_a_new_rule_is_compared_with_runs_that_were_passed_on(program: Program) -> None:
+    program("--quick", "--rules", "reset")
+    before = program.tables()
+    shutil.rmtree(program.out / "cpu")
+    ran = program("--quick", "--rules", "warm_rm")
+    assert not [name for name in ran if name.startswith("reset")]
+    (row,) = [line for line in before.splitlines() if line.startswith("| new classifier")]
+    kept = kept_results(program.out)["digits"]
+    assert {choice.remedy.rule for choice in compared({"digits": kept})[0].choices} == {
+        *("cold", "warm", "reset", "warm_rm")
+    }
+    assert row.split(" | ")[:6] in [line.split(" | ")[:6] for line in program.tables().splitlines()]
+    program("--quick", "--rules", "warm_rm", "--fresh")
+    assert "| new classifier" not in program.tables()
+
+
+def test_other_seeds_of_what_was_passed_on_are_kept_and_not_compared(program: Program) -> None:
+    program("--quick", "--rules", "reset", "--seeds", "3")
+    shutil.rmtree(program.out / "cpu")
+    program("--quick", "--rules", "warm_rm", "--seeds", "2")
+    kept = kept_results(program.out)["digits"]
+    assert kept.seeds == (0, 1)
+    assert set(kept.runs.loc["reset"].index) == {0, 1, 2}
+    assert set(compared({"digits": kept})[0].scores["n"]) == {2}
+
+
+@pytest.mark.parametrize("stream", ["half", "wrong_first", "equal_epochs"])
+def test_every_stream_of_digits_has_a_toy(stream: str, program: Program) -> None:
+    program("--quick", "--rules", "warm", "--streams", stream)
+    setting = stream_settings([stream])[stream]
+    made = kept_results(program.out)[stream].config
+    assert made["training"]["criterion"] == setting.config.training.criterion
 
 
 def test_trials_see_no_test_example_and_other_seeds(program: Program) -> None:
@@ -109,7 +153,11 @@ def test_more_rules_and_seeds_add_to_what_is_there(program: Program) -> None:
     added = program("--quick", "--rules", "reset", "--seeds", "3")
     assert not [name for name in added if re.match(r"(cold|warm).*-seed(0|1|1000)$", name)]
     assert [name for name in added if re.match(r"(cold|warm).*-seed2$", name)]
-    assert {choice.remedy.rule for choice in compared(program.out)[0].choices} == {"cold", "warm", "reset"}
+    assert {choice.remedy.rule for choice in compared(kept_results(program.out))[0].choices} == {
+        "cold",
+        "warm",
+        "reset",
+    }
 
 
 def test_a_rule_of_your_own_is_one_file_and_one_option(program: Program, tmp_path: Path) -> None:
@@ -124,7 +172,7 @@ def test_a_rule_of_your_own_is_one_file_and_one_option(program: Program, tmp_pat
 
 def test_a_rule_that_cannot_act_is_left_out_with_its_reason(program: Program) -> None:
     program("--quick", "--rules", "inject:layer=nowhere,warm_rm")
-    found = compared(program.out)[0]
+    found = compared(kept_results(program.out))[0]
     assert set(found.refused) == {"inject:layer=nowhere"}
     assert "- `inject:layer=nowhere` does not act here: layer must" in program.tables()
     assert "| warm, new optimizer |" in program.tables()

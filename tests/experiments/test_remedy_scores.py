@@ -12,7 +12,7 @@ from scipy import stats
 
 from dashtheory.experiments.equal_tuning import Choice, advanced, next_trials
 from dashtheory.experiments.remedies import CONTROLS, REMEDIES, StreamSetting, read_remedy, stream_settings
-from dashtheory.experiments.remedy_scores import NORMS, PUBLISHED, TUNED, arms_of, score_table
+from dashtheory.experiments.remedy_scores import NORMS, PUBLISHED, TUNED, arms_of, runs_of, score_table
 from dashtheory.experiments.remedy_tables import Compared, findings, render
 from dashtheory.record import make_table, stage_rows
 from dashtheory.rules.spec import parse_spec
@@ -69,7 +69,7 @@ ARMS = [arm for choice in CHOICES for arm in arms_of(choice, SETTING)]
 
 
 def test_scores_are_means_and_paired_differences() -> None:
-    scores = score_table(table(VALUES), ARMS, SETTING)
+    scores = score_table(runs_of(table(VALUES), SETTING), ARMS, SETTING)
     row = row_of(scores, "sp", TUNED)
     assert row["last"] == pytest.approx(0.75)
     assert row["mean"] == pytest.approx(0.75 * 0.75)
@@ -86,7 +86,7 @@ def test_scores_are_means_and_paired_differences() -> None:
 
 
 def test_p_values_are_corrected_over_the_rules_of_an_arm() -> None:
-    scores = score_table(table(VALUES), ARMS, SETTING)
+    scores = score_table(runs_of(table(VALUES), SETTING), ARMS, SETTING)
     mine = scores[scores["arm"] == TUNED].set_index("rule")
     low, high = sorted(mine["p_warm"].dropna())
     assert sorted(mine["holm_warm"].dropna()) == pytest.approx([2 * low, max(2 * low, high)])
@@ -94,23 +94,23 @@ def test_p_values_are_corrected_over_the_rules_of_an_arm() -> None:
 
 def test_of_a_loss_less_is_better() -> None:
     setting = StreamSetting(title="", config=SETTING.config, sign=-1)
-    scores = score_table(table(VALUES), ARMS, setting)
+    scores = score_table(runs_of(table(VALUES), setting), ARMS, setting)
     assert row_of(scores, "sp", TUNED)["mean_warm"] == pytest.approx(-20)
 
 
 def test_a_rule_without_all_of_its_runs_is_left_out_and_named() -> None:
     partial = table({**VALUES, "cold": VALUES["cold"][:2]})
-    scores = score_table(partial, ARMS, SETTING)
+    scores = score_table(runs_of(partial, SETTING), ARMS, SETTING)
     assert set(scores["rule"]) == {"warm", "sp"}
     text = render([Compared(name="half", setting=SETTING, choices=CHOICES, refused={}, scores=scores)])
     assert "- `cold`: not all of its runs ended" in text
     half = table({"warm": VALUES["warm"], "sp": VALUES["sp"]})
     unfinished = half[(half["rule"] != "sp") | (half["stage"] == 1)]
-    assert set(score_table(unfinished, ARMS, SETTING)["rule"]) == {"warm"}
+    assert set(score_table(runs_of(unfinished, SETTING), ARMS, SETTING)["rule"]) == {"warm"}
 
 
 def test_what_is_told_is_told_after_correction() -> None:
-    scores = score_table(table(VALUES), ARMS, SETTING)
+    scores = score_table(runs_of(table(VALUES), SETTING), ARMS, SETTING)
     one = Compared(name="half", setting=SETTING, choices=CHOICES, refused={}, scores=scores)
     corrected = scores[(scores["rule"] == "sp") & (scores["arm"] == TUNED)]["holm_warm"].item()
     kind = "better" if corrected <= 0.05 else "not told"
