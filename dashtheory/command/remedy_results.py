@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from dashtheory._check import fail
-from dashtheory._nested import restore
+from dashtheory._nested import flat, restore
 from dashtheory.deep.config import RunConfig
 from dashtheory.experiments.equal_tuning import Choice
 from dashtheory.experiments.remedies import Remedy, StreamSetting, stream_settings
@@ -123,7 +123,7 @@ def save_results(out: Path, streams: Mapping[str, Kept]) -> Path:
 
 def _rows(name: str, one: Kept) -> Iterator[dict[str, object]]:
     """A row per run and number, of the last stage."""
-    stages = _setting_of(name, one).stages
+    stages = setting_of(name, one).stages
     for facts in one.runs.sort_index().sort_index(axis=1).reset_index().to_dict("records"):
         rule, seed = str(facts.pop("rule")), int(facts.pop("seed"))
         metrics = {str(metric): float(value) for metric, value in facts.items()}
@@ -146,7 +146,7 @@ def compared(streams: Mapping[str, Kept]) -> list[Compared]:
     """Scores of every stream, as it was run."""
     found = []
     for name, one in streams.items():
-        setting = _setting_of(name, one)
+        setting = setting_of(name, one)
         choices = saved_choices(one.choices)
         runs = one.runs[one.runs.index.get_level_values("seed").isin(one.seeds)]
         scores = score_table(runs, [arm for choice in choices for arm in arms_of(choice, setting)], setting)
@@ -158,12 +158,12 @@ def compared(streams: Mapping[str, Kept]) -> list[Compared]:
     return found
 
 
-def _setting_of(name: str, one: Kept) -> StreamSetting:
+def setting_of(name: str, one: Kept) -> StreamSetting:
     """The stream as it was run."""
     setting = stream_settings([name])[name]
     config = restore(RunConfig, {**one.config, "rules": ["cold"]})
     ours = setting.config.with_values(rules=config.rules, data_name=config.data.title)
-    title = setting.title if config == ours else f"{setting.title}: a setting of your own"
+    title = setting.title if flat(config) == flat(ours) else f"{setting.title}: a setting of your own"
     return dataclasses.replace(setting, title=title, config=config, num_tuning=one.choices["seeds"])
 
 
@@ -178,7 +178,7 @@ def _raw(path: Path, name: str) -> Kept | None:
     one = Kept(
         config=config, data=results.data, choices=choices, runs=pd.DataFrame(), seeds=(), made=_made(results.runs)
     )
-    setting = _setting_of(name, one)
+    setting = setting_of(name, one)
     wanted = _arms(runs_of(results.table, setting), choices, setting)
     return dataclasses.replace(one, runs=wanted, seeds=_seeds(wanted))
 
@@ -239,7 +239,7 @@ def _joined(name: str, mine: Kept, before: Kept) -> Kept:
     choices = {part: {**before.choices[part], **mine.choices[part]} for part in ("rules", "refused")}
     known: Sequence[str] = ("machines", "versions", "code")
     made = {part: _once([*before.made[part], *mine.made[part]]) for part in known}
-    runs = _arms(pd.concat([others, mine.runs]), choices, _setting_of(name, mine))
+    runs = _arms(pd.concat([others, mine.runs]), choices, setting_of(name, mine))
     return dataclasses.replace(
         mine,
         choices={**mine.choices, **choices},

@@ -14,12 +14,13 @@ import pandas as pd
 import pytest
 
 from dashtheory.command.remedies import main
-from dashtheory.command.remedy_results import compared, kept_results, read_choices
+from dashtheory.command.remedy_results import Kept, compared, kept_results, read_choices, setting_of
 from dashtheory.deep.config import RunConfig
 from dashtheory.experiments.equal_tuning import BUDGET
 from dashtheory.experiments.remedies import STREAM_NAMES, read_remedy, stream_settings
 from dashtheory.experiments.remedy_probe import protocol_record, refusal
 from dashtheory.record import load_table
+from dashtheory.record.provenance import plain_config
 from tests.experiments.test_simulations import script
 from tests.paper.toys import serially
 
@@ -117,6 +118,15 @@ def test_a_new_rule_is_compared_with_runs_that_were_passed_on(program: Program) 
     assert row.split(" | ")[:6] in [line.split(" | ")[:6] for line in program.tables().splitlines()]
     program("--quick", "--rules", "warm_rm", "--fresh")
     assert "| new classifier" not in program.tables()
+
+
+def test_a_stream_as_it_is_keeps_its_title_and_another_one_says_so() -> None:
+    setting = stream_settings(["half"])["half"]
+    facts = {"rules": {}, "refused": {}, "seeds": 1}
+    for values, end in (({}, ""), ({"batch_size": 7}, ": a setting of your own")):
+        config = plain_config(setting.config.with_values(**values))
+        one = Kept(config=config, data={}, choices=facts, runs=pd.DataFrame(), seeds=(), made={})
+        assert setting_of("half", one).title == setting.title + end
 
 
 def test_other_seeds_of_what_was_passed_on_are_kept_and_not_compared(program: Program) -> None:
