@@ -101,12 +101,12 @@ class Row:
         own: list[str] = project()["dependencies"]  # type: ignore[assignment]
         extras: dict[str, list[str]] = project()["optional-dependencies"]  # type: ignore[assignment]
         lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-        floors = oldest(own) if self.libraries == OLDEST else {}
+        floors = oldest([*own, *extras["test"]]) if self.libraries == OLDEST else {}
         floors |= {"torch": self.torch} if self.torch else {}
         wanted = [*own, *extras["test"], *(["torch"] if self.torch else [])]
-        names = {line.partition("==")[0].lower() for line in lines}
-        kept = oldest(extras["test"]).keys() if self.libraries == OLDEST else names
-        pinned = [line for line in lines if line.partition("==")[0].lower() in kept - floors.keys()]
+        # What old libraries need is for them to say: a pin of today's could not go with them.
+        others = [] if self.libraries == OLDEST else lines
+        pinned = [line for line in others if line.partition("==")[0].lower() not in floors]
         return wanted, [*pinned, *(f"{name}=={version}" for name, version in floors.items())]
 
     def tried(self, program: str, folder: Path) -> bool:

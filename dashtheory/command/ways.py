@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dashtheory._check import choice, fail
 from dashtheory.parallel import Done, Job, Lasting
 from dashtheory.parallel.place import Place
+from dashtheory.parallel.room import free_gigabytes
 
 if TYPE_CHECKING:
     from dashtheory.record.sinks import Followed
@@ -138,8 +139,6 @@ class Follow:
 
 def _free(devices: Sequence[str]) -> dict[str, float]:
     """Gigabytes that are free on each; asked by a process that ends, because asking takes memory of a device."""
-    from dashtheory.protocol.device import free_gigabytes
-
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
         return executor.submit(free_gigabytes, devices).result()
 

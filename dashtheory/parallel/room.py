@@ -75,6 +75,17 @@ def must_have_room(jobs: Sequence[Job], free: Mapping[str, float]) -> None:
         fail("gigabytes", "must fit into the memory of a device", got, "Choose smaller sizes, or wait for others.")
 
 
+def free_gigabytes(devices: Sequence[str]) -> dict[str, float]:
+    """Memory that is free on CUDA devices, in gigabytes; other processes may have taken the rest.
+
+    Args:
+        devices: as "cuda:0".
+    """
+    import torch
+
+    return {device: torch.cuda.mem_get_info(device)[0] / GIGABYTE for device in devices}
+
+
 def _bytes(gigabytes: float) -> int:
     return round(GIGABYTE * gigabytes)
 

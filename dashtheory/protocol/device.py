@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -39,15 +39,6 @@ def find_device(name: str) -> str:
 def describe_device(device: str) -> str:
     """What a device is called in tables: "cpu", or the name of the accelerator."""
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
-
-
-def free_gigabytes(devices: Sequence[str]) -> dict[str, float]:
-    """Memory that is free on CUDA devices, in gigabytes (2^30 bytes); other processes may have taken the rest.
-
-    Args:
-        devices: as "cuda:0".
-    """
-    return {device: torch.cuda.mem_get_info(device)[0] / 2**30 for device in devices}
 
 
 @contextmanager

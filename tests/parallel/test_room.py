@@ -17,8 +17,7 @@ from dashtheory.command import ways
 from dashtheory.command.ways import HERE, Way
 from dashtheory.parallel import Job, run_jobs
 from dashtheory.parallel.place import Place
-from dashtheory.parallel.room import Rooms, must_have_room
-from dashtheory.protocol.device import free_gigabytes
+from dashtheory.parallel.room import Rooms, free_gigabytes, must_have_room
 from tests.parallel.toys import lines_of, staged, staged_jobs
 
 SPAWN = multiprocessing.get_context("spawn")
