@@ -24,6 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CORE = ("tests/test_needs.py", "tests/record", "tests/discrete")
+WITHOUT_TORCH = ("--ignore=tests/record/test_sinks.py",)
 WITH_TORCH = ("tests/test_package.py", "tests/test_door.py", "tests/rules")
 PINNED, OLDEST = "pinned", "oldest"
 _FLOOR = re.compile(r"([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+)")
@@ -121,7 +122,7 @@ class Row:
         wanted, constraints = self.requirements()
         (folder / f"{self.folder}.txt").write_text("\n".join(constraints) + "\n", encoding="utf-8")
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        tests = [*CORE, *(WITH_TORCH if self.torch else ())]
+        tests = [*CORE, *(WITH_TORCH if self.torch else WITHOUT_TORCH)]
         steps = (
             *([] if python.exists() else [[program, "-m", "venv", str(place)]]),
             [*pip, "-c", str(folder / f"{self.folder}.txt"), *wanted],
