@@ -9,7 +9,7 @@ BENCHMARKS := doors discrete theory claims shrink twolayer streams explore image
 SCRIPTS := $(sort $(filter-out simulations/remedies.py, $(wildcard simulations/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures quick notebooks lab test lint format test-slow test-wheel test-gpu test-adapters test-slurm bench app docs clean
+.PHONY: help setup figures quick notebooks lab test lint format test-slow test-wheel test-versions test-gpu test-adapters test-slurm bench app docs clean
 
 help: ## list all targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -17,8 +17,8 @@ help: ## list all targets
 setup: $(READY) ## build .venv with pinned dependencies (done by the others when needed)
 
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
-		{ echo "make: $(PYTHON) must be Python 3.11 or 3.12; say make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || \
+		{ echo "make: $(PYTHON) must be Python 3.11 to 3.14; say make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); } || \
 		{ rm -rf $(VENV); echo "make: $(PYTHON) has no working venv module; install it (Debian: python3-venv)" >&2; exit 2; }
 	@echo "Installing pinned dependencies into $(VENV) (some minutes the first time) ..."
@@ -60,6 +60,9 @@ format: $(READY) ## format the code and fix what can be fixed
 test-wheel: $(READY) ## build wheel and sdist, install them into empty environments and try them there
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[release]'
 	@$(BIN)/python tests/wheel.py
+
+test-versions: ## the core of the tests under every interpreter that is here, and with the oldest libraries
+	@$(PYTHON) tests/versions.py $(OPTIONS)
 
 test-slow: $(READY) ## the tests that take minutes
 	@$(BIN)/python -m pytest -q -n auto -m slow

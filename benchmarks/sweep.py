@@ -30,8 +30,8 @@ from dashtheory.parallel.ended import there
 from dashtheory.record import Results, load_results, only_one, stage_rows
 from dashtheory.record.table import make_table
 
-SIZES = (100, 1000)
-LARGEST = 10_000
+SIZES = (100, 1000, 10_000)
+LARGEST = SIZES[-1]
 NUM_STAGES = 4
 
 

@@ -208,7 +208,7 @@ def _ends(
     """What jobs end with: first of those that have ended while no call was there."""
     found = {done.name: done for done in taken(started) if not fit.refuses(done)}
     yield from found.values()
-    left = [job for job in started if job.name not in found]
+    left = [way.sized(job) for job in started if job.name not in found]
     if not left:
         return
     with way.opened(folder) as options, way.followed(left) as follow:

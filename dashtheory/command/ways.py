@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dashtheory._check import choice, fail
 from dashtheory.parallel import Done, Job, Lasting
 from dashtheory.parallel.place import Place
+from dashtheory.parallel.room import free_gigabytes
 
 if TYPE_CHECKING:
     from dashtheory.record.sinks import Followed
@@ -58,7 +61,17 @@ class Way:
             if executor is not None:
                 yield {"executor": executor}
             else:
-                yield {"devices": self.place.devices} if self.place.devices else {}
+                devices = self.place.devices
+                yield {"devices": _free(devices) if self.place.gigabytes else devices} if devices else {}
+
+    def sized(self, job: Job) -> Job:
+        """The job with the memory that it needs on a device of this machine, if that was said.
+
+        Args:
+            job: that may say so itself.
+        """
+        gigabytes = job.gigabytes or (self.place.gigabytes if self.place.devices else 0.0)
+        return dataclasses.replace(job, gigabytes=gigabytes)
 
     @contextlib.contextmanager
     def followed(self, jobs: Sequence[Job]) -> Iterator[Follow]:
@@ -124,6 +137,12 @@ class Follow:
             sink.table(done.name, done.table)
 
 
+def _free(devices: Sequence[str]) -> dict[str, float]:
+    """Gigabytes that are free on each; asked by a process that ends, because asking takes memory of a device."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
+        return executor.submit(free_gigabytes, devices).result()
+
+
 def add_ways(parser: argparse.ArgumentParser) -> None:
     """Options --on, --gpus, --partition, --hours, --array, --gigabytes and --track.
 
@@ -139,7 +158,8 @@ def add_ways(parser: argparse.ArgumentParser) -> None:
     text = "slurm: time of a run, after which it goes on in the queue (default: 24)"
     group.add_argument("--hours", type=float, default=0.0, help=text, metavar="H")
     group.add_argument("--array", type=int, default=0, help="slurm: runs at once (default: no limit)", metavar="N")
-    group.add_argument("--gigabytes", type=float, default=0.0, help="slurm: memory of a run", metavar="N")
+    text = "slurm: memory of a run; local: of a run on its GPU, so that as many go at once as it holds"
+    group.add_argument("--gigabytes", type=float, default=0.0, help=text, metavar="N")
     text = f"also send the numbers to {' or '.join(TRACKERS)}; the tables stay what counts"
     group.add_argument("--track", default="", help=text, metavar="NAME")
 

@@ -54,6 +54,7 @@ class Job:
         num_stages: stages that are wanted of it; None: all.
         at: the stages that are enough, if not all of these.
         ended: the file in which it leaves what it ends with, where an executor carries it out.
+        gigabytes: of a device's memory (2^30 bytes each) that it needs, by an estimate; 0: nothing is known.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Job:
     num_stages: int | None = None
     at: tuple[int, ...] = ()
     ended: Path | None = None
+    gigabytes: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

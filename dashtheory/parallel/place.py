@@ -34,7 +34,8 @@ class Place:
         hours: of Slurm's time for a run; a run that needs more is put back into the queue and goes on. 0: 24.
         gpus: here: GPUs that the runs are spread over, one at a time for a process; by Slurm: of each run, 0 or 1.
         array: runs at once by Slurm; 0: as many as it allows.
-        gigabytes: memory of each run by Slurm; 0: its default.
+        gigabytes: memory of each run by Slurm; 0: its default. Here: of a run on its GPU, so that as
+            many go at once on each as it can hold; 0: not looked at.
 
     Raises:
         ValueError: if a value is none, or there is no such place from here.
@@ -55,7 +56,9 @@ class Place:
         real("gigabytes", self.gigabytes, low=0, fix="It is the memory of one run.")
         integer("array", self.array, minimum=0, fix="It is the number of runs at once.")
         integer("gpus", self.gpus, minimum=0, fix="It is a number of GPUs.")
-        given = [name for name in ("partition", "hours", "array", "gigabytes") if getattr(self, name)]
+        given = [name for name in ("partition", "hours", "array") if getattr(self, name)]
+        if self.gigabytes and kind != SLURM and not (self.here and self.gpus):
+            fail("gigabytes", "must come with Slurm or with gpus", f"'{self.on}'", "Leave it out.")
         if given and kind != SLURM:
             fail(given[0], "must come with Slurm", f"'{self.on}'", "Say on=slurm, or leave it out.")
         if self.partition and not re.fullmatch(r"[\w.,+-]+", self.partition):

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from dashtheory._door import DATA
 from dashtheory.errors import memory_ran_out
 from dashtheory.parallel.held import interrupts_held
 from dashtheory.parallel.job import Done, Heard, Job, moved
+from dashtheory.parallel.room import Rooms, must_have_room
 from dashtheory.parallel.show import Display
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _outbox: Any = None  # in a worker process: where its reports go
 _device = ""  # in a worker process: the device that is its own; empty: each job's
+_rooms: Rooms | None = None  # in a worker process: where each job finds a device that can hold it
 
 
 def run_jobs(
@@ -34,7 +36,7 @@ def run_jobs(
     *,
     num_workers: int = 1,
     total: int | None = None,
-    devices: Sequence[str] = (),
+    devices: Sequence[str] | Mapping[str, float] = (),
     executor: Any = None,
     heard: Heard | None = None,
 ) -> Iterator[Done]:
@@ -50,7 +52,8 @@ def run_jobs(
         jobs: independent of each other.
         num_workers: processes, >= 1.
         total: jobs of the whole experiment, if some had finished before this call.
-        devices: the workers take these in turn and keep them; a job that names a device gets its worker's.
+        devices: the workers take these in turn and keep them; a job that names a device gets its worker's. With
+            the gigabytes that are free on each, every job waits for a device that has its `Job.gigabytes` left.
         executor: with `submit`, which returns what has `done`, `exception` and `cancel`, as those of
             `concurrent.futures`, submitit and Dask. What jobs end with is left in their `Job.ended`, for later
             calls too; where they name none, in a folder of this machine that goes with this call.
@@ -64,18 +67,23 @@ def run_jobs(
 
 
 def _in_processes(
-    jobs: list[Job], num_workers: int, total: int | None, devices: Sequence[str], heard: Heard | None
+    jobs: list[Job],
+    num_workers: int,
+    total: int | None,
+    devices: Sequence[str] | Mapping[str, float],
+    heard: Heard | None,
 ) -> Iterator[Done]:
     context = multiprocessing.get_context("spawn")
     outbox = context.Queue()
     most = 61 if os.name == "nt" else num_workers  # what Windows can wait for
     started = min(num_workers, len(jobs), most) or 1
-    free = context.Queue()
-    free.cancel_join_thread()
-    for place in range(started if devices else 0):
-        free.put(devices[place % len(devices)])
+    if isinstance(devices, Mapping):
+        must_have_room(jobs, devices)
     executor = ProcessPoolExecutor(
-        started, mp_context=context, initializer=_start_worker, initargs=(outbox, free if devices else None)
+        started,
+        mp_context=context,
+        initializer=_start_worker,
+        initargs=(outbox, _shared(devices, started, context) if devices else None),
     )
     finished_before = (total or len(jobs)) - len(jobs)
     try:
@@ -94,6 +102,17 @@ def _in_processes(
         _stop(executor)
 
 
+def _shared(devices: Sequence[str] | Mapping[str, float], started: int, context: Any) -> Any:
+    """What tells workers of their devices: a queue of one for each of them, or rooms for each job."""
+    if isinstance(devices, Mapping):
+        return Rooms(devices, context)
+    free = context.Queue()
+    free.cancel_join_thread()
+    for place in range(started):
+        free.put(devices[place % len(devices)])
+    return free
+
+
 def _finished(future: Future[tuple[pd.DataFrame, float]], job: Job) -> Done:
     try:
         table, seconds = future.result()
@@ -107,16 +126,17 @@ def _finished(future: Future[tuple[pd.DataFrame, float]], job: Job) -> Done:
 
 def _call(job: Job) -> tuple[pd.DataFrame, float]:
     """In a worker: run one job."""
-    started = time.perf_counter()
     if "torch" in sys.modules:  # the job's function has just been imported, and torch with it if it needs it
         sys.modules["torch"].set_num_threads(1)
 
     def report(share: float, text: str) -> None:
         _outbox.put((job.name, share, text))
 
-    if _device:
-        job = moved(job, _device)
-    return job.function(**job.arguments, report=report), time.perf_counter() - started
+    with contextlib.nullcontext(_device) if _rooms is None else _rooms.taken(job.gigabytes) as device:
+        started = time.perf_counter()
+        if device:
+            job = moved(job, device)
+        return job.function(**job.arguments, report=report), time.perf_counter() - started
 
 
 @contextlib.contextmanager
@@ -132,11 +152,14 @@ def _one_thread_each() -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _start_worker(outbox: Any, free: Any) -> None:
+def _start_worker(outbox: Any, shared: Any) -> None:
     """In a worker, once: Ctrl-C is for the parent alone, which it must not outlive; a device is taken for good."""
-    global _outbox, _device
+    global _outbox, _device, _rooms
     _outbox = outbox
-    _device = free.get() if free is not None else ""
+    if isinstance(shared, Rooms):
+        _rooms = shared
+    elif shared is not None:
+        _device = shared.get()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     outbox.cancel_join_thread()
     parent = multiprocessing.parent_process()
