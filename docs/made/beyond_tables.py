@@ -33,7 +33,10 @@ def streams(name: str) -> str:
     body = [
         [
             label_of(rule),
-            *(interval(*every.loc[(rule, kind), list(ENDS)], decimals=2 if kind == "regression" else 1) for kind in kinds),
+            *(
+                interval(*every.loc[(rule, kind), list(ENDS)], decimals=2 if kind == "regression" else 1)
+                for kind in kinds
+            ),
         ]
         for rule in dict.fromkeys(every.index.get_level_values("rule"))
     ]
@@ -67,7 +70,12 @@ def agents(name: str) -> str:
     lake = table[(table["environment"] == "lake") & (table["epsilon"] == 0.1)]
     acrobot = table[table["environment"] == "acrobot"]
     parts = [
-        (f"lake, {ratio} update{'' if ratio == 1 else 's'} a move", _here(lake, ratio), "success_after_switch", 100)
+        (
+            f"lake, {ratio} update{'' if ratio == 1 else 's'} a move",
+            _here(lake, ratio),
+            "success_after_switch",
+            100,
+        )
         for ratio in (1, 4, 16)
     ]
     parts.append(("Acrobot, return", acrobot.drop(columns=["epsilon", "replay_ratio"]), "episode_return", 1))
@@ -101,7 +109,10 @@ def paper(name: str) -> str:
     order = wide.assign(depth=wide.notna().sum(axis=1), last=wide[wide.columns[-1]])
     order = order.sort_values(["last", "depth"], na_position="first")
     body = [
-        [label_of(rule), *(f"{wide.loc[rule, stage]:.1f}" if pd.notna(wide.loc[rule, stage]) else "" for stage in wide)]
+        [
+            label_of(rule),
+            *(f"{wide.loc[rule, stage]:.1f}" if pd.notna(wide.loc[rule, stage]) else "" for stage in wide),
+        ]
         for rule in order.index
     ]
     seeds = accuracy.groupby("rule")["seed"].nunique().max()
@@ -117,7 +128,8 @@ def cut(name: str) -> str:
     body = []
     for rule, run in runs.iterrows():
         cells = [
-            f"{100 * run[column]:.1f}" + ("" if pd.isna(run[f"{column}_sd"]) else f" ± {100 * run[f'{column}_sd']:.1f}")
+            f"{100 * run[column]:.1f}"
+            + ("" if pd.isna(run[f"{column}_sd"]) else f" ± {100 * run[f'{column}_sd']:.1f}")
             for column in ("last_accuracy", "mean_accuracy")
         ]
         body.append([label_of(str(rule)), f"{run['n']:.0f}", *cells])

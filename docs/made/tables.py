@@ -223,7 +223,9 @@ def pretraining(name: str) -> str:
         ]
         for epochs, line in final.iterrows()
     ]
-    return rows(["epochs on the half", "accuracy by then (%)", "then on all: warm (%)", "then DASH, on all (%)"], body)
+    return rows(
+        ["epochs on the half", "accuracy by then (%)", "then on all: warm (%)", "then DASH, on all (%)"], body
+    )
 
 
 def steps(name: str) -> str:
