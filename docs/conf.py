@@ -5,8 +5,9 @@ the site as on a code host. Notebooks are shown as they were executed. Formulas 
 copied from a package, so that the site needs no network.
 
 Docstrings are Google's, read by napoleon. They are plain text: nothing but `code` is markup in them. The pages of
-the rules (`rule_pages.py`) and of the reference (`made/reference.py`) are made of them when the site is built, and not
-committed. Pages that are made and committed, so that they can be read without the site, are those of `make pages`.
+the rules (`rule_pages.py`) and of the reference (`made/reference.py`) are made of them when the site is built, and
+not committed. Pages that are made and committed, so that they can be read without the site, are those of
+`make pages`.
 """
 
 from __future__ import annotations

@@ -119,10 +119,10 @@ def shrink(saved: Record) -> str:
         grids.append(grid["median_ratio_to"]["dash_"])
         shares += [100 * stage["share"] for stage in saved[part]["stages"] if stage["rule"] == "dash"]
     return (
-        f"One pass of DASH over the data takes {costs[0]:.2f} (text) and {costs[1]:.2f} (pictures) times a forward and "
-        f"backward pass over them, which is {min(shares):.0f} to {max(shares):.0f}% of the training time of its stage; "
-        f"all 25 pairs of five alphas and five lams from one pass take {grids[0]:.2f} and {grids[1]:.2f} times a "
-        "single one (one thread, CPU time)."
+        f"One pass of DASH over the data takes {costs[0]:.2f} (text) and {costs[1]:.2f} (pictures) times a "
+        f"forward and backward pass over them, which is {min(shares):.0f} to {max(shares):.0f}% of the training "
+        "time of its stage; all 25 pairs of five alphas and five lams from one pass take "
+        f"{grids[0]:.2f} and {grids[1]:.2f} times a single one (one thread, CPU time)."
     )
 
 
@@ -132,9 +132,9 @@ def twolayer(saved: Record) -> str:
     ratio = {(row["regime"], row["num_samples"]): row["median_ratio_to_stacked"] for row in separate}
     cells = [f"{ratio['cnn_a', size]:.1f} and {ratio['mlp_small', size]:.1f}" for size in (400, 200, 50)]
     return (
-        f"Two-layer networks trained one by one with autograd take, per step, {cells[0]} times as long as stacked ones "
-        f"(64 at once; patch network and MLP) at N = 400 samples, {cells[1]} times at 200 and {cells[2]} times at 50 "
-        "(one thread, CPU time)."
+        f"Two-layer networks trained one by one with autograd take, per step, {cells[0]} times as long as stacked "
+        f"ones (64 at once; patch network and MLP) at N = 400 samples, {cells[1]} times at 200 and {cells[2]} "
+        "times at 50 (one thread, CPU time)."
     )
 
 
@@ -164,10 +164,10 @@ def images(saved: Record) -> str:
         f"{100 * part['share_of_peak_flops']:.0f}% in {kind}" for kind, part in saved["roofline"].items()
     )
     return (
-        f"A plain loop over a `DataLoader` takes {times['fast, bfloat16']:.2f} times as long as the fast engine in "
-        f"bfloat16 and {times['fast, float32']:.2f} times as long as the same in float32 (ResNet-18, batch 128, "
-        f"{saved['threads']} cores). On a GPU: not run.\n\n{table}\n\nOf the fastest matrix product seen in the same run, a "
-        f"step reaches {parts}."
+        f"A plain loop over a `DataLoader` takes {times['fast, bfloat16']:.2f} times as long as the fast engine "
+        f"in bfloat16 and {times['fast, float32']:.2f} times as long as the same in float32 (ResNet-18, batch "
+        f"128, {saved['threads']} cores). On a GPU: not run.\n\n{table}\n\nOf the fastest matrix product seen in "
+        f"the same run, a step reaches {parts}."
     )
 
 
@@ -267,7 +267,7 @@ SECTIONS: dict[str, Callable[[Record], str]] = {
 
 HEAD = """# Benchmarks
 
-This page is made (`make pages`) from the records in `benchmarks/results/`, which `make bench` writes. Contenders do the same work side by side in
-one run, and are checked to give the same result before any time is taken; settings, spread and versions stand in the records. Ratios hold on other
-machines better than seconds do.
+This page is made (`make pages`) from the records in `benchmarks/results/`, which `make bench` writes.
+Contenders do the same work side by side in one run, and are checked to give the same result before any time is
+taken; settings, spread and versions stand in the records. Ratios hold on other machines better than seconds do.
 """

@@ -1,4 +1,4 @@
-"""Tables of docs/results.md about streams that change, agents, the paper's setting and the comparison of remedies."""
+"""Tables of docs/results.md about changing streams, agents, the paper's setting and the comparison of remedies."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ OPTIONS: Mapping[str, str] = {
     "optimizer_renewed/changing_streams": "--task-optimizer renewed --streams {streams} --rules {rules} "
     "--out figures/optimizer_renewed",
 }
-"""What is said to a script for a figure in another setting, by the figure's name; {field}: of its configuration."""
+"""What is said to a script for a figure in another setting, by its name; {field}: of its configuration."""
 
 
 def names() -> list[str]:
@@ -102,7 +102,8 @@ def _trained(config: Mapping[str, Any]) -> str:
     end = (
         f"{how['max_epochs']} epochs a stage"
         if how["criterion"] == "epochs"
-        else f"every stage trains to {how['criterion']} {how['threshold']:g}{unit}, at most {how['max_epochs']} epochs"
+        else f"every stage trains to {how['criterion']} {how['threshold']:g}{unit}, at most {how['max_epochs']} "
+        "epochs"
     )
     more = [
         f"`{name}` {_value(value)}"
@@ -164,21 +165,23 @@ def _short(text: str) -> str:
 
 HEAD = """# Every figure
 
-This page is made (`make pages`). `make figures` draws all of the first level anew, and `make quick` shows them at toy size; what each
-says stands in [the results](results.md).
+This page is made (`make pages`). `make figures` draws all of the first level anew, and `make quick` shows them
+at toy size; what each says stands in [the results](results.md).
 
 """
 FOOT = """
-`python` is `.venv/bin/python` after `make setup`. Minutes are those of the recorded call, on two cores that had other work too; an idle
-machine needs less. Every figure has four files: `png`, `svg`, its table (`csv`) and how it was made (`json`: configuration, seeds, hash
-of the data, versions, device, time). Where `...` stands, the record has the whole list.
+`python` is `.venv/bin/python` after `make setup`. Minutes are those of the recorded call, on two cores that had
+other work too; an idle machine needs less. Every figure has four files: `png`, `svg`, its table (`csv`) and how
+it was made (`json`: configuration, seeds, hash of the data, versions, device, time). Where `...` stands, the
+record has the whole list.
 
-Every script takes `--quick` (a toy, into `build/quick`), `--out`, `--seeds`, `--jobs` and an option for each parameter of its experiment
-(`--help` lists them). A killed call loses no finished run: the same command goes on. [More seeds](more_seeds.md), or one rule more,
-compute what is missing and say which old runs are not used, and why (another setting, data, code or library); `--recompute` (as `make
-figures`) does all again. `--stages N` stops after the first N stages; `--stages 2,5,10`: rules that start anew in every stage,
-such as `cold`, run these alone.
+Every script takes `--quick` (a toy, into `build/quick`), `--out`, `--seeds`, `--jobs` and an option for each
+parameter of its experiment (`--help` lists them). A killed call loses no finished run: the same command goes
+on. [More seeds](more_seeds.md), or one rule more, compute what is missing and say which old runs are not used,
+and why (another setting, data, code or library); `--recompute` (as `make figures`) does all again. `--stages N`
+stops after the first N stages; `--stages 2,5,10`: rules that start anew in every stage, such as `cold`, run
+these alone.
 
-[The comparison of all remedies](remedies.md) has a command of its own, `make remedies`: hours, not among `make figures`.
-[The paper's experiments](../paper_repro/README.md) have theirs.
+[The comparison of all remedies](remedies.md) has a command of its own, `make remedies`: hours, not among `make
+figures`. [The paper's experiments](../paper_repro/README.md) have theirs.
 """

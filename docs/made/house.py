@@ -1,4 +1,4 @@
-"""The house in a few lines, for the README: floors from top to bottom, by the plan that `tests/test_house.py` holds."""
+"""The house in a few lines, for the README: floors by the plan that `tests/test_house.py` holds, top to bottom."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def house(argument: str = "") -> str:
 
 @cache
 def floor_of(room: str) -> int:
-    """How many floors lie below a room: 0 for the ground, else one more than the highest of those it may import."""
+    """How many floors lie below a room: 0 for the ground, else one more than the highest that it may import."""
     return 0 if room in GROUND else 1 + max(floor_of(below) for below in MAY_IMPORT[room])
 
 

@@ -12,6 +12,7 @@ import torch
 
 from dashtheory import measure
 from dashtheory.deep import data as deep_data
+from dashtheory.deep.config import OPTIMIZER_NAMES
 from dashtheory.deep.models import MODELS, CharTransformer, TransformerConfig, build_model
 from dashtheory.deep.presets import DATA_PRESETS
 from dashtheory.rules.listing import rule_lines
@@ -89,8 +90,9 @@ def data_page() -> str:
     ]
     head = ["data", "model", "chunks", "optimizer, learning rate", "batch", "a stage trains to"]
     return (
-        f"{DATA_HEAD}{rows(['`--data`', 'read by', 'what'], body)}\n\n`cifar10` alone is what the environment variable "
-        f"`DASHTHEORY_CIFAR10` points to.\n\n## Settings of the comparisons\n\n{rows(head, settings)}\n"
+        f"{DATA_HEAD}{rows(['`--data`', 'read by', 'what'], body)}\n\n`cifar10` alone is what the environment "
+        "variable `DASHTHEORY_CIFAR10` points to; CIFAR may also lie as torchvision keeps it, and Tiny-ImageNet "
+        f"is tested on its validation part.\n\n## Settings of the comparisons\n\n{rows(head, settings)}\n"
     )
 
 
@@ -110,7 +112,8 @@ def models_page() -> str:
     body.append(["`transformer`", markdown(_first(CharTransformer)), _options(known), ""])
     body.append(["`python:FILE.py:NAME`", "[yours](../your_own.md#a-network)", "those of your function", ""])
     head = ["`--model`", "what", "`--model-options` and defaults", "weights (10 classes of 3 × 32 × 32)"]
-    return MODELS_HEAD + rows(head, body) + "\n"
+    optimizers = ", ".join(f"`{name}`" for name in OPTIMIZER_NAMES)
+    return f"{MODELS_HEAD}{rows(head, body)}\n\nOptimizers (`--optimizer`): {optimizers}.\n"
 
 
 def _options(options: Mapping[str, Any]) -> str:
@@ -162,25 +165,26 @@ def _first(one: object) -> str:
 MADE = "Made from registries and docstrings when the site is built.\n\n"
 RULES_HEAD = f"""# Rules
 
-{MADE}A rule is written as `name:option=value:...`; every rule takes `learning_rate` and `weight_decay` of its own too, also `=tuned`. The same list
-without options: `dashtheory rules`; those that act in the loss: `dashtheory rules --acts loss`. [By kind](../remedies.md);
-[your own](../your_own.md#a-rule).
+{MADE}A rule is written as `name:option=value:...`; every rule takes `learning_rate` and `weight_decay` of its
+own too, also `=tuned`. The same list without options: `dashtheory rules`; those that act in the loss:
+`dashtheory rules --acts loss`. [By kind](../remedies.md); [your own](../your_own.md#a-rule).
 
 """
 DATA_HEAD = f"""# Data
 
-{MADE}What `--data` takes in `dashtheory run` and in the scripts of level 3. Files are official ones, known by their checksum; nothing is
-downloaded by itself.
+{MADE}What `--data` takes in `dashtheory run` and in the scripts of level 3. Files are official ones, known by
+their checksum; nothing is downloaded by itself.
 
 """
 MODELS_HEAD = f"""# Models
 
-{MADE}What `--model` takes. Weights are drawn from an explicit generator: every rule of a seed starts from the same ones.
+{MADE}What `--model` takes. Weights are drawn from an explicit generator: every rule of a seed starts from the
+same ones.
 
 """
 MEASURES_HEAD = f"""# Measures
 
-{MADE}The public names of `dashtheory.measure`. Each docstring has formula, range, source, and what would fool it: [the API](../api/measure.md). To
-take them all before and after a rule: `dashtheory.measure.compare`.
+{MADE}The public names of `dashtheory.measure`. Each docstring has formula, range, source, and what would fool
+it: [the API](../api/measure.md). To take them all before and after a rule: `dashtheory.measure.compare`.
 
 """

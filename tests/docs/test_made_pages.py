@@ -26,7 +26,7 @@ SECTIONS = RESULTS.split("\n## ")[1:]
 MADE = list(pages(ROOT))
 
 
-@pytest.mark.parametrize("path, text", MADE, ids=[path.name for path, _ in MADE])
+@pytest.mark.parametrize(("path", "text"), MADE, ids=[path.name for path, _ in MADE])
 def test_what_is_committed_is_what_is_made(path: Path, text: str) -> None:
     assert path.read_text(encoding="utf-8") == text, "say make pages"
 
