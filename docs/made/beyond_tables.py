@@ -34,7 +34,7 @@ def streams(name: str) -> str:
         [
             label_of(rule),
             *(
-                interval(*every.loc[(rule, kind), list(ENDS)], decimals=2 if kind == "regression" else 1)
+                interval(every.loc[(rule, kind), list(ENDS)], decimals=2 if kind == "regression" else 1)
                 for kind in kinds
             ),
         ]
@@ -54,7 +54,7 @@ def two_phases(name: str) -> str:
         both = last[last["start"].isin([start, "cold"])].drop(columns=["start", "characters"])
         found[start] = paired_differences(both, "loss_mix", "cold").set_index("rule")
     body = [
-        [label_of(rule), *(interval(*found[start].loc[rule, list(ENDS)], decimals=2) for start in starts)]
+        [label_of(rule), *(interval(found[start].loc[rule, list(ENDS)], decimals=2) for start in starts)]
         for rule in ("warm", "sp", "dash", "norm_matched", "fire")
     ]
     return rows(["rule, loss minus cold's (nats)", *starts.values()], body)
@@ -85,7 +85,7 @@ def agents(name: str) -> str:
         [
             AGENTS.get(rule, label_of(rule)),
             *(
-                interval(*(scale * one.loc[rule, end] for end in ENDS), decimals=0)
+                interval((scale * one.loc[rule, end] for end in ENDS), decimals=0)
                 for one, (_, _, _, scale) in zip(found, parts, strict=True)
             ),
         ]

@@ -10,7 +10,8 @@ A comment does not show, neither on the site nor on a code host.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 Makers = Mapping[str, Callable[[str], str]]
 BLOCK = re.compile(r"(?m)^<!-- made: (\w+)(?: (\S+))? -->\n(.*?)^<!-- end -->$", re.DOTALL)
@@ -51,6 +52,12 @@ def signed(value: float, decimals: int = 1) -> str:
     return f"{value:+.{decimals}f}".replace("-", "−")
 
 
-def interval(mean: float, low: float, high: float, decimals: int = 1) -> str:
-    """A difference and the ends of its interval."""
+def interval(ends: Iterable[Any], decimals: int = 1) -> str:
+    """A difference and the ends of its interval.
+
+    Args:
+        ends: mean, low and high, numbers.
+        decimals: that are shown.
+    """
+    mean, low, high = map(float, ends)
     return f"{signed(mean, decimals)} [{signed(low, decimals)}, {signed(high, decimals)}]"

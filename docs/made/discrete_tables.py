@@ -81,7 +81,7 @@ def beyond(name: str) -> str:
     body = []
     for kind, values in table.groupby("kind")["x"].unique().items():
         for x in (min(values), max(values)):
-            accuracy, worst = mean[kind, x, "test_accuracy"], mean[kind, x, "worst_class_accuracy"]
+            accuracy, worst = mean[str(kind), x, "test_accuracy"], mean[str(kind), x, "worst_class_accuracy"]
             body.append(
                 [
                     f"`{kind}` {x:g}",

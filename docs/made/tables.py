@@ -65,7 +65,7 @@ def minus(table: pd.DataFrame, rule: str, reference: str, metric: str = "test_ac
     if rule == reference:
         return ""
     found = paired_differences(table, metric, reference).set_index("rule").loc[rule]
-    return interval(*(100 * found[end] for end in ("mean", "low", "high")))
+    return interval(100 * found[end] for end in ("mean", "low", "high"))
 
 
 MAIN = {"cold": "cold", "warm": "warm", "sp": "S&P", "dash": "DASH"}
@@ -195,8 +195,7 @@ def phases(name: str) -> str:
     mean = 100 * table.groupby(["epoch", "metric"])["value"].mean().unstack("metric")
     metrics = ["right_accuracy", "wrong_accuracy", "true_class", "test_accuracy"]
     body = [
-        [str(epoch), *(f"{mean.loc[epoch, metric]:.1f}" for metric in metrics)]
-        for epoch in (0, 1, 2, 5, 10, 20, 40)
+        [str(epoch), *(f"{mean[metric][epoch]:.1f}" for metric in metrics)] for epoch in (0, 1, 2, 5, 10, 20, 40)
     ]
     return rows(
         [
@@ -260,7 +259,7 @@ def direction(name: str) -> str:
         body.append(
             [
                 f"`{setting}`",
-                *(interval(*(100 * line[end] for end in ("mean", "low", "high"))) for line in lines),
+                *(interval(100 * line[end] for end in ("mean", "low", "high")) for line in lines),
             ]
         )
     return rows(
