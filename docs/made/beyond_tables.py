@@ -9,7 +9,7 @@ import pandas as pd
 from dashtheory._spec import label_of
 from dashtheory.measure import plasticity
 from dashtheory.paper import summarize_runs
-from dashtheory.paper.report import describe
+from dashtheory.paper.report import describe, setting_of
 from dashtheory.record import load_results, paired_differences
 from docs.made.blocks import interval, rows
 from docs.made.figures import FIGURES, REMEDIES, ROOT
@@ -25,7 +25,7 @@ def streams(name: str) -> str:
     parts = []
     for metric, better, scale in (("online_accuracy", "higher", 100.0), ("online_error", "lower", 1.0)):
         if metric in set(table["metric"]):
-            found = plasticity(table, metric=metric, better=better)  # type: ignore[arg-type]
+            found = plasticity(table, metric=metric, better=better)
             found = found[found["quantity"] == "last_minus_fresh"]
             parts.append(found.assign(**{end: scale * found[end] for end in ENDS}))
     every = pd.concat(parts).set_index(["rule", "stream"])
@@ -108,11 +108,9 @@ def paper(name: str) -> str:
     wide = 100 * accuracy.groupby(["rule", "stage"])["value"].mean().unstack("stage")
     order = wide.assign(depth=wide.notna().sum(axis=1), last=wide[wide.columns[-1]])
     order = order.sort_values(["last", "depth"], na_position="first")
+    cells = wide.to_dict(orient="index")
     body = [
-        [
-            label_of(rule),
-            *(f"{wide.loc[rule, stage]:.1f}" if pd.notna(wide.loc[rule, stage]) else "" for stage in wide),
-        ]
+        [label_of(rule), *(f"{value:.1f}" if pd.notna(value) else "" for value in cells[rule].values())]
         for rule in order.index
     ]
     seeds = accuracy.groupby("rule")["seed"].nunique().max()
@@ -124,7 +122,7 @@ def cut(name: str) -> str:
     """Last and mean accuracy of whole runs."""
     found = load_results(PAPER / f"{name}.csv")
     assert found.table is not None
-    runs = summarize_runs(found.table, int(found.config["data"]["num_chunks"]))  # type: ignore[index,call-overload]
+    runs = summarize_runs(found.table, setting_of(found).data.num_chunks)
     body = []
     for rule, run in runs.iterrows():
         cells = [

@@ -103,8 +103,8 @@ def test_the_answer_is_that_of_the_paper_s_setting() -> None:
 def difference(name: str, rule: str, reference: str) -> pd.Series:
     """Mean and interval of a difference in points at the last stage."""
     table, _ = load_table(ROOT / "figures" / f"{name}.csv")
-    found: pd.Series = paired_differences(table, "test_accuracy", reference).set_index("rule").loc[rule]
-    return found
+    found = paired_differences(table, "test_accuracy", reference)
+    return found[found["rule"] == rule].iloc[0]
 
 
 def test_the_claims_hold_by_order_and_intervals() -> None:
