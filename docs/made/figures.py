@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ROOT / "figures"
 REMEDIES = "remedies"
 """The figure that is a comparison of many hours, with a folder of its own."""
+AT_ONCE = ("learning_phases",)
+"""Figures that train once, on all chunks, for a number of epochs."""
 OPTIONS: Mapping[str, str] = {
     "cifar10/learning_phases": "--data cifar10",
     "cifar10/rule_ablation": "--data cifar10 --rules {rules}",
@@ -79,29 +81,33 @@ def setting_text(name: str) -> str:
     """
     found = record(name)
     seeds = len(found["seeds"])
-    return f"**Setting.** {setting(found['config'])}. n = {seeds} seed{'' if seeds == 1 else 's'}."
+    at_once = name.rpartition("/")[2] in AT_ONCE
+    return (
+        f"**Setting.** {setting(found['config'], at_once=at_once)}. n = {seeds} seed{'' if seeds == 1 else 's'}."
+    )
 
 
-def setting(config: Mapping[str, Any]) -> str:
+def setting(config: Mapping[str, Any], *, at_once: bool = False) -> str:
     """A configuration in words.
 
     Args:
         config: as a record holds it.
+        at_once: whether all chunks are one, and epochs are counted.
     """
     if isinstance(config.get("data"), dict):
-        return _trained(config)
+        return _trained(config, at_once)
     said = {name: value for name, value in config.items() if name != "rules" and value != 0}
     return "; ".join(f"`{name}` {_value(value)}" for name, value in said.items())
 
 
-def _trained(config: Mapping[str, Any]) -> str:
+def _trained(config: Mapping[str, Any], at_once: bool) -> str:
     data, model, how = config["data"], config["model"], config["training"]
     options = f" ({', '.join(model['options'])})" if model["options"] else ""
     what = "windows of text" if data["name"] == "text" else "pictures"
     unit = " nat" if how["criterion"] == "loss" else ""
     end = (
-        f"{how['max_epochs']} epochs a stage"
-        if how["criterion"] == "epochs"
+        f"{how['max_epochs']} epochs{'' if at_once else ' a stage'}"
+        if at_once or how["criterion"] == "epochs"
         else f"every stage trains to {how['criterion']} {how['threshold']:g}{unit}, at most {how['max_epochs']} "
         "epochs"
     )
@@ -114,7 +120,10 @@ def _trained(config: Mapping[str, Any]) -> str:
         [
             data["title"] or data["name"],
             f"`{model['name']}`{options}",
-            f"{data['num_chunks']} chunk{'' if data['num_chunks'] == 1 else 's'} of {data['chunk_size']:,} {what}",
+            f"{data['num_chunks'] * data['chunk_size']:,} {what}"
+            if at_once
+            else f"{data['num_chunks']} chunk{'' if data['num_chunks'] == 1 else 's'} of {data['chunk_size']:,} "
+            f"{what}",
             f"{how['optimizer']}, learning rate {how['learning_rate']:g}, batch {how['batch_size']}",
             end,
             *([", ".join(more)] if more else []),
