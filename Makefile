@@ -9,7 +9,7 @@ BENCHMARKS := doors discrete theory claims shrink twolayer streams explore image
 SCRIPTS := $(sort $(filter-out simulations/remedies.py, $(wildcard simulations/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures quick notebooks lab test lint format test-slow test-wheel test-versions test-gpu test-adapters test-slurm bench app docs clean
+.PHONY: help setup figures quick notebooks lab test lint format test-slow test-wheel test-versions test-gpu test-adapters test-slurm bench app pages docs clean
 
 help: ## list all targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -94,6 +94,9 @@ bench: $(READY) ## measure speed ratios into benchmarks/results/
 app: $(READY) ## open the explorers in a browser: a page on this machine (PORT=8866 chooses its port)
 	@$(BIN)/python -m dashtheory.explore.app notebooks/explorers.ipynb $(if $(PORT),--port $(PORT))
 
+pages: $(READY) ## write the pages that are made of tables and records, and the made parts of others, anew
+	@$(BIN)/python docs/make.py
+
 docs: $(VENV)/.docs ## build the site of course, theory and API into build/docs/
 	@rm -rf build/docs
 	@$(BIN)/python -m sphinx -E -q -W --keep-going -b html -c docs . build/docs
@@ -106,5 +109,6 @@ $(VENV)/.docs: $(READY)
 
 clean: ## remove .venv, caches and toy figures
 	@rm -rf $(VENV) $(ADAPTERS) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info figures/.partial
+	@rm -rf docs/reference
 	@rm -f docs/rules/table.inc $(filter-out docs/rules/index.md,$(wildcard docs/rules/*.md))
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,7 +5,9 @@ the site as on a code host. Notebooks are shown as they were executed. Formulas 
 copied from a package, so that the site needs no network.
 
 Docstrings are Google's, read by napoleon. They are plain text: nothing but `code` is markup in them. The pages of
-the rules are made of them when the site is built (`rule_pages.py`), and not committed.
+the rules (`rule_pages.py`) and of the reference (`made/reference.py`) are made of them when the site is built, and
+not committed. Pages that are made and committed, so that they can be read without the site, are those of
+`make pages`.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ from typing import Any
 import jupyter_server_mathjax
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
-
-from rule_pages import write_pages  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from dashtheory._version import __version__  # noqa: E402
+from docs.made.reference import write_reference  # noqa: E402
+from docs.rule_pages import write_pages  # noqa: E402
 
 project = "dashtheory"
 author = "The dashtheory developers"
@@ -32,6 +34,7 @@ root_doc = "docs/index"
 include_patterns = [
     "docs/*.md",
     "docs/api/*.md",
+    "docs/reference/*.md",
     "docs/rules/*.md",
     "notebooks/*.ipynb",
     "notebooks/README.md",
@@ -132,4 +135,5 @@ def plain_docstring(app: Any, what: str, name: str, target: Any, options: Any, l
 def setup(app: Any) -> None:
     """For Sphinx."""
     app.connect("builder-inited", lambda app: write_pages(ROOT / "docs" / "rules"))
+    app.connect("builder-inited", lambda app: write_reference(ROOT / "docs" / "reference"))
     app.connect("autodoc-process-docstring", plain_docstring, priority=400)

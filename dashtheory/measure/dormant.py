@@ -60,8 +60,8 @@ def dormant_units(
 
     Range: a share in [0, 1]. Source: Sokar et al. (ICML 2023, arXiv:2302.12902), whose ReDo resets at tau = 0.025.
     What would fool it: few inputs (a unit for a rare feature is silent on most); activations that never vanish,
-    Range: a share in [0, 1]. Source: Sokar et al. (ICML 2023, arXiv:2302.12902), whose ReDo takes tau = 0.025.
-    out (`left_out`).
+    such as GELU's or tanh's; a layer in which all units are weak alike, whose scores are all 1; layers that are
+    left out (`left_out`).
 
     Args:
         model: not changed; it needs layers of units (`dashtheory.rules.unit_graph`).

@@ -9,7 +9,7 @@ import pandas as pd
 from dashtheory._spec import label_of
 from dashtheory.measure import plasticity
 from dashtheory.record import load_table
-from tests.docs.readme_cases import ROOT
+from tests.docs.results_cases import ROOT
 
 PAGE = " ".join((ROOT / "docs" / "beyond.md").read_text().split())
 STREAMS = ("input_permuted", "random_labels", "regression")

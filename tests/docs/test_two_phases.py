@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from dashtheory.record import load_table, paired_differences
-from tests.docs.readme_cases import README, ROOT
+from tests.docs.results_cases import RESULTS, ROOT
 
 PAGE = (ROOT / "docs" / "beyond.md").read_text()
 ROWS = {"warm": "warm", "sp": "S&P", "dash": "DASH", "norm_matched": "DASH's norms alone", "fire": "FIRE"}
@@ -35,7 +35,7 @@ def test_rows_of_the_page(rule: str) -> None:
     assert f"| {ROWS[rule]} | {' | '.join(cells)} |" in PAGE
 
 
-def test_sentences_of_the_page_and_of_readme() -> None:
+def test_sentences_of_the_page_and_of_the_results() -> None:
     last = last_losses()
     cold = last[last["rule"] == "cold"]["value"].mean()
     assert f"cold ends at {cold:.3f}" in PAGE
@@ -44,7 +44,7 @@ def test_sentences_of_the_page_and_of_readme() -> None:
     assert apart < 0.003
     assert "within 0.003 nats" in PAGE
     assert f"ends {differences('late')['warm'].removeprefix('+')} nats behind a cold start" in " ".join(
-        README.split()
+        RESULTS.split()
     )
     table, _ = load_table(ROOT / "figures" / "two_phase_text.csv")
     best = table[(table["metric"] == "first_epochs") & (table["start"] == "best")]["value"]

@@ -1,14 +1,17 @@
-"""Numbers of the README about networks, text and the paper's experiments are the committed ones."""
+"""Numbers of docs/results.md about networks, text and the paper's experiments are the committed ones."""
 
 from __future__ import annotations
+
+import re
 
 import pandas as pd
 import pytest
 
 from dashtheory.experiments.effective_step import STEP, Agreement, rank_agreement
 from dashtheory.paper import summarize_runs
+from dashtheory.paper.report import read_all, render
 from dashtheory.record import load_results, load_table, paired_differences
-from tests.docs.readme_cases import README, ROOT, difference, last_stage
+from tests.docs.results_cases import RESULTS, ROOT, difference, last_stage
 
 
 def discrete_rows(table: pd.DataFrame) -> list[str]:
@@ -43,7 +46,7 @@ def test_every_number_in_the_tables_is_the_committed_one(name: str, rows: object
     assert callable(rows)
     table, _ = load_table(ROOT / "figures" / f"{name}.csv")
     for row in rows(table):
-        assert row in README
+        assert row in RESULTS
 
 
 def phases_sentence() -> str:
@@ -123,11 +126,11 @@ def step_sentence() -> str:
 
 
 def test_every_number_about_effective_steps_is_the_committed_one() -> None:
-    assert step_sentence() in " ".join(README.split()), step_sentence()
+    assert step_sentence() in " ".join(RESULTS.split()), step_sentence()
 
 
 def test_every_number_about_pictures_and_pretraining_is_the_committed_one() -> None:
-    text = " ".join(README.split())
+    text = " ".join(RESULTS.split())
     for sentence in (phases_sentence(), pretraining_sentence(), digits_sentence(), clamped_sentence()):
         assert sentence in text, sentence
 
@@ -135,7 +138,7 @@ def test_every_number_about_pictures_and_pretraining_is_the_committed_one() -> N
 def test_the_start_of_gpt_2_is_the_committed_one() -> None:
     table, _ = load_table(ROOT / "figures" / "linear_std_0.02" / "warm_start_text.csv")
     for row in text_rows(table):
-        assert row in README, row
+        assert row in RESULTS, row
 
 
 def paper_sentences() -> tuple[str, str]:
@@ -169,7 +172,7 @@ def paper_sentences() -> tuple[str, str]:
 
 def test_every_number_about_the_paper_s_experiments_is_the_committed_one() -> None:
     for sentence in paper_sentences():
-        assert sentence in " ".join(README.split())
+        assert sentence in " ".join(RESULTS.split())
 
 
 def test_the_first_stages_of_the_paper_s_setting_are_the_committed_ones() -> None:
@@ -188,7 +191,7 @@ def test_the_first_stages_of_the_paper_s_setting_are_the_committed_ones() -> Non
         low, high = (end(values[rule, stage] for rule in rules) for end in (min, max))
         return f"{100 * low:.1f}% to {100 * high:.1f}%"
 
-    text = " ".join(README.split())
+    text = " ".join(RESULTS.split())
     for words in (
         f"after stage 5 warm is at {found['warm', 5]}, cold at {found['cold', 5]}, S&P at {found['sp', 5]}, one "
         f"factor for all weights at {found['uniform', 5]}, DASH's factors at random places at "
@@ -208,7 +211,7 @@ def test_the_first_stages_of_the_paper_s_setting_are_the_committed_ones() -> Non
         assert words in text, words
 
 
-def test_direction_shows_where_readme_says() -> None:
+def test_direction_shows_where_the_results_say() -> None:
     table, _ = load_table(ROOT / "figures" / "direction.csv")
     found = {}
     for other in ("warm", "norm_matched", "permuted", "uniform"):
@@ -224,10 +227,17 @@ def test_direction_shows_where_readme_says() -> None:
         mean, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in found[other, setting])
         return f"{mean} [{low}, {high}]"
 
-    text = " ".join(README.split())
+    text = " ".join(RESULTS.split())
     assert (
         f"DASH is {words('norm_matched', 'blocks=2')} points from its norms alone, "
         f"{words('permuted', 'blocks=2')} from its factors permuted and {words('uniform', 'blocks=2')} from one "
         "factor for all."
     ) in text
     assert f"DASH is {words('warm', 'base')} points from warm" in text
+
+
+def test_the_page_of_the_paper_s_experiments_is_what_the_tables_give() -> None:
+    page = (ROOT / "paper_repro" / "RESULTS.md").read_text()
+    assert page == render(read_all(ROOT / "paper_repro" / "results"))
+    for picture in re.findall(r"\]\((figures/[^)]+)\)", page):
+        assert (ROOT / "paper_repro" / picture).exists()

@@ -1,4 +1,4 @@
-"""The README, and how its numbers are taken from the committed tables."""
+"""The pages with numbers, and how these are taken from the committed tables."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import pandas as pd
 from dashtheory.record import paired_differences, summarize
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+README, RESULTS, BENCHMARKS = (
+    (ROOT / name).read_text() for name in ("README.md", "docs/results.md", "docs/benchmarks.md")
+)
 
 
 def last_stage(table: pd.DataFrame, rule: str, metric: str, decimals: int, scale: float = 1.0) -> str:
-    """Mean ± sample sd over seeds at the last stage, as the README prints it."""
+    """Mean ± sample sd over seeds at the last stage, as the results print it."""
     summary = summarize(table, metric, "sd")
     row = summary[(summary["rule"] == rule)].iloc[-1]
     mean, sd = scale * row["mean"], scale * (row["high"] - row["mean"])

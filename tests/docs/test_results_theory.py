@@ -1,19 +1,17 @@
-"""Numbers of the README about theory, controls and two-layer networks are those of the committed tables."""
+"""Numbers of docs/results.md about theory, controls and two-layer networks are those of the committed tables."""
 
 from __future__ import annotations
-
-import json
 
 import pandas as pd
 
 from dashtheory.record import load_table
-from tests.docs.readme_cases import README, ROOT, difference, last_stage
+from tests.docs.results_cases import RESULTS, ROOT, difference, last_stage
 
 
 def test_the_share_at_the_floor_is_the_committed_one() -> None:
     table, _ = load_table(ROOT / "figures" / "warm_start_text.csv")
     shares = table[table["metric"] == "share_clamped"]["value"]
-    assert f"{100 * shares.min():.0f} to {100 * shares.max():.0f}%" in README
+    assert f"{100 * shares.min():.0f} to {100 * shares.max():.0f}%" in RESULTS
 
 
 def creep_sentence() -> str:
@@ -81,43 +79,10 @@ def beyond_sentence() -> str:
     )
 
 
-def speed_rows() -> str:
-    """Table of the second benchmark."""
-    saved = json.loads((ROOT / "benchmarks" / "results" / "theory.json").read_text())
-    assert saved["quick"] is False
-    single, threads, every, alone = saved["batch"]
-    limit, one = saved["limit"]
-    large_limit, large_one = saved["large"]
-    law, chain, samples = saved["creep"]
-    per_second = single["simulations_per_second"]
-    return "\n".join(
-        [
-            "| work | ours | against |",
-            "|---|---|---|",
-            f"| simulations per second (three rules each), last stage, one thread | {per_second:.0f} | one at "
-            "a time: "
-            f"{alone['ratio_to_first']:.1f} times longer |",
-            f"| the same on {threads['name'].split()[-2]} threads | {threads['simulations_per_second']:.0f} | |",
-            f"| the same with every stage recorded, one thread | {every['simulations_per_second']:.0f} | one at a "
-            f"time: {alone['seconds_median'] / every['seconds_median']:.1f} times longer |",
-            f"| population limit, three rules, 50 stages, N = 1,000 | {1000 * limit['seconds_median']:.0f} ms "
-            "| one "
-            f"simulation of it: {one['ratio_to_first']:.0f} times longer |",
-            f"| the same, N = 100,000 | {1000 * large_limit['seconds_median']:.0f} ms | "
-            f"{large_one['ratio_to_first']:,.0f} times longer |",
-            f"| 20 warm learners over 1,000 chunks: exact chain by counts | {chain['seconds_median']:.2f} s | "
-            "on samples "
-            f"(in one batch): {samples['seconds_median'] / chain['seconds_median']:.1f} times longer |",
-            f"| the law of a warm learner over 1,000 chunks | {law['seconds_median']:.2f} s | |",
-        ]
-    )
-
-
 def test_every_number_about_theory_is_the_committed_one() -> None:
-    text = " ".join(README.split())
+    text = " ".join(RESULTS.split())
     for sentence in (creep_sentence(), *forgetting_sentences(), phase_sentence(), beyond_sentence()):
         assert sentence in text, sentence
-    assert speed_rows() in README, speed_rows()
 
 
 def ablation_rows() -> list[str]:
@@ -147,7 +112,7 @@ def ablation_rows() -> list[str]:
 
 def test_every_number_about_the_controls_is_the_committed_one() -> None:
     for row in ablation_rows():
-        assert row in README, row
+        assert row in RESULTS, row
 
 
 def two_layer_rows() -> list[str]:
@@ -213,8 +178,8 @@ def _ends(values: pd.Series) -> tuple[float, float]:
 
 
 def test_every_number_about_two_layer_networks_is_the_committed_one() -> None:
-    text = " ".join(README.split())
+    text = " ".join(RESULTS.split())
     for row in two_layer_rows():
-        assert row in README, row
+        assert row in RESULTS, row
     for sentence in (alpha_lambda_sentence(), regimes_sentence()):
         assert sentence in text, sentence
