@@ -215,7 +215,9 @@ def _judged(there: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
         errors=("errors", "first"),
         n=("n", "first"),
     ).assign(exact=False)
-    chances = 2 * stats.t.sf(found["errors"], 2 * found["n"] - 2)  # NaN, no verdict, where one seed of several is left
+    chances = 2 * stats.t.sf(
+        found["errors"], 2 * found["n"] - 2
+    )  # NaN, no verdict, where one seed of several is left
     found["beyond"] = np.array(holm(list(chances)), dtype=float) <= ALARM
     return pd.concat([one for one in (found, singles) if len(one)], ignore_index=True)
 

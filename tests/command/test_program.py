@@ -233,7 +233,7 @@ def test_the_first_word_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> N
     assert cli.main(["walk"]) == 2
     assert (
         capsys.readouterr().err
-        == "dashtheory: the first word must be run, diagnose or rules, got 'walk'. See dashtheory --help.\n"
+        == "dashtheory: the first word must be run, diagnose, rules or figure, got 'walk'. See dashtheory --help.\n"
     )
     assert cli.main([]) == cli.main(["--help"]) == cli.main(["--version"]) == 0
     assert "dashtheory run" in capsys.readouterr().out
