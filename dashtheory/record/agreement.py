@@ -7,36 +7,39 @@ at each rule, stage and point (a *mean* below), must then agree within what the 
 **The rule.** A mean over the n seeds that both tables have, values a_s of the committed table and b_s of the new
 one, gives
 
-    t = |mean(b) - mean(a)| / sqrt((var(a) + var(b)) / n)        standard errors; var with n - 1
+    t = |mean(b) - mean(a)| / sqrt(2 V / n),   V = (var(a) + var(b)) / 2   (var with n - 1),
 
-and the chance of a larger one under Student's distribution with 2 n - 2 degrees of freedom, corrected by Holm's
-method for all means of the table. A corrected chance of at most `ALARM` makes the table *different*.
+its distance in standard errors, and the chance of a larger one under Student's distribution with 2 n - 2 degrees of
+freedom, corrected by Holm's method for all means of the table. A corrected chance of at most `ALARM` makes the
+table *different*.
 
-**Its rate of false alarms.** Let a_s and b_s be normal with one mean and one variance s^2, and with correlation rho.
-Given what a seed fixes (data, first weights) they are two draws of one law, so that their covariance is the variance
-of what the seed explains, and rho >= 0. Then u = (a + b) / sqrt(2) and v = (b - a) / sqrt(2) are independent, with
-variances (1 + rho) s^2 and (1 - rho) s^2, var(a) + var(b) = var(u) + var(v), and
+**Its rate of false alarms.** Let a_s and b_s be normal with one mean and one variance s^2, and with correlation
+rho. Given what a seed fixes (data, first weights) they are two draws of one law, so that their covariance is the
+variance of what the seed explains, and rho >= 0. Then u = (a + b) / sqrt(2) and v = (b - a) / sqrt(2) are
+independent, with variances (1 + rho) s^2 and (1 - rho) s^2, var(a) + var(b) = var(u) + var(v), and
 
-    t^2 = 2 (n - 1) z^2 / (c U + V),   c = (1 + rho) / (1 - rho) >= 1,
+    t^2 = 2 (n - 1) z^2 / (c U + W),   c = (1 + rho) / (1 - rho) >= 1,
 
-with z^2, U, V independent, chi-squared with 1, n - 1 and n - 1 degrees of freedom. For c = 1 (another seed for each
-table, in effect) this is Student's t squared; it falls as c grows. So each mean alarms by itself at most as often
+with z^2, U, W independent, chi-squared with 1, n - 1 and n - 1 degrees of freedom. For c = 1 (draws that have
+nothing in common) this is Student's t squared; it falls as c grows. So each mean alarms by itself at most as often
 as its level says, and a whole table with a chance of at most `ALARM`, however its means hang together (Holm).
 
-**Values that come in steps.** An accuracy is a count over a number of pictures, `converged` is 0 or 1: seeds can be
-all alike by chance, and no spread means no more than a spread below half a step. So (var(a) + var(b)) / 2 is taken as
-(h / 2)^2 at least, the largest variance of values that are all at one of two neighboring steps, h the smallest
-step between values of that metric and stage in either table. It makes t smaller only: the rate above stays. Means
-that do not differ at all are never different.
+**Few seeds, and values that are not normal.** Runs may fall in two kinds (they succeed or fail), and an accuracy is
+a count of pictures: a few seeds can be all alike by chance, and their spread says nothing then. So V is taken
+as no smaller than two others, which makes t smaller only, so that the rate above stays:
 
-**No chance in it.** Level 1 (`EXACT`) trains nothing: there, and where a table has one seed, each number must be the
-same up to rounding, half of the digits of the arithmetic relative to the largest value of its metric
+- the mean of var(a) over all means of that metric at that stage, of the committed table;
+- (h / 2)^2, the largest variance of values that are all at one of two neighboring steps, with h the smallest step
+  between values of that metric at that stage in either table.
+
+`tests/record/test_agreement.py` holds the rate against draws, and against halves of the committed tables' seeds.
+
+**No chance in it.** Level 1 (`EXACT`) trains nothing: there, and where a table has one seed, each number must be
+the same up to rounding, half of the digits of the arithmetic relative to the largest value of its metric
 (sqrt(2^-52), or sqrt(2^-23) where networks are evaluated). How many differ by less is said all the same.
 
-**What it does not see.** A change that is small beside the spread of the seeds; spread that changes while means do
-not; a single seed that runs wild (which widens the new table's interval too). And where values are far from normal,
-such as runs that either succeed or fail, few seeds can all fall to one side: with n of each, by chance of up to
-2 / 4^n for a mean.
+**What it does not see.** A change that is small beside the spread of the seeds; spread that changes while means
+do not; a single seed that runs wild (which widens the new table's interval too).
 
 Wall times are not results (`is_time`).
 """
@@ -100,7 +103,7 @@ class Agreement:
     """What a comparison of two tables found.
 
     Attributes:
-        verdict: "identical" (all numbers to the bit), "equal" (within intervals, or up to rounding) or "different".
+        verdict: "identical" (all numbers to the bit), "equal" (within intervals, or up to rounding), "different".
         exact: whether no chance is in the numbers, so that they are compared one by one.
         num_seeds: that both tables have.
         num_means: means over seeds (numbers, if `exact`) that both tables have.
@@ -131,7 +134,7 @@ def agreement(committed: pd.DataFrame, new: pd.DataFrame, *, whole: bool = True)
         whole: whether means that one table lacks make them different; otherwise what both have is compared.
 
     Raises:
-        ValueError: if the tables are of several experiments, or have nothing in common, or only one seed of several.
+        ValueError: if a table is of several experiments, or they have nothing in common, or one seed of several.
     """
     both, points = _joined(_results(committed, "committed"), _results(new, "new"))
     keys = [*points, "rule", "stage", "metric"]
@@ -254,7 +257,9 @@ def _errors(there: pd.DataFrame, groups: pd.api.typing.DataFrameGroupBy) -> np.n
         [groups[side].transform(what).to_numpy() for side in ("committed", "new")] for what in ("mean", "var")
     )
     apart = np.where(groups["changed"].transform("any"), np.abs(means[1] - means[0]), 0.0)
-    variance = np.maximum((variances[0] + variances[1]) / 2, (there["step"].to_numpy() / 2) ** 2)
+    usual = pd.Series(variances[0], there.index).groupby([there["metric"], there["stage"]]).transform("mean")
+    least = np.fmax(usual.to_numpy(), (there["step"].to_numpy() / 2) ** 2)
+    variance = np.maximum((variances[0] + variances[1]) / 2, least)
     with np.errstate(divide="ignore", invalid="ignore"):
         errors = np.where(apart > 0, apart / np.sqrt(2 * variance / n), 0.0)
     errors = np.where(np.isfinite(apart) & np.isfinite(variance), errors, np.inf)  # a number in one table alone
