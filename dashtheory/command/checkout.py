@@ -20,11 +20,12 @@ def checkout() -> Path:
     Raises:
         ValueError: if neither does, because the package is installed by itself.
     """
-    for folder in (Path(__file__).resolve().parents[2], Path.cwd()):
-        if (folder / "simulations").is_dir() and (folder / "dashtheory").is_dir():
-            return folder
-    fix = "Scripts and committed tables are not installed: get the source code, and call this in its folder."
-    fail("dashtheory figure", "must find a checkout with simulations/ and figures/", f"'{Path.cwd()}'", fix)
+    near = (Path(__file__).resolve().parents[2], Path.cwd())
+    found = [folder for folder in near if all((folder / name).is_dir() for name in ("simulations", "dashtheory"))]
+    if not found:
+        fix = "Scripts and committed tables are not installed: get the source code, and call this in its folder."
+        fail("the current folder", "must be a checkout with simulations/ and figures/", f"'{Path.cwd()}'", fix)
+    return found[0]
 
 
 def scripts(root: Path) -> dict[str, Path]:
@@ -96,10 +97,10 @@ def committed_tables(root: Path, folder: Path) -> tuple[Path, str]:
                 (folder / Path(name).name).write_bytes(content)
         commit = (_git(root, "rev-parse", "--short", "HEAD") or b"").decode().strip()
         return folder, f"commit {commit}"
-    if (root / COPY).is_dir():
-        return root / COPY, f"the copy in {COPY}/ made before"
-    fix = "Name the folder of the committed tables: --against FOLDER."
-    fail("--report", "must find the committed tables in git, or a copy of them", "neither", fix)
+    if not (root / COPY).is_dir():
+        fix = "Name the folder of the committed tables: --against FOLDER."
+        fail("--report", "must find the committed tables in git, or a copy of them", "neither", fix)
+    return root / COPY, f"the copy in {COPY}/ made before"
 
 
 def _in_git(root: Path) -> list[str]:

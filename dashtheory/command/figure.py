@@ -130,7 +130,7 @@ def _loaded(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "SCRIPT"):
-        fail("--check", "must be of a figure with one table", path.stem, "It has tables of its own; see its page.")
+        fail("--check", "must be of a figure with one table", path.stem, "It has tables of its own.")
     return dataclasses.replace(module.SCRIPT, program=f"{_PROGRAM} {path.stem}")
 
 
@@ -164,7 +164,7 @@ def _report(root: Path, given: list[str]) -> int:
 
 
 def _report_options(given: list[str]) -> argparse.Namespace:
-    """Those of the report; of the options of `make figures` beside them, which go to every script, what matters."""
+    """Those of the report; of the options of `make figures` beside them, for every script, what matters."""
     parser = OneLineParser(prog=_PROGRAM, add_help=False, allow_abbrev=False)
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--before", action="store_true")

@@ -12,8 +12,8 @@ r"""The command line of the package: `dashtheory run` compares rules on pictures
 Every field of `dashtheory.deep.config.RunConfig` is an option. A killed call goes on where it was, stage by stage.
 The result is a tidy table with its provenance, and a figure. `dashtheory diagnose` says in a page whether a warm
 start loses anything on your stream, and what repairs it. `dashtheory rules` lists the rules, in a line each;
-with a name it shows what a rule does, its options and their defaults, cost and source. `dashtheory figure` lists the
-figures of a checkout; with a name it draws one, and with --check it says whether the committed table holds here.
+with a name it shows what a rule does, its options and their defaults, cost and source. `dashtheory figure` lists
+the figures of a checkout; with a name it draws one, and with --check it says whether the committed table holds.
 """
 
 from __future__ import annotations
@@ -77,9 +77,8 @@ def _main(given: list[str]) -> int:
         print(f"dashtheory {__version__}")  # noqa: T201
         return 0
     if given in ([], ["--help"], ["-h"]):
-        print(
-            (__doc__ or "").strip() + "\n\nSee dashtheory WORD --help, WORD one of run, diagnose, rules, figure."
-        )  # noqa: T201
+        words = "run, diagnose, rules, figure"
+        print((__doc__ or "").strip() + f"\n\nSee dashtheory WORD --help, WORD one of {words}.")  # noqa: T201
         return 0
     words = "run, diagnose, rules or figure"
     line = f"dashtheory: the first word must be {words}, got {given[0]!r}. See dashtheory --help."

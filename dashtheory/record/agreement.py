@@ -9,8 +9,8 @@ one, gives
 
     t = |mean(b) - mean(a)| / sqrt(2 V / n),   V = (var(a) + var(b)) / 2   (var with n - 1),
 
-its distance in standard errors, and the chance of a larger one under Student's distribution with 2 n - 2 degrees of
-freedom, corrected by Holm's method for all means of the table. A corrected chance of at most `ALARM` makes the
+its distance in standard errors, and the chance of a larger one under Student's distribution with 2 n - 2 degrees
+of freedom, corrected by Holm's method for all means of the table. A corrected chance of at most `ALARM` makes the
 table *different*.
 
 **Its rate of false alarms.** Let a_s and b_s be normal with one mean and one variance s^2, and with correlation
@@ -24,13 +24,13 @@ with z^2, U, W independent, chi-squared with 1, n - 1 and n - 1 degrees of freed
 nothing in common) this is Student's t squared; it falls as c grows. So each mean alarms by itself at most as often
 as its level says, and a whole table with a chance of at most `ALARM`, however its means hang together (Holm).
 
-**Few seeds, and values that are not normal.** Runs may fall in two kinds (they succeed or fail), and an accuracy is
-a count of pictures: a few seeds can be all alike by chance, and their spread says nothing then. So V is taken
+**Few seeds, and values that are not normal.** Runs may fall in two kinds (they succeed or fail), and an accuracy
+is a count of pictures: a few seeds can be all alike by chance, and their spread says nothing then. So V is taken
 as no smaller than two others, which makes t smaller only, so that the rate above stays:
 
-- the mean of var(a) over all means of that metric at that stage, of the committed table;
-- (h / 2)^2, the largest variance of values that are all at one of two neighboring steps, with h the smallest step
-  between values of that metric at that stage in either table.
+- the mean of V over all means of that metric at that stage, in both tables;
+- (h / 2)^2, the largest variance of values that are all at one of two neighboring steps, with h the smallest
+  step between values of that metric at that stage in either table.
 
 `tests/record/test_agreement.py` holds the rate against draws, and against halves of the committed tables' seeds.
 
@@ -203,9 +203,8 @@ def _alone(lacking: pd.DataFrame, there: pd.DataFrame, keys: list[str]) -> pd.Da
 def _judged(there: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """What is compared, a row each: means over seeds, and single numbers where no chance is in them."""
     there = _scaled(there)
-    groups = there.groupby(keys, sort=False)
-    there["n"] = groups["seed"].transform("size")
-    there["errors"] = _errors(there, groups)
+    there["n"] = there.groupby(keys, sort=False)["seed"].transform("size")
+    there["errors"] = _errors(there, keys)
     singles = there[there["exact"]].copy()
     singles["beyond"] = singles["changed"] & ~(
         (singles["committed"] - singles["new"]).abs() <= _rounding(singles) * singles["scale"]
@@ -250,20 +249,23 @@ def _smallest_step(values: np.ndarray, unit: float) -> float:
     return float(min(steps[steps > unit], default=unit))
 
 
-def _errors(there: pd.DataFrame, groups: pd.api.typing.DataFrameGroupBy) -> np.ndarray:
+def _errors(there: pd.DataFrame, keys: list[str]) -> np.ndarray:
     """For each row, how many standard errors the means of its group are apart; NaN for one seed."""
-    n = there["n"].to_numpy()
-    means, variances = (
-        [groups[side].transform(what).to_numpy() for side in ("committed", "new")] for what in ("mean", "var")
-    )
-    apart = np.where(groups["changed"].transform("any"), np.abs(means[1] - means[0]), 0.0)
-    usual = pd.Series(variances[0], there.index).groupby([there["metric"], there["stage"]]).transform("mean")
-    least = np.fmax(usual.to_numpy(), (there["step"].to_numpy() / 2) ** 2)
-    variance = np.maximum((variances[0] + variances[1]) / 2, least)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        errors = np.where(apart > 0, apart / np.sqrt(2 * variance / n), 0.0)
-    errors = np.where(np.isfinite(apart) & np.isfinite(variance), errors, np.inf)  # a number in one table alone
-    return np.where(n > 1, errors, np.nan)
+    sides = ["committed", "new"]
+    known = np.isfinite(there[sides]).all(axis=1)
+    rows = there.assign(**{side: there[side].where(known) for side in sides}, broken=there["changed"] & ~known)
+    groups = rows.groupby(keys, sort=False)
+    n = groups["new"].transform("count").to_numpy()
+    apart = (groups["new"].transform("mean") - groups["committed"].transform("mean")).abs().to_numpy()
+    apart = np.where(groups["changed"].transform("any"), apart, 0.0)
+    own = sum(groups[side].transform("var") for side in sides) / 2
+    usual = own.groupby([rows["metric"], rows["stage"]]).transform("mean")
+    least = np.fmax(usual.to_numpy(), (rows["step"].to_numpy() / 2) ** 2)
+    variance = np.fmax(own.to_numpy(), least)
+    errors = np.zeros(len(rows))
+    np.divide(apart, np.sqrt(2 * variance / np.maximum(n, 1)), out=errors, where=apart > 0)
+    errors[groups["broken"].transform("any")] = np.inf  # a number in one table is none in the other
+    return np.where(there["n"] > 1, errors, np.nan)
 
 
 def _furthest_first(numbers: pd.DataFrame) -> pd.DataFrame:
