@@ -26,8 +26,7 @@ def verdict_lines(name: str, found: Agreement) -> Iterator[str]:
 
 
 def _verdict(found: Agreement) -> str:
-    numbers = "numbers" if found.exact else f"means over {found.num_seeds} seeds"
-    counted = f"of {found.num_means} {numbers}"
+    counted = f"of {found.num_means} {_kind(found)}"
     parts = _alone(found)
     if found.verdict == "identical":
         return "; ".join(["identical", *parts])
@@ -42,9 +41,15 @@ def _verdict(found: Agreement) -> str:
 
 
 def _alone(found: Agreement) -> list[str]:
-    """How many means one table lacks."""
-    missing = [f"{found.missing} of the committed table are not there"] if found.missing else []
-    return missing + ([f"{found.further} are not in the committed table"] if found.further else [])
+    """What one table lacks."""
+    missing = [f"{found.missing} {_kind(found)} of the committed table are not there"] if found.missing else []
+    if found.seeds_apart:
+        missing.append(f"{found.num_seeds} seeds compared, {found.seeds_apart} are in one table alone")
+    return missing + ([f"{found.further} {_kind(found)} are not in the committed table"] if found.further else [])
+
+
+def _kind(found: Agreement) -> str:
+    return "numbers" if found.exact else f"means over {found.num_seeds} seeds"
 
 
 def _difference(one: Difference) -> str:

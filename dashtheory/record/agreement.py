@@ -103,9 +103,10 @@ class Agreement:
     """What a comparison of two tables found.
 
     Attributes:
-        verdict: "identical" (all numbers to the bit), "equal" (within intervals, or up to rounding), "different".
+        verdict: "identical" (to the bit, what both have), "equal" (within intervals or rounding), "different".
         exact: whether no chance is in the numbers, so that they are compared one by one.
         num_seeds: that both tables have.
+        seeds_apart: that one of them has.
         num_means: means over seeds (numbers, if `exact`) that both tables have.
         num_changed: of these, how many are not the same to the bit.
         furthest: the one that is furthest off; None if all are the same.
@@ -117,6 +118,7 @@ class Agreement:
     verdict: Verdict
     exact: bool
     num_seeds: int
+    seeds_apart: int
     num_means: int
     num_changed: int
     furthest: Difference | None
@@ -153,12 +155,13 @@ def agreement(committed: pd.DataFrame, new: pd.DataFrame, *, whole: bool = True)
     missing, further = (int((alone["_merge"] == side).sum()) for side in ("left_only", "right_only"))
     beyond = numbers[numbers["beyond"]]
     different = len(beyond) > 0 or (whole and missing + further > 0)
-    verdict: Verdict = "different" if different else "equal" if len(lacking) or not same.all() else "identical"
+    verdict: Verdict = "different" if different else "identical" if same.all() else "equal"
     changed = numbers[numbers["changed"]]
     return Agreement(
         verdict=verdict,
         exact=bool(numbers["exact"].all()),
         num_seeds=there["seed"].nunique(),
+        seeds_apart=len({*committed["seed"]} ^ {*new["seed"]}),
         num_means=len(numbers),
         num_changed=len(changed),
         furthest=next(iter(_told(_furthest_first(changed).head(1), points)), None),
