@@ -220,10 +220,9 @@ def _judged(there: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
         errors=("errors", "first"),
         n=("n", "first"),
     ).assign(exact=False)
-    chances = 2 * stats.t.sf(
-        found["errors"], 2 * found["n"] - 2
-    )  # NaN, no verdict, where one seed of several is left
-    found["beyond"] = np.array(holm(list(chances)), dtype=float) <= ALARM
+    # NaN, no verdict, where one seed of several is left.
+    chances: list[float] = [2 * float(stats.t.sf(t, 2 * n - 2)) for t, n in found[["errors", "n"]].to_numpy()]
+    found["beyond"] = [chance <= ALARM for chance in holm(chances)]
     return pd.concat([one for one in (found, singles) if len(one)], ignore_index=True)
 
 
@@ -255,13 +254,14 @@ def _smallest_step(values: np.ndarray, unit: float) -> float:
 def _errors(there: pd.DataFrame, keys: list[str]) -> np.ndarray:
     """For each row, how many standard errors the means of its group are apart; NaN for one seed."""
     sides = ["committed", "new"]
-    known = np.isfinite(there[sides]).all(axis=1)
-    rows = there.assign(**{side: there[side].where(known) for side in sides}, broken=there["changed"] & ~known)
+    known = pd.Series(np.isfinite(there[sides].to_numpy()).all(axis=1), index=there.index)
+    finite = {side: there[side].where(known) for side in sides}
+    rows = there.assign(broken=there["changed"] & ~known, **finite)
     groups = rows.groupby(keys, sort=False)
     n = groups["new"].transform("count").to_numpy()
     apart = (groups["new"].transform("mean") - groups["committed"].transform("mean")).abs().to_numpy()
     apart = np.where(groups["changed"].transform("any"), apart, 0.0)
-    own = sum(groups[side].transform("var") for side in sides) / 2
+    own = (groups["committed"].transform("var") + groups["new"].transform("var")) / 2
     usual = own.groupby([rows["metric"], rows["stage"]]).transform("mean")
     least = np.fmax(usual.to_numpy(), (rows["step"].to_numpy() / 2) ** 2)
     variance = np.fmax(own.to_numpy(), least)

@@ -38,7 +38,7 @@ def draws(generator: np.random.Generator, stages: int, seeds: int, rho: float) -
     """Two tables' values of one law, with correlation `rho` between those of a seed."""
     common = generator.normal(size=(stages, seeds))
     own = [generator.normal(size=(stages, seeds)) for _ in range(2)]
-    return tuple(np.sqrt(rho) * common + np.sqrt(1 - rho) * one for one in own)  # type: ignore[return-value]
+    return tuple(np.sqrt(rho) * common + np.sqrt(1 - rho) * one for one in own)
 
 
 def test_the_same_numbers_are_identical_in_any_order() -> None:
@@ -116,10 +116,8 @@ def test_halves_of_the_committed_seeds_agree(name: str, seeds: int) -> None:
     for _ in range(3):
         order = generator.permutation(whole["seed"].nunique())
         sides = [dict(zip(part, range(seeds), strict=True)) for part in (order[:seeds], order[seeds : 2 * seeds])]
-        one, two = (
-            whole[whole["seed"].isin(side)].assign(seed=lambda rows, side=side: rows["seed"].map(side))
-            for side in sides
-        )
+        parts = [whole[whole["seed"].isin(side)] for side in sides]
+        one, two = (part.assign(seed=part["seed"].map(side)) for part, side in zip(parts, sides, strict=True))
         assert agreement(one, two).verdict == "equal"
 
 
