@@ -9,7 +9,7 @@ BENCHMARKS := doors discrete theory claims shrink twolayer streams explore image
 SCRIPTS := $(sort $(filter-out simulations/remedies.py, $(wildcard simulations/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures quick notebooks lab test lint format test-slow test-wheel test-versions test-gpu test-adapters test-slurm bench app pages docs clean
+.PHONY: help setup figures check-figures quick notebooks lab test lint format test-slow test-wheel test-versions test-gpu test-adapters test-slurm bench app pages docs clean
 
 help: ## list all targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -25,8 +25,14 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deep,test,lint,notebook,rl]'
 	@touch $@
 
-figures: $(READY) ## regenerate every figure of simulations/ into figures/
+figures: $(READY) ## regenerate every figure of simulations/ into figures/; say how each compares with what was committed
+	@$(BIN)/dashtheory figure --before
 	@$(MAKE) --no-print-directory draw OPTIONS="--recompute $(OPTIONS)"
+	@$(BIN)/dashtheory figure --report $(OPTIONS) || test $$? -eq 1
+
+check-figures: $(READY) ## compute every figure anew into build/check/, figures/ untouched; fail where one differs
+	@$(MAKE) --no-print-directory draw OPTIONS="--recompute --out build/check $(OPTIONS)"
+	@$(BIN)/dashtheory figure --report --against figures --out build/check $(OPTIONS)
 
 quick: $(READY) ## draw every figure at toy size into build/quick/
 	@$(MAKE) --no-print-directory draw OPTIONS="--quick $(OPTIONS)"

@@ -74,9 +74,8 @@ def other_setting(saved: Results, empty: Results, identities: Identities) -> str
     """
     if not saved.runs:
         return ""
-    theirs, ours = dict(_values(saved.config)), dict(_values(empty.config))
-    names = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
-    single = [name for name in names if not isinstance(ours.get(name, theirs.get(name)), list)]
+    single, lists = apart(saved.config, empty.config)
+    names = {**single, **lists}
     runs = [
         name
         for name, known in identities.items()
@@ -84,7 +83,26 @@ def other_setting(saved: Results, empty: Results, identities: Identities) -> str
     ]
     if not names or not (single or runs):  # the same values, by whatever code: what does not fit is done again
         return ""
-    return ", ".join(f"{name} is {theirs.get(name)}" for name in names)
+    return ", ".join(f"{name} is {theirs}" for name, (theirs, _) in sorted(names.items()))
+
+
+def apart(
+    theirs: Mapping[str, object], ours: Mapping[str, object]
+) -> tuple[dict[str, tuple[object, object]], dict[str, tuple[object, object]]]:
+    """Values in which two settings differ, by dotted name: single ones, and lists.
+
+    Args:
+        theirs: a configuration as JSON holds it.
+        ours: another.
+
+    Returns:
+        for each name, their value and ours; None where there is none.
+    """
+    old, new = dict(_values(theirs)), dict(_values(ours))
+    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    found = {name: (old.get(name), new.get(name)) for name in names}
+    lists = {name: pair for name, pair in found.items() if isinstance(new.get(name, old.get(name)), list)}
+    return {name: pair for name, pair in found.items() if name not in lists}, lists
 
 
 def setting_hash(results: Results) -> str:

@@ -98,6 +98,43 @@ def main(script: Script[Any], arguments: Sequence[str] | None = None) -> int:
     return guarded(parser.prog, lambda: options.out, lambda: _run(script, options), option_names(parser))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What a command line of a script says.
+
+    Attributes:
+        config: of the experiment.
+        out: folder of the results; None if it is not named.
+        usual_out: where results of this configuration go by themselves, at full size.
+        redraw: whether nothing is computed.
+    """
+
+    config: Any
+    out: Path | None
+    usual_out: Path
+    redraw: bool
+
+
+def call_of(script: Script[Any], arguments: Sequence[str]) -> Call:
+    """Read a command line of a script, and compute nothing.
+
+    Args:
+        script: whose it is.
+        arguments: of the command line.
+
+    Raises:
+        ValueError: if an option cannot be used.
+    """
+    options = _parser(script).parse_args(arguments)
+    out = options.out
+    config, _ = _configuration(script, options)
+    return Call(config=config, out=out, usual_out=_usual_out(script, config), redraw=options.redraw)
+
+
+def _usual_out(script: Script[Any], config: Any) -> Path:
+    return script.out if script.out_of is None else script.out_of(config)
+
+
 def _run(script: Script[Any], options: argparse.Namespace) -> None:
     config, seeds = _configuration(script, options)
     if script.named:
@@ -142,8 +179,7 @@ def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[An
         fail("--redraw", "must come without --quick, --seeds and options of the experiment", "some", "Drop them.")
     config = make_config(script.config, {**(script.quick if options.quick else {}), **given})
     if options.out is None:
-        usual_out = script.out if script.out_of is None else script.out_of(config)
-        options.out = Path("build/quick") if options.quick else usual_out
+        options.out = Path("build/quick") if options.quick else _usual_out(script, config)
     usual = script.quick_seeds if options.quick else script.num_seeds
     num_seeds = usual if options.seeds is None else options.seeds
     integer("--jobs", options.jobs, minimum=1, fix="It is the number of processes.")

@@ -139,16 +139,17 @@ class Queue:
         self._pause, self._asked = pause, -math.inf
         self._numbers: frozenset[str] | None = None
 
-    def lacks(self, number: str) -> bool:
+    def lacks(self, number: str, since: float = -math.inf) -> bool:
         """Whether a job is known not to be there.
 
         Args:
             number: of the job, as 7_0.
+            since: in seconds of `time.monotonic`: an answer of before tells nothing of this job.
         """
         if time.monotonic() - self._asked > self._pause:
-            self._numbers = self._ask()
-            self._asked = time.monotonic()
-        return self._numbers is not None and number not in self._numbers
+            asked = time.monotonic()
+            self._numbers, self._asked = self._ask(), asked
+        return self._asked >= since and self._numbers is not None and number not in self._numbers
 
     def _ask(self) -> frozenset[str] | None:
         try:
@@ -181,8 +182,8 @@ class _Watched:
         """Whether there is no more to wait for."""
         if self._job.done():
             return True
-        unknown = self._job.state.upper() == "UNKNOWN" and time.monotonic() > self._seen_from
-        self._gone = unknown and self._queue.lacks(self.job_id)
+        unknown = self._job.state.upper() == "UNKNOWN"
+        self._gone = unknown and self._queue.lacks(self.job_id, self._seen_from)
         return self._gone
 
     def _interrupt(self) -> None:

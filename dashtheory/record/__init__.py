@@ -1,5 +1,6 @@
 """One tidy table for every level, saved with its provenance, and kept runs for calls that were stopped."""
 
+from dashtheory.record.agreement import ALARM, Agreement, Difference, agreement
 from dashtheory.record.atomic import only_one, replacing, writable_folder, write_text
 from dashtheory.record.paired import PAIRED, holm, paired_differences
 from dashtheory.record.provenance import code_fingerprint, machine, provenance, versions
@@ -27,6 +28,7 @@ from dashtheory.record.table import (
 )
 
 __all__ = [
+    "ALARM",
     "BANDS",
     "COLUMNS",
     "COMPLETE",
@@ -36,8 +38,11 @@ __all__ = [
     "PAIRED",
     "PREDICTED",
     "PROBLEM",
+    "Agreement",
     "Band",
+    "Difference",
     "Results",
+    "agreement",
     "check_table",
     "code_fingerprint",
     "concatenate",

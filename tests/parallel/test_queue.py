@@ -46,3 +46,26 @@ def test_a_job_that_nobody_knows_is_given_up_after_a_while() -> None:
     assert _goes_on(watched, slurm._UNKNOWN / 2)
     assert not _goes_on(watched, slurm._UNKNOWN * 2)
     assert _goes_on(_Watched(job("RUNNING"), queue(), old=True), slurm._UNKNOWN * 2)
+
+
+def test_an_answer_from_before_a_job_was_submitted_tells_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, asked = [100.0], list[float]()
+    monkeypatch.setattr(slurm.time, "monotonic", lambda: clock[0])
+    found = Queue(pause=10)
+
+    def ask() -> frozenset[str]:
+        asked.append(clock[0])
+        return frozenset({"3_0"} if clock[0] < 102 else {"4_0"})
+
+    monkeypatch.setattr(found, "_ask", ask)
+    assert not _Watched(SimpleNamespace(job_id="3_0", state="UNKNOWN", done=lambda: False), found, old=True).done()
+    clock[0] = 102
+    new = _Watched(SimpleNamespace(job_id="4_0", state="UNKNOWN", done=lambda: False), found)
+    for clock[0] in (103.0, 107.5, 109.9):  # seen from 107 on; the answer is of 100
+        assert not new.done()
+    clock[0] = 110.5
+    assert not new.done()
+    assert asked == [100, 110.5]
+    monkeypatch.setattr(found, "_ask", frozenset)
+    clock[0] = 121
+    assert new.done()
