@@ -182,7 +182,7 @@ class _Watched:
         """Whether there is no more to wait for."""
         if self._job.done():
             return True
-        unknown = self._job.state.upper() == "UNKNOWN"
+        unknown = self._job.state.upper() == "UNKNOWN" and time.monotonic() > self._seen_from
         self._gone = unknown and self._queue.lacks(self.job_id, self._seen_from)
         return self._gone
 
