@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.docs.readme_cases import ROOT
+from tests.docs.results_cases import ROOT
 from tests.versions import supported
 
 PAGE = " ".join((ROOT / "docs" / "scale.md").read_text(encoding="utf-8").split())

@@ -50,7 +50,7 @@ def test_a_job_that_nobody_knows_is_given_up_after_a_while() -> None:
 
 def test_an_answer_from_before_a_job_was_submitted_tells_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, asked = [100.0], list[float]()
-    monkeypatch.setattr(slurm.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("dashtheory.parallel.slurm.time.monotonic", lambda: clock[0])
     found = Queue(pause=10)
 
     def ask() -> frozenset[str]:
