@@ -101,15 +101,12 @@ def read(name: str, folder: Path = FOLDER) -> Arrays:
         DamagedFile: if the arrays are not those that were written.
     """
     path, known = folder / f"{name}.npz", facts(name, folder)
+    told = f"{path.name} must hold what {name}.json says; say python -m dashtheory.explore.passes."
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = {one: file[one] for one in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        arrays, reason = {}, error
-    else:
-        reason = None
-    if known is None or not arrays or arrays_hash(arrays) != known["sha256"]:
-        raise DamagedFile(
-            f"{path.name} must hold what {name}.json says; say python -m dashtheory.explore.passes."
-        ) from reason
+        raise DamagedFile(told) from error
+    if known is None or arrays_hash(arrays) != known["sha256"]:
+        raise DamagedFile(told)
     return arrays
