@@ -144,9 +144,9 @@ def describe(state: StepState, found: StepFound) -> str:
             f"{_line(found, row, place)}. By stage, its norm at the start is {norms}, its effective step {steps}"
         )
     return (
-        "Four panels, for a narrow residual network on scikit-learn's digits with right labels, whose convolutions "
-        f"all have a batch norm behind them ({whose}): by stage, the norm of the weights at the start (lines) and "
-        "at the end (marks), the effective step η / |w|² at the start, test accuracy after it; and, at stage "
+        "Four panels, for a narrow residual network on scikit-learn's digits with right labels, whose "
+        f"convolutions all have a batch norm behind them ({whose}): by stage, the norm of the weights at the start "
+        "(lines) and at the end (marks), the effective step η / |w|² at the start, test accuracy after it; and, at stage "
         f"{found.stage}, one against the other. Rank correlation over rules there: {found.correlation:+.2f}. "
         f"At stage {found.stage}: {listed}."
     ).replace("-0.", "−0.")
