@@ -134,7 +134,7 @@ class Canvas:
         with screen_style():
             self._agg.draw()
             renderer = self._agg.get_renderer()
-            lefts = [ax.get_tightbbox(renderer).x0 for ax in axes]
+            boxes = [ax.get_tightbbox(renderer) or ax.get_window_extent() for ax in axes]
             for ax in axes:
                 ax.set_visible(False)
             self._agg.draw()
@@ -142,7 +142,7 @@ class Canvas:
                 ax.set_visible(True)
         self._bare = self._agg.copy_from_bbox(self.figure.bbox)
         width, height = self._agg.get_width_height()
-        edges = [0, *(math.floor(left) - 3 for left in lefts[1:]), width]
+        edges = [0, *(math.floor(box.x0) - 3 for box in boxes[1:]), width]
         self._strips = [Bbox([[left, 0], [right, height]]) for left, right in itertools.pairwise(edges)]
 
     def encode(self) -> bytes:

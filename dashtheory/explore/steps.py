@@ -121,7 +121,8 @@ def rank_correlation(first: Sequence[float] | Floats, second: Sequence[float] | 
 def _ranks(values: Floats) -> Floats:
     below = (values[:, None] > values).sum(axis=1)
     equal = (values[:, None] == values).sum(axis=1)
-    return below + (equal - 1) / 2
+    found: Floats = below + (equal - 1) / 2
+    return found
 
 
 def setting() -> Mapping[str, object]:
@@ -145,10 +146,10 @@ def describe(state: StepState, found: StepFound) -> str:
         )
     return (
         "Four panels, for a narrow residual network on scikit-learn's digits with right labels, whose "
-        f"convolutions all have a batch norm behind them ({whose}): by stage, the norm of the weights at the start "
-        "(lines) and at the end (marks), the effective step η / |w|² at the start, test accuracy after it; and, at stage "
-        f"{found.stage}, one against the other. Rank correlation over rules there: {found.correlation:+.2f}. "
-        f"At stage {found.stage}: {listed}."
+        f"convolutions all have a batch norm behind them ({whose}): by stage, the norm of the weights at the "
+        "start (lines) and at the end (marks), the effective step η / |w|² at the start, test accuracy after "
+        f"it; and, at stage {found.stage}, one against the other. Rank correlation over rules there: "
+        f"{found.correlation:+.2f}. At stage {found.stage}: {listed}."
     ).replace("-0.", "−0.")
 
 

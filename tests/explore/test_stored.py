@@ -160,6 +160,6 @@ def test_checking_says_how_each_pass_stands(written: Path) -> None:
 
 
 def test_the_same_arrays_are_the_same_bytes() -> None:
-    arrays = {"b": np.arange(5), "a": np.ones((2, 2), dtype=np.float32)}
+    arrays: dict[str, np.ndarray] = {"b": np.arange(5), "a": np.ones((2, 2), dtype=np.float32)}
     assert stored.packed(arrays) == stored.packed(arrays)
     assert stored.arrays_hash(arrays) != stored.arrays_hash({**arrays, "b": np.arange(5.0)})
