@@ -128,6 +128,10 @@ class Canvas:
         for artist in self.moving:
             artist.draw(renderer)
 
+    def forget(self) -> None:
+        """Drop the kept pixels of all axes; the next figure draws them anew."""
+        self._kept.clear()
+
     def _begin(self) -> None:
         """Draw what is no part of any axes, and find the strip of each."""
         axes = self.figure.axes

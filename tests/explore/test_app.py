@@ -243,10 +243,16 @@ def check_layout(driver: webdriver.Chrome, *, natural: bool = True) -> None:
     assert min(sizes) >= 11 * 96 / 72  # 11 points
 
 
-def keep_evidence(driver: webdriver.Chrome) -> None:
-    """Screenshots of what was tested: the window as it is, and the whole page."""
+def evidence() -> Path:
+    """The folder of what is kept."""
     folder = Path(os.environ.get("DASHTHEORY_APP_EVIDENCE", ROOT / "build" / "app"))
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def keep_evidence(driver: webdriver.Chrome) -> None:
+    """Screenshots of what was tested: the window as it is, and the whole page."""
+    folder = evidence()
     driver.execute_script("document.activeElement.blur(); window.scrollTo(0, 0); document.body.scrollTop = 0")
     driver.save_screenshot(str(folder / "window.png"))
     height = driver.execute_script(
@@ -270,7 +276,8 @@ def test_the_app_in_a_browser(tmp_path: Path) -> None:
             wait_for(
                 lambda: len(driver.find_elements(By.CSS_SELECTOR, figures)) == len(STATES), "all figures", START
             )
-            print(f"first figure after {first:.1f} s, all after {time.monotonic() - start:.1f} s")
+            told = f"first figure after {first:.1f} s, all after {time.monotonic() - start:.1f} s\n"
+            (evidence() / "times.txt").write_text(told)
             boxes = [Box(driver, one) for one in driver.find_elements(By.CSS_SELECTOR, ".dashtheory-explorer")]
             assert len(boxes) == len(STATES)
             assert driver.find_element(By.CSS_SELECTOR, "h1").text.startswith("Why warm-started networks")
