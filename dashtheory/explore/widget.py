@@ -42,7 +42,7 @@ _STYLE = """<style onload="%s">
 .dashtheory-explorer .dashtheory-error { color: #a11; font-weight: bold; }
 .dashtheory-explorer [role=slider]:focus, .dashtheory-explorer .noUi-handle:focus,
 .dashtheory-explorer select:focus, .dashtheory-explorer button:focus {
-  outline: 3px solid #0072B2; outline-offset: 1px; box-shadow: none;
+  outline: 3px solid #0072B2 !important; outline-offset: 1px;
 }
 @media (max-width: 900px) {
   #rendered_cells, #rendered_cells > div { padding-left: 6px !important; padding-right: 6px !important; }

@@ -269,8 +269,8 @@ def test_the_app_in_a_browser(tmp_path: Path) -> None:
     browser_programs()  # skips at once without them
     with app() as (process, port):
         with browser(tmp_path / "profile") as driver:
-            driver.get(f"http://localhost:{port}/")
             start, figures = time.monotonic(), "img.dashtheory-figure"
+            driver.get(f"http://localhost:{port}/")
             wait_for(lambda: bool(driver.find_elements(By.CSS_SELECTOR, figures)), "a first figure", START)
             first = time.monotonic() - start
             wait_for(
