@@ -19,7 +19,8 @@ const set = (handle, name, words) => {
 };
 const tell = () => box.querySelectorAll('[role=slider]').forEach(handle => {
   set(handle, 'aria-label', handle.closest('.jupyter-widgets')?.querySelector('.widget-label')?.textContent);
-  set(handle, 'aria-valuetext', String(+Number(handle.getAttribute('aria-valuenow')).toFixed(4)));
+  const value = String(+Number(handle.getAttribute('aria-valuetext')).toFixed(4));
+  ['aria-valuetext', 'aria-valuenow'].forEach(name => set(handle, name, value));
 });
 if (box) {
   tell();
@@ -27,9 +28,10 @@ if (box) {
   new MutationObserver(tell).observe(box, seen);
 }
 """
-"""Gives each slider's handle the words beside it as its name, and a value without digits of rounding.
+"""Gives each slider's handle the words beside it as its name, and its value as it is.
 
-ipywidgets leaves the handle nameless to a screen reader. This runs when the style is loaded: scripts inside a
+ipywidgets leaves the handle nameless to a screen reader, and its value is rounded to one digit, or has
+seventeen. This runs when the style is loaded: scripts inside a
 widget's HTML do not run, and this works in JupyterLab as on the page. """
 
 _STYLE = """<style onload="%s">
