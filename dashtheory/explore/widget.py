@@ -30,9 +30,10 @@ if (box) {
 """
 """Gives each slider's handle the words beside it as its name, and its value as it is.
 
-ipywidgets leaves the handle nameless to a screen reader, and its value is rounded to one digit, or has
-seventeen. This runs when the style is loaded: scripts inside a
-widget's HTML do not run, and this works in JupyterLab as on the page. """
+ipywidgets leaves the handle nameless to a screen reader, and its value is rounded to one digit, or has seventeen.
+This runs when the style is loaded: scripts inside a widget's HTML do not run, and this works in JupyterLab as on
+the page.
+"""
 
 _STYLE = """<style onload="%s">
 .dashtheory-explorer { --jp-widgets-font-size: 15px; --jp-widgets-inline-height: 30px; max-width: %dpx; }
