@@ -145,7 +145,7 @@ def test_a_network_is_trained_once_and_leaves_the_global_stream_alone() -> None:
     trained.__wrapped__("two_layer", 1)
     assert torch.equal(state, torch.random.get_rng_state())
     with pytest.raises(ValueError, match="network must be one of two_layer, digits"):
-        explore_alpha_lambda("resnet")
+        explore_alpha_lambda("vgg")
 
 
 # ---------------------------------------------------------------------------------------------------- geometry
