@@ -9,7 +9,7 @@ BENCHMARKS := doors discrete theory claims shrink twolayer streams explore image
 SCRIPTS := $(sort $(filter-out simulations/remedies.py, $(wildcard simulations/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup figures check-figures quick notebooks lab test lint format test-slow test-wheel test-versions test-gpu test-adapters test-slurm bench app pages docs clean
+.PHONY: help setup figures check-figures quick notebooks lab test lint format test-slow test-wheel test-versions test-gpu test-adapters test-slurm bench app passes pages docs clean
 
 help: ## list all targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -50,7 +50,10 @@ notebooks: $(READY) ## execute the course's notebooks in place
 	@$(BIN)/python notebooks/execute.py $(sort $(wildcard notebooks/*.ipynb))
 
 lab: $(READY) ## open the course in JupyterLab
-	@$(BIN)/jupyter lab notebooks
+	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/01_the_puzzle.ipynb
+
+passes: $(READY) ## make the explorers' stored networks and runs anew (seconds)
+	@$(BIN)/python -m dashtheory.explore.passes
 
 test: lint ## lint, types and tests
 	@$(BIN)/python -m pytest -q -n auto

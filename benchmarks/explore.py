@@ -3,7 +3,8 @@
     python -m benchmarks.explore [--quick] [--out benchmarks/results]
 
 Run from the root of the repository. Every control of every explorer is swept from its default state, as by a
-reader who drags it, on one thread, after the explorer was made (networks trained, data simulated) and drawn once.
+reader who drags it, on one thread, after the explorer was made (from stored passes) and drawn once. Before
+each sweep the kept pixels of axes are forgotten, so that the first state with other limits draws its axes anew.
 Times are wall and CPU time in milliseconds, from the new state to the PNG and its words in HTML; the way to the
 browser is not in them. Before a sweep is timed, its last figure must be the one that a new explorer draws, to the
 byte. Combinations without an answer, which show a line of text, are left out. Writes OUT/explore.json.
@@ -22,7 +23,14 @@ import torch
 
 from benchmarks.discrete import circumstances
 from benchmarks.script import write_record
-from dashtheory.explore import Explorer, Picture, explore_alpha_lambda, explore_discrete, explore_shrink
+from dashtheory.explore import (
+    Explorer,
+    Picture,
+    explore_alpha_lambda,
+    explore_discrete,
+    explore_shrink,
+    explore_steps,
+)
 from dashtheory.explore.state import Menu, controls, moved
 
 TARGET_MS = 150.0
@@ -33,6 +41,8 @@ EXPLORERS: dict[str, Callable[[], Explorer[Any, Any]]] = {
     "discrete": explore_discrete,
     "alpha_lambda, two_layer": lambda: explore_alpha_lambda("two_layer"),
     "alpha_lambda, digits": lambda: explore_alpha_lambda("digits"),
+    "alpha_lambda, resnet": lambda: explore_alpha_lambda("resnet"),
+    "steps": explore_steps,
     "shrink": explore_shrink,
 }
 
@@ -66,6 +76,12 @@ def redraw(explorer: Explorer[Any, Any], state: Any) -> dict[str, float]:
     return {**parts, "wall": 1e3 * (clock[-1] - clock[0]), "cpu": 1e3 * (time.process_time() - cpu)}
 
 
+def one_sweep(explorer: Explorer[Any, Any], states: Sequence[Any]) -> list[dict[str, float]]:
+    """`redraw` of every state in turn, from an explorer that has kept no axes."""
+    explorer.drawing.canvas.forget()
+    return [redraw(explorer, state) for state in states]
+
+
 def require_equal(used: Explorer[Any, Any], fresh: Explorer[Any, Any], state: Any) -> None:
     """Stop unless an explorer that was drawn before draws a state as a new one does."""
     for explorer in (used, fresh):
@@ -82,7 +98,7 @@ def measure_explorer(name: str, steps: int, repeats: int) -> dict[str, Any]:
     made = time.perf_counter() - start
     states = [state for state in sweep(explorer.state, steps) if _has_answer(explorer, state)]
     require_equal(explorer, make(), states[-1])
-    rows = [[redraw(explorer, state) for state in states] for _ in range(repeats)]  # repeats apart in time
+    rows = [one_sweep(explorer, states) for _ in range(repeats)]  # repeats apart in time
     by_state = [
         {key: statistics.median(row[place][key] for row in rows) for key in rows[0][0]}
         for place in range(len(states))
@@ -101,7 +117,8 @@ def measure_explorer(name: str, steps: int, repeats: int) -> dict[str, Any]:
     median, most = found["median_ms"], found["worst_ms"]
     print(
         f"{name:<26}{len(states):>4} states: median {median['wall']:6.1f} ms (compute {median['compute']:.1f}, "
-        f"draw {median['draw']:.1f}, encode {median['encode']:.1f}), worst {most['wall']:6.1f} ms",
+        f"draw {median['draw']:.1f}, encode {median['encode']:.1f}), worst {most['wall']:6.1f} ms "
+        f"(CPU {most['cpu']:.1f})",
         flush=True,
     )
     return found

@@ -35,6 +35,11 @@ from dashtheory.record import write_text
 STAMP = "dashtheory_version"
 """Key of the notebook's metadata that holds the version of the package that executed it."""
 
+SOLUTION = "solution"
+"""Tag of a cell that solves an exercise; it is folded in JupyterLab, with its output."""
+
+FOLDED = {"source_hidden": True, "outputs_hidden": True}
+
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _TEXT = ("text/plain", "text/html", "text/markdown", "text/latex")
 _ENVIRONMENT = {
@@ -118,7 +123,8 @@ def _surroundings() -> Iterator[None]:
 def clean(notebook: NotebookNode) -> NotebookNode:
     """A copy without what changes from run to run, stamped with the version of the package.
 
-    Dropped: metadata of execution and widgets, outputs that are a widget, the interpreter's version.
+    Dropped: metadata of execution and widgets, outputs that are a widget, the interpreter's version. Solutions
+    of exercises are folded.
     Joined: pieces of one stream, which arrive cut in different places.
     """
     result = copy.deepcopy(notebook)
@@ -129,6 +135,8 @@ def clean(notebook: NotebookNode) -> NotebookNode:
     }
     for cell in result.cells:
         cell["metadata"] = {key: value for key, value in cell.metadata.items() if key == "tags"}
+        if SOLUTION in cell["metadata"].get("tags", []):
+            cell["metadata"]["jupyter"] = dict(FOLDED)
         if cell.cell_type == "code":
             cell.outputs = _join_streams([one for one in cell.outputs if WIDGET not in one.get("data", {})])
     return result

@@ -50,6 +50,7 @@ def command(notebook: Path, port: int) -> list[str]:
         "--Voila.port_retries=0",
         "--Voila.log_level=WARN",
         "--VoilaConfiguration.theme=light",
+        "--VoilaConfiguration.progressive_rendering=True",
     ]
 
 

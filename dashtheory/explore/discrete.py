@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from dashtheory._check import fail
 from dashtheory.discrete import DISCRETE_RULES, DiscreteSetting, Forgetting, Mixture, simulate_batch
 from dashtheory.explore.state import Menu, Slider, control
+from dashtheory.explore.stored import SEED, Arrays, stored
 from dashtheory.theory import population
 
 FORGETTING = "forgetting"
@@ -170,6 +172,27 @@ def _course(learned: ArrayLike, num_memorized: ArrayLike, accuracy: ArrayLike, a
     )
 
 
+def as_arrays(courses: Mapping[str, Course]) -> Arrays:
+    """Courses as arrays by RULE/METRIC, such as a stored pass holds.
+
+    Args:
+        courses: by rule.
+    """
+    metrics = [item.name for item in dataclasses.fields(Course)]
+    return {f"{rule}/{name}": getattr(course, name) for rule, course in courses.items() for name in metrics}
+
+
+def as_courses(arrays: Arrays) -> dict[str, Course]:
+    """The courses that `as_arrays` turned into arrays.
+
+    Args:
+        arrays: by RULE/METRIC.
+    """
+    rules = dict.fromkeys(name.partition("/")[0] for name in arrays)
+    metrics = [item.name for item in dataclasses.fields(Course)]
+    return {rule: Course(**{name: arrays[f"{rule}/{name}"] for name in metrics}) for rule in rules}
+
+
 class Simulations:
     """Limits, with the simulations of those states that were simulated."""
 
@@ -177,9 +200,10 @@ class Simulations:
         self._kept: dict[DiscreteState, dict[str, Course]] = {}
 
     def run(self, state: DiscreteState) -> None:
-        """Simulate a state, once."""
+        """Simulate a state, once; the first one of the page is stored."""
         if state not in self._kept:
-            self._kept[state] = simulated(state)
+            found = stored("discrete", dataclasses.asdict(state), SEED)
+            self._kept[state] = as_courses(found) if found is not None else simulated(state, SEED)
 
     def found(self, state: DiscreteState) -> DiscreteFound:
         """The limit, and the simulation if there is one.

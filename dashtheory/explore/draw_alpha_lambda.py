@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dashtheory.explore.alpha_lambda import EDGES, NUM_QUANTILES, AlphaLambdaFound
 from dashtheory.explore.figure import Canvas, make_figure, round_top, screen_style, settle
-from dashtheory.plot import rule_style
+from dashtheory.plot.style import rule_style
 
 _BARS = (("before", rule_style("warm").color), ("DASH", rule_style("dash").color), ("uniform", "#E69F00"))
 _WIDTH = 0.27

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from dashtheory.discrete import DISCRETE_RULES
 from dashtheory.explore.discrete import FORGETTING, DiscreteFound
 from dashtheory.explore.figure import Canvas, make_figure, round_top, screen_style, settle, short
-from dashtheory.plot import RuleStyle, rule_style
+from dashtheory.plot.style import RuleStyle, rule_style
 
 _PANELS = (
     ("num_learned", 1.0, "Learned features", "features, of 100"),

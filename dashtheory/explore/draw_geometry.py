@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dashtheory.explore.figure import Canvas, make_figure, screen_style, settle
 from dashtheory.explore.geometry import ShrinkFound
-from dashtheory.plot import rule_style
+from dashtheory.plot.style import rule_style
 
 _RULES = ("dash", "uniform", "sp")
 _DESCENTS = {"newest": "#000000", "older": "#9a9a9a", "descent": "#0072B2"}

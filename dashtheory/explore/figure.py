@@ -1,6 +1,6 @@
 """A figure that is drawn again and again, fast, and its static copies with text in place of the picture.
 
-Frames, ticks, words and legends are drawn once for given limits of the axes and kept as pixels; what moves is
+Frames, ticks, words and legends are drawn once for given limits of each axes and kept as pixels; what moves is
 drawn on top of them. So a picture depends on the state alone, not on the way to it.
 """
 
@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import html
 import io
+import itertools
 import math
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,12 +22,16 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from PIL import Image
 
-from dashtheory.plot import style
+from dashtheory.plot.style import style
 
 WIDTH, DPI = 1180, 100
 """Width of every figure in pixels, and pixels per inch; a page of 1280 pixels has room for it."""
+
+KEPT = 40
+"""Strips of axes that are kept as pixels: some 20 MB of an explorer."""
 
 IMAGE_CLASS = "dashtheory-figure"
 """Class of the img element, by which a page's style or a test finds it."""
@@ -75,6 +81,10 @@ def settle(ax: Axes, *, left: int = 46, below: int = 30) -> None:
 class Canvas:
     """A figure, what moves on it, and its pixels.
 
+    Axes stand side by side: each has a strip of the figure, from its labels to the next one's. A strip is kept
+    as pixels by the limits of its axes, so that a slider that changes the limits of one panel draws that one
+    anew, and a slider that comes back draws none.
+
     Args:
         figure: with all its axes.
         moving: artists that change, in the order in which they are drawn.
@@ -84,8 +94,9 @@ class Canvas:
         self.figure, self.moving = figure, list[Artist]()
         self.move(moving)
         self._agg: Any = FigureCanvasAgg(figure)
-        self._still: Any = None
-        self._limits: tuple[object, ...] = ()
+        self._bare: Any = None
+        self._strips: list[Bbox] = []
+        self._kept: OrderedDict[tuple[object, ...], Any] = OrderedDict()
 
     def move(self, moving: Iterable[Artist]) -> None:
         """Say what moves, and in which order it is drawn."""
@@ -94,17 +105,49 @@ class Canvas:
             artist.set_animated(True)
 
     def draw(self) -> None:
-        """Draw what moves; everything else too if a limit of the axes changed."""
-        limits = tuple(limit for ax in self.figure.axes for limit in (*ax.get_xlim(), *ax.get_ylim()))
-        if self._still is None or limits != self._limits:
+        """Draw what moves; of the rest the axes whose limits were not seen lately."""
+        if self._bare is None:
+            self._begin()
+        wanted = [(place, *ax.get_xlim(), *ax.get_ylim()) for place, ax in enumerate(self.figure.axes)]
+        missing = [key for key in wanted if key not in self._kept]
+        if missing:
+            self._agg.restore_region(self._bare)
             with screen_style():
-                self._agg.draw()
-            self._still, self._limits = self._agg.copy_from_bbox(self.figure.bbox), limits
-        else:
-            self._agg.restore_region(self._still)
+                renderer = self._agg.get_renderer()
+                for key in missing:
+                    self.figure.axes[key[0]].draw(renderer)
+            for key in missing:
+                self._kept[key] = self._agg.copy_from_bbox(self._strips[key[0]])
+        self._agg.restore_region(self._bare)
+        for key in wanted:
+            self._kept.move_to_end(key)
+            self._agg.restore_region(self._kept[key])
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
         renderer = self._agg.get_renderer()
         for artist in self.moving:
             artist.draw(renderer)
+
+    def forget(self) -> None:
+        """Drop the kept pixels of all axes; the next figure draws them anew."""
+        self._kept.clear()
+
+    def _begin(self) -> None:
+        """Draw what is no part of any axes, and find the strip of each."""
+        axes = self.figure.axes
+        with screen_style():
+            self._agg.draw()
+            renderer = self._agg.get_renderer()
+            boxes = [ax.get_tightbbox(renderer) or ax.get_window_extent() for ax in axes]
+            for ax in axes:
+                ax.set_visible(False)
+            self._agg.draw()
+            for ax in axes:
+                ax.set_visible(True)
+        self._bare = self._agg.copy_from_bbox(self.figure.bbox)
+        width, height = self._agg.get_width_height()
+        edges = [0, *(math.floor(box.x0) - 3 for box in boxes[1:]), width]
+        self._strips = [Bbox([[left, 0], [right, height]]) for left, right in itertools.pairwise(edges)]
 
     def encode(self) -> bytes:
         """The pixels as PNG, quickly rather than small."""

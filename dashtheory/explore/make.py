@@ -1,4 +1,4 @@
-"""The three explorers, put together."""
+"""The explorers, put together."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dashtheory.explore.state import moved
 if TYPE_CHECKING:
     from dashtheory.explore.alpha_lambda import AlphaLambdaFound, AlphaLambdaState
     from dashtheory.explore.geometry import ShrinkFound, ShrinkState
+    from dashtheory.explore.steps import StepFound, StepState
 
 
 class DiscreteExplorer(Explorer[DiscreteState, DiscreteFound]):
@@ -63,9 +64,9 @@ def explore_alpha_lambda(
     """DASH's alpha and lambda on a trained network, from one pass over its chunks.
 
     Args:
-        network: "two_layer" (a patch network on signal + noise) or "digits" (a small convolutional network).
-            Trained at the first call, within seconds, and kept in memory.
-        seed: root seed.
+        network: "two_layer" (a patch network on signal + noise), "digits" (a small convolutional network that has
+            memorised wrong labels) or "resnet" (a residual network on pictures with right labels).
+        seed: root seed; of seed 0 the trained network is stored, of any other it is trained, within seconds.
         **values: where controls start, in place of their defaults (`AlphaLambdaState`).
 
     Raises:
@@ -85,6 +86,29 @@ def explore_alpha_lambda(
         compute=shrinks.compute,
         describe=shrinks.describe,
         drawing=AlphaLambdaDrawing(shrinks.compute(state), shrinks.network.lengths_title),
+    )
+
+
+def explore_steps(**values: object) -> Explorer[StepState, StepFound]:
+    """Effective step and norm of the weights by stage and rule, and whether they tell where a rule ends.
+
+    Args:
+        **values: where controls start, in place of their defaults (`StepState`).
+
+    Raises:
+        ImportError: without ipywidgets.
+        ValueError: as `Explorer.set`.
+    """
+    from dashtheory.explore.draw_steps import StepDrawing
+    from dashtheory.explore.steps import StepState, compute, describe, limits
+
+    state = moved(StepState(), values)
+    return Explorer(
+        title="Shrinking as a step size",
+        state=state,
+        compute=compute,
+        describe=describe,
+        drawing=StepDrawing(compute(state), limits()),
     )
 
 

@@ -12,14 +12,46 @@ from dashtheory.explore.explorer import Explorer
 from dashtheory.explore.figure import WIDTH
 from dashtheory.explore.state import Control, Menu, controls
 
-_STYLE = """<style>
+_NAMES = """
+const box = this.closest('.dashtheory-explorer');
+const set = (handle, name, words) => {
+  if (words && handle.getAttribute(name) !== words) handle.setAttribute(name, words);
+};
+const tell = () => box.querySelectorAll('[role=slider]').forEach(handle => {
+  set(handle, 'aria-label', handle.closest('.jupyter-widgets')?.querySelector('.widget-label')?.textContent);
+  const value = String(+Number(handle.getAttribute('aria-valuetext')).toFixed(4));
+  ['aria-valuetext', 'aria-valuenow'].forEach(name => set(handle, name, value));
+});
+if (box) {
+  tell();
+  const seen = {childList: true, subtree: true, attributeFilter: ['aria-valuetext', 'aria-valuenow']};
+  new MutationObserver(tell).observe(box, seen);
+}
+"""
+"""Gives each slider's handle the words beside it as its name, and its value as it is.
+
+ipywidgets leaves the handle nameless to a screen reader, and its value is rounded to one digit, or has seventeen.
+This runs when the style is loaded: scripts inside a widget's HTML do not run, and this works in JupyterLab as on
+the page.
+"""
+
+_STYLE = """<style onload="%s">
 .dashtheory-explorer { --jp-widgets-font-size: 15px; --jp-widgets-inline-height: 30px; max-width: %dpx; }
 .dashtheory-explorer .widget-html-content { line-height: 1.45; font-size: 15px; }
+.dashtheory-explorer .widget-label { white-space: normal; line-height: 1.3; height: auto; align-self: center; }
+.dashtheory-explorer .widget-gridbox { align-items: center; }
+.dashtheory-explorer .widget-gridbox > * { height: auto; min-height: 30px; min-width: 0; }
 .dashtheory-explorer .dashtheory-text { margin: 2px 0 0 0; max-width: 1100px; font-size: 15px; }
 .dashtheory-explorer .dashtheory-error { color: #a11; font-weight: bold; }
 .dashtheory-explorer [role=slider]:focus, .dashtheory-explorer .noUi-handle:focus,
-.dashtheory-explorer select:focus, .dashtheory-explorer button:focus { outline: 3px solid #0072B2; }
-</style>""" % (WIDTH + 20)  # noqa: UP031  # braces belong to CSS
+.dashtheory-explorer select:focus, .dashtheory-explorer button:focus {
+  outline: 3px solid #0072B2 !important; outline-offset: 1px;
+}
+@media (max-width: 900px) {
+  #rendered_cells, #rendered_cells > div { padding-left: 6px !important; padding-right: 6px !important; }
+  .dashtheory-explorer .widget-label { width: 210px !important; }
+}
+</style>""" % (html.escape(_NAMES), WIDTH + 20)  # noqa: UP031  # braces belong to CSS
 
 
 class Panel:
@@ -40,7 +72,9 @@ class Panel:
         buttons = [self._button(label, action) for label, action in explorer.actions.items()]
         grid = ipywidgets.GridBox(
             [*self.controls.values(), *buttons],
-            layout=ipywidgets.Layout(grid_template_columns="repeat(2, minmax(0, 1fr))", grid_gap="2px 24px"),
+            layout=ipywidgets.Layout(
+                grid_template_columns="repeat(auto-fit, minmax(min(100%, 500px), 1fr))", grid_gap="2px 24px"
+            ),
         )
         self.box = ipywidgets.VBox([ipywidgets.HTML(_STYLE), grid, self.figure, self.words])
         self.box.add_class("dashtheory-explorer")

@@ -20,7 +20,6 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from dashtheory._spec import LABELS, is_own, label_of, split_text
-from dashtheory.record import replacing
 
 
 @dataclass(frozen=True)
@@ -201,6 +200,8 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     Returns:
         the two paths.
     """
+    from dashtheory.record import replacing  # brings tables and statistics along, which a style does not need
+
     paths = []
     for suffix, facts in zip(PICTURES, ({"Software": None}, {"Date": None}), strict=True):
         path = stem.with_suffix(suffix)

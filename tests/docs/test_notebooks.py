@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,9 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
 from dashtheory._version import __version__
-from notebooks.execute import STAMP, WIDGET, clean, execute, main, read, text_outputs, write
+from notebooks.execute import FOLDED, SOLUTION, STAMP, WIDGET, clean, execute, main, read, text_outputs, write
 
+LAB = "http://localhost:8888/lab/tree/notebooks/"
 FOLDER = Path(__file__).parents[2] / "notebooks"
 ALL = sorted(FOLDER.glob("*.ipynb"))
 COURSE = [path for path in ALL if re.match(r"\d\d_", path.name)]
@@ -82,7 +84,9 @@ def test_nothing_of_one_machine_or_run_is_kept(path: Path) -> None:
     assert notebook.metadata.kernelspec.name == "python3"
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
     for cell in notebook.cells:
-        assert set(cell.metadata) <= {"tags"}, cell.id
+        folded = cell.metadata.get("jupyter", {})
+        assert set(cell.metadata) <= {"tags", "jupyter"}, cell.id
+        assert folded == (FOLDED if SOLUTION in cell.metadata.get("tags", []) else {}), cell.id
         assert not any(WIDGET in one.get("data", {}) for one in cell.get("outputs", []))
     for text in everything(notebook):
         assert not re.search(r"(?<![\w.])/(home|tmp|work|usr|root|opt|var|mnt|Users)/", text), text[:200]
@@ -110,8 +114,8 @@ def test_title_and_claims(path: Path) -> None:
 
 @each_lesson
 def test_exercises_have_folded_solutions_and_the_reader_is_sent_on(path: Path) -> None:
-    notebook = read(path)
-    ending = "\n\n".join(cell.source for cell in notebook.cells).partition("## Exercises\n")[2]
+    texts = [cell.source for cell in read(path).cells if cell.cell_type == "markdown"]
+    ending = "\n\n".join(texts).partition("## Exercises\n")[2]
     exercises = re.findall(r"(?m)^\*\*(\d+)\.\*\*", ending)
     assert exercises == [str(number) for number in range(1, len(exercises) + 1)]
     assert len(exercises) >= 3
@@ -121,6 +125,36 @@ def test_exercises_have_folded_solutions_and_the_reader_is_sent_on(path: Path) -
     assert len(solutions) == len(exercises) == ending.count("<details>") == ending.count("</details>")
     last = ending.rpartition("</details>")[2]
     assert re.match(r"\s*## Where to go next\n\n.*\]\(\S+\)", last, flags=re.DOTALL), last
+
+
+@each_lesson
+def test_solutions_with_code_are_cells_that_run_behind_the_exercise_and_are_folded(path: Path) -> None:
+    cells = read(path).cells
+    begin = next(place for place, cell in enumerate(cells) if "## Exercises" in cell.source)
+    solutions = [place for place, cell in enumerate(cells) if SOLUTION in cell.metadata.get("tags", [])]
+    assert solutions == [place for place in range(begin, len(cells)) if cells[place].cell_type == "code"]
+    assert len(solutions) >= 2
+    for place in solutions:
+        before = next(cell.source for cell in reversed(cells[:place]) if cell.cell_type == "markdown")
+        assert before.endswith("</details>"), cells[place].id
+        assert cells[place].outputs, cells[place].id
+
+
+@each_lesson
+def test_a_lesson_begins_with_a_link_that_opens_it_in_jupyterlab(path: Path) -> None:
+    title, _, link, *_ = read(path).cells[0].source.split("\n")
+    assert title.startswith("# ")
+    assert link.startswith(f"[Open it in JupyterLab]({LAB}{path.name})")
+
+
+def test_make_lab_serves_what_the_links_name() -> None:
+    command = ["make", "--no-print-directory", "-n", "lab"]
+    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=True)
+    words = done.stdout.strip().splitlines()[-1].split()
+    assert "--ServerApp.root_dir=." in words, "links in the notebooks reach docs and figures, and LAB is below it"
+    (start,) = (word.partition("=")[2] for word in words if word.startswith("--LabApp.default_url="))
+    assert start.startswith(LAB.partition("8888")[2])
+    assert (FOLDER / start.rpartition("/")[2]).exists()
 
 
 @each_notebook
@@ -162,7 +196,7 @@ def test_after_each_figure_words_say_what_it_shows(path: Path) -> None:
 @each_notebook
 def test_links_and_files_exist(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)", prose(read(path))):
-        if not target.startswith("https://"):
+        if not target.startswith(("https://", LAB)):
             assert (FOLDER / target).exists(), target
 
 
@@ -200,6 +234,7 @@ def test_what_changes_from_run_to_run_is_left_out() -> None:
     cell = notebook.cells[0]
     cell.metadata["execution"] = {"iopub.execute_input": "12:00"}
     parts = [{"output_type": "stream", "name": "stdout", "text": text} for text in ("a", "b")]
+    cell["metadata"]["tags"] = [SOLUTION]
     widget = {
         "output_type": "display_data",
         "metadata": {},
@@ -212,7 +247,7 @@ def test_what_changes_from_run_to_run_is_left_out() -> None:
     cell["outputs"] = [NotebookNode(one) for one in (*parts, widget, result, picture)]  # type: ignore[no-untyped-call]
     cleaned = clean(notebook)
     assert set(cleaned.metadata) == {"kernelspec", "language_info", STAMP}
-    assert cleaned.cells[0].metadata == {}
+    assert cleaned.cells[0].metadata == {"tags": [SOLUTION], "jupyter": FOLDED}
     assert len(cleaned.cells[0].outputs) == 3
     assert text_outputs(cleaned)["a"] == [
         "stdout: ab",

@@ -28,13 +28,14 @@ from dashtheory.explore.alpha_lambda import AlphaLambdaState
 from dashtheory.explore.app import is_taken
 from dashtheory.explore.discrete import DiscreteState
 from dashtheory.explore.geometry import ShrinkState
-from dashtheory.explore.state import controls
+from dashtheory.explore.state import Menu, Slider, controls
+from dashtheory.explore.steps import StepState
 
 ROOT = Path(__file__).parents[2]
-STATES = (DiscreteState, AlphaLambdaState, AlphaLambdaState, ShrinkState)
+STATES = (DiscreteState, AlphaLambdaState, AlphaLambdaState, AlphaLambdaState, StepState, ShrinkState)
 """Controls of the page's explorers, in order."""
 
-START = 90.0  # seconds for a kernel that imports torch and trains two networks, on a busy machine
+START = 120.0  # seconds for all figures on a busy machine; the first takes less than five when quiet
 PATIENCE = 20.0  # seconds for one redraw there; it takes a tenth of one when quiet
 
 FLAGS = (
@@ -134,15 +135,16 @@ class Box:
         return self.image()
 
 
-def check_keyboard_moves_every_control(box: Box, names: list[str]) -> None:
-    """Every slider and menu answers to the arrow keys, and the first changes the figure's bytes."""
-    before = box.image()
-    for name in names:
+def check_keyboard_moves_every_control(box: Box, state: type) -> None:
+    """Every slider answers to the arrow keys, and the first changes the figure's bytes."""
+    before, start = box.image(), state()
+    for name, what in controls(state).items():
         box.focus(name)
-        if name == "distribution":
-            continue  # a menu; see check_an_impossible_combination
-        after = box.press_and_wait(Keys.ARROW_RIGHT)
-        if name == names[0]:
+        if isinstance(what, Menu):
+            continue  # see check_an_impossible_combination
+        at_the_end = getattr(start, name) == what.high
+        after = box.press_and_wait(Keys.ARROW_LEFT if at_the_end else Keys.ARROW_RIGHT)
+        if name == next(iter(controls(state))):
             assert after[0] != before[0]
         assert after[0].startswith("data:image/png;base64,")
         assert after[1].split(" ")[0] in box.words()
@@ -184,8 +186,36 @@ def check_the_button_simulates(box: Box) -> None:
     assert "Dots: a simulation of this state" in alt
 
 
-def check_layout(driver: webdriver.Chrome) -> None:
-    """Nothing is wider than the window, no code is shown, and no words of an explorer are small."""
+def check_every_control_has_a_name(box: Box, state: type) -> None:
+    """What a screen reader says of a slider is its label and its value, not rounded."""
+    handles = box.element.find_elements(By.CSS_SELECTOR, "[role=slider]")
+    sliders = {name: what for name, what in controls(state).items() if isinstance(what, Slider)}
+    assert [one.accessible_name for one in handles] == [what.label for what in sliders.values()]
+    for one, name in zip(handles, sliders, strict=True):
+        assert one.get_attribute("aria-valuetext") == f"{getattr(state(), name):g}"
+        assert one.get_attribute("aria-valuenow") == f"{getattr(state(), name):g}"
+    for one in box.element.find_elements(By.CSS_SELECTOR, "select, button"):
+        assert one.accessible_name
+
+
+def check_focus_is_seen(driver: webdriver.Chrome) -> None:
+    """Whatever the keyboard is on has a thick outline, inside the window."""
+    unseen = driver.execute_script(
+        "return [...document.querySelectorAll('.dashtheory-explorer [role=slider], .dashtheory-explorer select,"
+        " .dashtheory-explorer button')].filter(e => { e.focus(); const s = getComputedStyle(e),"
+        " r = e.getBoundingClientRect(); return s.outlineStyle !== 'solid' || parseFloat(s.outlineWidth) < 2"
+        " || r.left < 3 || r.right > innerWidth - 3 }).map(e => e.className + e.textContent)"
+    )
+    assert unseen == []
+
+
+def check_layout(driver: webdriver.Chrome, *, natural: bool = True) -> None:
+    """Nothing is wider than the window, no code is shown, and no words of an explorer are small.
+
+    Args:
+        driver: at the page.
+        natural: whether the window has room for figures as they were drawn.
+    """
     wide = driver.execute_script(
         "return [document.documentElement, document.body, ...document.querySelectorAll("
         "'#rendered_cells, .dashtheory-explorer, .dashtheory-explorer .widget-label')]"
@@ -199,7 +229,9 @@ def check_layout(driver: webdriver.Chrome) -> None:
     scales = driver.execute_script(
         "return [...document.querySelectorAll('img.dashtheory-figure')].map(i => i.clientWidth / i.naturalWidth)"
     )
-    assert scales == [1] * len(STATES)  # not shrunk to fit: words in figures have the size that they were drawn in
+    assert len(scales) == len(STATES)
+    if natural:
+        assert set(scales) == {1}  # not shrunk to fit: words in figures have the size that they were drawn in
     shown = driver.execute_script(
         "return [...document.querySelectorAll('.jp-InputArea-editor, .jp-InputPrompt, .jp-OutputPrompt')]"
         ".filter(e => e.offsetHeight && e.textContent.trim()).length"
@@ -212,10 +244,16 @@ def check_layout(driver: webdriver.Chrome) -> None:
     assert min(sizes) >= 11 * 96 / 72  # 11 points
 
 
-def keep_evidence(driver: webdriver.Chrome) -> None:
-    """Screenshots of what was tested: the window as it is, and the whole page."""
+def evidence() -> Path:
+    """The folder of what is kept."""
     folder = Path(os.environ.get("DASHTHEORY_APP_EVIDENCE", ROOT / "build" / "app"))
     folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def keep_evidence(driver: webdriver.Chrome) -> None:
+    """Screenshots of what was tested: the window as it is, and the whole page."""
+    folder = evidence()
     driver.execute_script("document.activeElement.blur(); window.scrollTo(0, 0); document.body.scrollTop = 0")
     driver.save_screenshot(str(folder / "window.png"))
     height = driver.execute_script(
@@ -223,6 +261,8 @@ def keep_evidence(driver: webdriver.Chrome) -> None:
     )
     driver.set_window_size(1280, height + 200)
     driver.save_screenshot(str(folder / "page.png"))
+    driver.set_window_size(640, 900)
+    driver.save_screenshot(str(folder / "zoomed.png"))
     driver.set_window_size(1280, 900)
 
 
@@ -230,24 +270,32 @@ def test_the_app_in_a_browser(tmp_path: Path) -> None:
     browser_programs()  # skips at once without them
     with app() as (process, port):
         with browser(tmp_path / "profile") as driver:
+            start, figures = time.monotonic(), "img.dashtheory-figure"
             driver.get(f"http://localhost:{port}/")
-            figures = "img.dashtheory-figure"
+            wait_for(lambda: bool(driver.find_elements(By.CSS_SELECTOR, figures)), "a first figure", START)
+            first = time.monotonic() - start
             wait_for(
                 lambda: len(driver.find_elements(By.CSS_SELECTOR, figures)) == len(STATES), "all figures", START
             )
+            told = f"first figure after {first:.1f} s, all after {time.monotonic() - start:.1f} s\n"
+            (evidence() / "times.txt").write_text(told)
             boxes = [Box(driver, one) for one in driver.find_elements(By.CSS_SELECTOR, ".dashtheory-explorer")]
             assert len(boxes) == len(STATES)
             assert driver.find_element(By.CSS_SELECTOR, "h1").text.startswith("Why warm-started networks")
             check_layout(driver)
             keep_evidence(driver)
+            check_focus_is_seen(driver)
             for box, state in zip(boxes, STATES, strict=True):
                 assert len(box.image()[1]) > 200
-                names = list(controls(state))
-                check_keyboard_moves_every_control(box, names)
-                check_tab_order(box, names)
+                check_every_control_has_a_name(box, state)
+                check_keyboard_moves_every_control(box, state)
+                check_tab_order(box, list(controls(state)))
             check_the_button_simulates(boxes[0])
             check_an_impossible_combination(boxes[0])
             check_layout(driver)
+            driver.set_window_size(640, 900)  # a window of 1280 pixels at 200%
+            check_layout(driver, natural=False)
+            check_focus_is_seen(driver)
             log = driver.get_log("browser")  # type: ignore[no-untyped-call]
             severe = [one["message"] for one in log if one["level"] == "SEVERE"]
             assert [one for one in severe if not any(word in one for word in HARMLESS)] == []

@@ -15,30 +15,44 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dashtheory.explore import DiscreteExplorer, Explorer, explore_alpha_lambda, explore_discrete, explore_shrink
+from dashtheory.explore import (
+    DiscreteExplorer,
+    Explorer,
+    explore_alpha_lambda,
+    explore_discrete,
+    explore_shrink,
+    explore_steps,
+)
 from dashtheory.explore.alpha_lambda import AlphaLambdaState
 from dashtheory.explore.discrete import DiscreteState, limit
 from dashtheory.explore.figure import WIDTH, Picture, round_top, short
 from dashtheory.explore.geometry import ShrinkState
 from dashtheory.explore.networks import ALPHAS, LAMS
 from dashtheory.explore.state import Menu, Slider, controls, moved
+from dashtheory.explore.steps import StepState
 
 MAKERS: dict[str, Callable[..., Explorer[Any, Any]]] = {
     "discrete": explore_discrete,
     "two_layer": explore_alpha_lambda,
     "digits": partial(explore_alpha_lambda, "digits"),
+    "resnet": partial(explore_alpha_lambda, "resnet"),
+    "steps": explore_steps,
     "shrink": explore_shrink,
 }
 MOVES: dict[str, dict[str, Any]] = {
     "discrete": {"gamma": 20, "num_stages": 7},
     "two_layer": {"lam": 0.05, "alpha": 1.0},
     "digits": {"lam": 0.05},
+    "resnet": {"lam": 0.05},
+    "steps": {"stage": 3, "rule": "dash"},
     "shrink": {"angle": 120, "old_angle": 100},
 }
 OTHER: dict[str, dict[str, Any]] = {
     "discrete": {"gamma": 90},
     "two_layer": {"lam": 0.9},
     "digits": {"lam": 0.9},
+    "resnet": {"lam": 0.9},
+    "steps": {"seed": 4},
     "shrink": {"shrink": 0.8},
 }
 
@@ -68,7 +82,7 @@ def test_a_slider_gives_its_own_steps_and_refuses_everything_else() -> None:
 
 
 def test_every_field_of_a_state_has_a_control_that_its_default_fits() -> None:
-    for state in (DiscreteState(), AlphaLambdaState(), ShrinkState()):
+    for state in (DiscreteState(), AlphaLambdaState(), StepState(), ShrinkState()):
         known = controls(state)
         assert list(known) == [item.name for item in dataclasses.fields(state)]
         assert moved(state, {one: getattr(state, one) for one in known}) == state
@@ -232,7 +246,7 @@ def test_a_notebook_gets_a_widget_and_words() -> None:
 def test_without_ipywidgets_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ipywidgets" else found(name))
-    for make in (explore_discrete, explore_alpha_lambda, explore_shrink):
+    for make in (explore_discrete, explore_alpha_lambda, explore_steps, explore_shrink):
         with pytest.raises(
             ImportError, match=r"^the explorers need ipywidgets: pip install 'dashtheory\[notebook\]'$"
         ):

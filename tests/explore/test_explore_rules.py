@@ -14,7 +14,8 @@ from dashtheory.experiments.shrink_geometry import changed
 from dashtheory.explore import explore_alpha_lambda
 from dashtheory.explore.alpha_lambda import EDGES, NUM_QUANTILES, AlphaLambdaState, Shrinks
 from dashtheory.explore.geometry import NUM_DRAWS, ShrinkState, compute, mixed
-from dashtheory.explore.networks import LAMS, NETWORKS, TrainedNetwork, trained
+from dashtheory.explore.networks import LAMS, NETWORKS, TrainedNetwork, assembled, trained
+from dashtheory.explore.training import weights_of
 from dashtheory.measure import decompose
 from dashtheory.rules import ShrinkReport, dash_
 from dashtheory.stream import join
@@ -107,7 +108,9 @@ def test_looking_at_a_network_does_not_change_it(shrinks: Shrinks) -> None:
 
 
 def test_the_two_layer_network_is_the_reference_run_before_its_last_stage() -> None:
-    network = trained("two_layer")
+    network = assembled(
+        "two_layer", 0, weights_of(CNN_A, 0)
+    )  # trained here: a stored one may be of another machine
     metrics = run(CNN_A, ["warm"], [0]).metrics
     found = Shrinks(network).compute(AlphaLambdaState())
     assert found.accuracy[0, 0] == metrics["test_accuracy"][0, 0, -2]
@@ -142,7 +145,7 @@ def test_a_network_is_trained_once_and_leaves_the_global_stream_alone() -> None:
     trained.__wrapped__("two_layer", 1)
     assert torch.equal(state, torch.random.get_rng_state())
     with pytest.raises(ValueError, match="network must be one of two_layer, digits"):
-        explore_alpha_lambda("resnet")
+        explore_alpha_lambda("vgg")
 
 
 # ---------------------------------------------------------------------------------------------------- geometry
