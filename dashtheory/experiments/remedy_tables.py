@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from dashtheory._spec import label_of, split_text
-from dashtheory.experiments.equal_tuning import BUDGET, Choice, at_edge
+from dashtheory.experiments.equal_tuning import BUDGET, DECAY, RATE, Choice, at_edge, grids_of
 from dashtheory.experiments.remedies import StreamSetting
 from dashtheory.experiments.remedy_probe import protocol_record
 from dashtheory.experiments.remedy_scores import IS_CONTROL, NORMS, PUBLISHED, REFERENCES, TUNED
@@ -60,12 +60,11 @@ def findings(one: Compared, reference: str) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {"better": [], "worse": [], "not told": []}
     for rule, row in one.tuned.iterrows():
-        name = split_text(str(rule))[0]
-        if name in IS_CONTROL or name in REFERENCES or pd.isna(row.get(f"holm_{reference}", math.nan)):
+        if not _is_remedy(str(rule)) or pd.isna(row.get(f"mean_{reference}", math.nan)):
             continue
         kind = (
             "not told"
-            if row[f"holm_{reference}"] > LEVEL
+            if not row[f"holm_{reference}"] <= LEVEL  # NaN: the same score with every seed
             else "better"
             if row[f"mean_{reference}"] > 0
             else "worse"
@@ -77,18 +76,63 @@ def findings(one: Compared, reference: str) -> dict[str, list[str]]:
 def _summary(streams: Sequence[Compared]) -> list[str]:
     lines = [
         f"Remedies told from the tuned warm and cold start, p < {LEVEL:g} after Holm’s correction over all "
-        "rules of the stream (controls are not counted here):",
+        "rules of the stream (controls are not counted; best: the highest mean, its interval uncorrected):",
         "",
-        "| stream | seeds | remedies | better than warm | worse than warm | better than cold | worse than cold |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| stream | seeds | remedies | better than warm | worse than warm | better than cold | worse than cold "
+        "| cold minus warm | best, minus warm | DASH minus warm |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: |",
     ]
     for one in streams:
         warm, cold = (findings(one, reference) for reference in REFERENCES)
         total = sum(map(len, warm.values()))
         cells = [len(found[kind]) for found in (warm, cold) for kind in ("better", "worse")]
-        seeds = int(one.scores["n"].max()) if len(one.scores) else 0
-        lines.append(f"| {one.setting.title} | {seeds} | {total} | " + " | ".join(map(str, cells)) + " |")
-    return [*lines, ""]
+        numbers = " | ".join(map(str, (total, *cells)))
+        ends = " | ".join((_minus_warm(one, "cold"), _best(one), _minus_warm(one, "dash")))
+        lines.append(f"| {one.setting.title} | {_seeds(one)} | {numbers} | {ends} |")
+    return [*lines, "", *(line for one in streams for line in _edges(one)), ""]
+
+
+def best_remedy(one: Compared) -> str:
+    """The remedy with the highest score; empty if none was run."""
+    mine = [rule for rule in map(str, one.tuned.index) if _is_remedy(rule)]
+    return mine[0] if mine else ""
+
+
+def _is_remedy(rule: str) -> bool:
+    name = split_text(rule)[0]
+    return name not in IS_CONTROL and name not in REFERENCES
+
+
+def _best(one: Compared) -> str:
+    rule = best_remedy(one)
+    return f"{label_of(rule)}: {_minus_warm(one, rule)}" if rule else ""
+
+
+def _minus_warm(one: Compared, rule: str) -> str:
+    if rule not in one.tuned.index:
+        return ""
+    return _difference(dict(one.tuned.loc[rule]), "warm", p=False)[0]
+
+
+def at_ends(one: Compared) -> dict[str, int]:
+    """Of how many rules the best step size is the smallest or largest of the grid, the best decay the largest."""
+    found = {"smallest step size": 0, "largest step size": 0, "largest weight decay": 0}
+    for choice in one.choices:
+        grids = grids_of(choice.remedy, one.setting)
+        found["smallest step size"] += choice.values[RATE] == grids[RATE][0]
+        found["largest step size"] += choice.values[RATE] == grids[RATE][-1]
+        found["largest weight decay"] += choice.values[DECAY] == grids[DECAY][-1]
+    return found
+
+
+def _edges(one: Compared) -> list[str]:
+    """Where grids were too short, for most rules at once."""
+    counts = ", ".join(f"{count} the {name}" for name, count in at_ends(one).items() if count)
+    return (
+        [f"- {one.setting.title}: of {len(one.choices)} rules, trials chose for {counts} of the grid."]
+        if counts
+        else []
+    )
 
 
 _HEAD = (
@@ -166,15 +210,15 @@ def _row(one: Compared, rule: str, row: pd.Series) -> str:
         f"{row['unconverged']:.1f}",
         _share(row["rule_share"]),
         _bytes(row["rule_bytes"]),
-        *_difference(row, "warm", p=True),
-        *_difference(row, "cold", p=True),
-        *_difference(row, "left", p=False),
-        *(_difference(published.iloc[0], "warm", p=False) if len(published) else ("not run",)),
+        *_difference(dict(row), "warm", p=True),
+        *_difference(dict(row), "cold", p=True),
+        *_difference(dict(row), "left", p=False),
+        *(_difference(dict(published.iloc[0]), "warm", p=False) if len(published) else ("not run",)),
     ]
     return "| " + " | ".join(cells) + " |"
 
 
-def _difference(row: pd.Series, name: str, *, p: bool) -> tuple[str, ...]:
+def _difference(row: Mapping[str, Any], name: str, *, p: bool) -> tuple[str, ...]:
     mean = row.get(f"mean_{name}", math.nan)
     if pd.isna(mean):
         return ("",) * (2 if p else 1)

@@ -13,7 +13,7 @@ from scipy import stats
 from dashtheory.experiments.equal_tuning import Choice, advanced, next_trials
 from dashtheory.experiments.remedies import CONTROLS, REMEDIES, StreamSetting, read_remedy, stream_settings
 from dashtheory.experiments.remedy_scores import NORMS, PUBLISHED, TUNED, arms_of, runs_of, score_table
-from dashtheory.experiments.remedy_tables import Compared, findings, render
+from dashtheory.experiments.remedy_tables import Compared, at_ends, best_remedy, findings, render
 from dashtheory.record import make_table, stage_rows
 from dashtheory.rules.spec import parse_spec
 
@@ -139,3 +139,23 @@ def test_norms_alone_are_those_of_the_tuned_rule_trained_as_it() -> None:
         PUBLISHED: "sp",
         NORMS: "norm_matched:of=sp+shrink=0.6:learning_rate=0.06",
     }
+
+
+def test_a_rule_that_does_nothing_is_not_told_and_counts() -> None:
+    scores = score_table(runs_of(table({**VALUES, "sp": VALUES["warm"]}), SETTING), ARMS, SETTING)
+    one = Compared(name="half", setting=SETTING, choices=CHOICES, refused={}, scores=scores)
+    assert findings(one, "warm") == {"better": [], "worse": [], "not told": ["sp"]}
+    assert "| 1 | 0 | 0 | 0 | " in render([one])
+
+
+def test_the_summary_names_the_best_remedy_and_what_lies_at_the_ends_of_grids() -> None:
+    scores = score_table(runs_of(table(VALUES), SETTING), ARMS, SETTING)
+    one = Compared(name="half", setting=SETTING, choices=CHOICES, refused={}, scores=scores)
+    row = row_of(scores, "sp", TUNED)
+    assert best_remedy(one) == "sp"
+    assert f"| S&P: {row['mean_warm']:+.1f} [" in render([one])
+    low = tuned("sp:shrink=0.1/0.3/0.6", "sp:learning_rate=0.0006")
+    assert low.values["learning_rate"] == 0.0006
+    high = tuned("warm", "warm:learning_rate=0.06")
+    ends = at_ends(Compared(name="half", setting=SETTING, choices=[low, high], refused={}, scores=scores))
+    assert (ends["smallest step size"], ends["largest step size"]) == (1, 1)
