@@ -52,7 +52,7 @@ notebooks: $(READY) ## execute the course's notebooks in place
 lab: $(READY) ## open the course in JupyterLab
 	@$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/01_the_puzzle.ipynb
 
-passes: $(READY) ## make the explorers' stored networks and runs anew (seconds)
+passes: $(READY) ## make the explorers' stored networks and runs anew (a minute)
 	@$(BIN)/python -m dashtheory.explore.passes
 
 test: lint ## lint, types and tests

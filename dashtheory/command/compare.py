@@ -34,7 +34,7 @@ def refuse_other_values(committed: Path, config: Any) -> None:
 
 
 def compared(name: str, committed: Path, new: Path) -> tuple[list[str], bool]:
-    """The verdict on a figure in words, and whether it is different.
+    """The verdict on a figure in words, and whether it is different, or cannot be told.
 
     Args:
         name: of the figure.
@@ -46,13 +46,13 @@ def compared(name: str, committed: Path, new: Path) -> tuple[list[str], bool]:
     """
     (old_table, old), (new_table, facts) = load_table(committed), load_table(new)
     if words := _other_values(_config(old), _config(facts)):
-        return [f"{name}: not compared, it is of another setting: {words}"], False
+        return [f"{name}: not compared, it is of another setting: {words}"], True
     found = agreement(old_table, new_table, whole=_whole(old, facts))
     return list(verdict_lines(name, found)), found.verdict == "different"
 
 
 def report(names: Sequence[str], committed: Path, new: Path, words: str) -> tuple[list[str], bool]:
-    """Lines for several figures, and whether one is different.
+    """Lines for several figures, and whether one is different, or cannot be told.
 
     Args:
         names: of the figures.
@@ -69,7 +69,7 @@ def report(names: Sequence[str], committed: Path, new: Path, words: str) -> tupl
         try:
             told, different = compared(name, *pair)
         except ValueError as error:
-            told, different = [f"{name}: not compared: {error}"], False
+            told, different = [f"{name}: not compared: {error}"], True
         lines += told
         any_different |= different
     return lines, any_different

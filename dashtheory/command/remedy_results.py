@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ import pandas as pd
 from dashtheory._check import fail
 from dashtheory._nested import flat, restore
 from dashtheory.deep.config import RunConfig
-from dashtheory.experiments.equal_tuning import Choice
+from dashtheory.experiments.equal_tuning import Choice, chosen_text
 from dashtheory.experiments.remedies import Remedy, StreamSetting, stream_settings
 from dashtheory.experiments.remedy_scores import arms_of, runs_of, score_table
 from dashtheory.experiments.remedy_tables import Compared
 from dashtheory.record import load_results, load_table, make_table, save_table, stage_rows
+from dashtheory.record.results import same_data
 
 DIVERGED = "diverged"
 SUMMARY = "remedies.csv"
@@ -39,7 +40,7 @@ class Kept:
         data: facts about its data.
         choices: of `read_choices`: what was chosen for every rule, and by which trials.
         runs: of `dashtheory.experiments.remedy_scores.runs_of`, of the arms alone.
-        seeds: over which rules are compared.
+        seeds: of the runs; rules that lack one are not compared.
         made: machines and versions that computed runs, when the last one ended, and code, each once.
     """
 
@@ -148,12 +149,13 @@ def compared(streams: Mapping[str, Kept]) -> list[Compared]:
     for name, one in streams.items():
         setting = setting_of(name, one)
         choices = saved_choices(one.choices)
-        runs = one.runs[one.runs.index.get_level_values("seed").isin(one.seeds)]
-        scores = score_table(runs, [arm for choice in choices for arm in arms_of(choice, setting)], setting)
+        scores = score_table(one.runs, [arm for choice in choices for arm in arms_of(choice, setting)], setting)
         if len(scores):
             refused = one.choices["refused"]
             found.append(
-                Compared(name=name, setting=setting, choices=choices, refused=refused, scores=scores, runs=runs)
+                Compared(
+                    name=name, setting=setting, choices=choices, refused=refused, scores=scores, runs=one.runs
+                )
             )
     return found
 
@@ -230,23 +232,40 @@ def _saved(path: Path) -> dict[str, Kept]:
 
 
 def _joined(name: str, mine: Kept, before: Kept) -> Kept:
-    """What was computed now, and the runs of other rules from before if their setting is the same."""
+    """What was computed now, and what is known from before, if setting and data are the same; nothing is lost.
+
+    Where both know a rule, its choice is that of now only if its runs have all of the seeds of before.
+    """
     same = _plain(mine.config) == _plain(before.config) and mine.choices["seeds"] == before.choices["seeds"]
-    if not same or not {*mine.seeds} & {*before.seeds}:
+    if not same or same_data(mine.data) != same_data(before.data):
         return mine
-    now = mine.runs.index.get_level_values("rule").unique()
-    others = before.runs[~before.runs.index.get_level_values("rule").isin(now)]
-    choices = {part: {**before.choices[part], **mine.choices[part]} for part in ("rules", "refused")}
-    known: Sequence[str] = ("machines", "versions", "code")
-    made = {part: _once([*before.made[part], *mine.made[part]]) for part in known}
-    runs = _arms(pd.concat([others, mine.runs]), choices, setting_of(name, mine))
+    setting = setting_of(name, mine)
+    whole = {
+        choice.remedy.rule
+        for choice in saved_choices(mine.choices)
+        if {*before.seeds} <= {*_seeds(_of(mine.runs, chosen_text(choice, setting)))}
+    }
+    rules = {
+        rule: facts
+        for rule, facts in mine.choices["rules"].items()
+        if rule in whole or rule not in before.choices["rules"]
+    }
+    choices = {
+        **mine.choices,
+        "rules": {**before.choices["rules"], **rules},
+        "refused": {**before.choices["refused"], **mine.choices["refused"]},
+    }
+    others = before.runs[~before.runs.index.isin(mine.runs.index)]
+    runs = _arms(pd.concat([others, mine.runs]), choices, setting)
+    made = {part: _once([*before.made[part], *mine.made[part]]) for part in ("machines", "versions", "code")}
+    last = max(before.made["finished"], mine.made["finished"])
     return dataclasses.replace(
-        mine,
-        choices={**mine.choices, **choices},
-        runs=runs,
-        seeds=tuple(sorted({*mine.seeds} & {*before.seeds})) if len(runs) > len(mine.runs) else mine.seeds,
-        made={**made, "finished": max(before.made["finished"], mine.made["finished"])},
+        mine, choices=choices, runs=runs, seeds=_seeds(runs), made={**made, "finished": last}
     )
+
+
+def _of(runs: pd.DataFrame, text: str) -> pd.DataFrame:
+    return runs[runs.index.get_level_values("rule") == text]
 
 
 def _plain(config: Mapping[str, Any]) -> str:

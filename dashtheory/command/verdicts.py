@@ -9,6 +9,7 @@ from dashtheory.record.agreement import Agreement, Difference
 from dashtheory.record.table import point_text
 
 _SHOWN = 5  # numbers in full
+_SHOWN_FIRST = ("test_accuracy", "test_loss", "accuracy", "success")
 
 
 def verdict_lines(name: str, found: Agreement) -> Iterator[str]:
@@ -37,7 +38,15 @@ def _verdict(found: Agreement) -> str:
     if found.furthest is not None:
         parts.insert(0, f"{found.num_changed} {counted} differ, the furthest {_difference(found.furthest)}")
     within = "up to rounding" if found.exact else "within the intervals of the committed table"
-    return "; ".join([f"equal {within}", *parts])
+    return "; ".join([f"equal {within}", *parts, *_unseen(found)])
+
+
+def _unseen(found: Agreement) -> list[str]:
+    """What would have had to move for another verdict, by the metric that a figure shows first."""
+    metric = next((one for one in _SHOWN_FIRST if one in found.unseen), next(iter(sorted(found.unseen)), ""))
+    if not metric:
+        return []
+    return [f"a mean of {metric} at the last stage would be told from a shift of {found.unseen[metric]:.2g} on"]
 
 
 def _alone(found: Agreement) -> list[str]:

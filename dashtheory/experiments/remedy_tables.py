@@ -76,7 +76,8 @@ def findings(one: Compared, reference: str) -> dict[str, list[str]]:
 def _summary(streams: Sequence[Compared]) -> list[str]:
     lines = [
         f"Remedies told from the tuned warm and cold start, p < {LEVEL:g} after Holm’s correction over all "
-        "rules of the stream (controls are not counted; best: the highest mean, its interval uncorrected):",
+        "rules, for each stream and reference by itself (controls are not counted; best: the highest of "
+        "the means, which flatters it, its interval uncorrected):",
         "",
         "| stream | seeds | remedies | better than warm | worse than warm | better than cold | worse than cold "
         "| cold minus warm | best, minus warm | DASH minus warm |",
@@ -247,7 +248,9 @@ def _left_out(one: Compared) -> list[str]:
     there = set(one.scores["rule"])
     missing = [choice.remedy.rule for choice in one.choices if choice.remedy.rule not in there]
     lines = [f"- `{rule}` does not act here: {reason}" for rule, reason in one.refused.items()]
-    lines += [f"- `{rule}`: not all of its runs ended with a finite loss, or not run" for rule in missing]
+    lines += [
+        f"- `{rule}`: not all of its runs ended with a finite loss, or some were not run" for rule in missing
+    ]
     return [*lines, ""] if lines else []
 
 

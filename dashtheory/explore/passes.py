@@ -3,7 +3,7 @@
     python -m dashtheory.explore.passes [--check] [--steps figures/effective_step.csv]
 
 Trains the explorers' networks, simulates the first state of the discrete world, and takes effective steps and
-norms by stage from the committed table of the figure on them. About ten seconds on one core. `--check` makes
+norms by stage from the committed table of the figure on them. About a minute on one core. `--check` makes
 nothing and says of each pass whether setting, arrays and code are those of now; status 1 if not. A fingerprint
 of other code does not make a pass wrong: a change that no number depends on changes it too.
 """

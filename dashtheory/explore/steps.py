@@ -73,8 +73,10 @@ def compute(state: StepState) -> StepFound:
     arrays = read("steps")
     step, accuracy = arrays["effective_step_at_start"], arrays["test_accuracy"]
     _, num_seeds, num_stages = step.shape
-    if state.seed >= num_seeds or state.stage > num_stages:
+    if state.seed >= num_seeds:
         fail("seed", f"must be below {num_seeds}", str(state.seed), "Move it to the left.")
+    if state.stage > num_stages:
+        fail("stage", f"must be at most {num_stages}", str(state.stage), "Move it to the left.")
     seeds = slice(None) if state.seed < 0 else slice(state.seed, state.seed + 1)
     points = np.stack([step[:, seeds, state.stage - 1], accuracy[:, seeds, state.stage - 1]], axis=-1)
     return StepFound(

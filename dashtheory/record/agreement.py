@@ -28,7 +28,7 @@ as its level says, and a whole table with a chance of at most `ALARM`, however i
 is a count of pictures: a few seeds can be all alike by chance, and their spread says nothing then. So V is taken
 as no smaller than two others, which makes t smaller only, so that the rate above stays:
 
-- the mean of V over all means of that metric at that stage, in both tables;
+- the median of V over all means of that metric at that stage, in both tables;
 - (h / 2)^2, the largest variance of values that are all at one of two neighboring steps, with h the smallest
   step between values of that metric at that stage in either table.
 
@@ -38,16 +38,19 @@ as no smaller than two others, which makes t smaller only, so that the rate abov
 the same up to rounding, half of the digits of the arithmetic relative to the largest value of its metric
 (sqrt(2^-52), or sqrt(2^-23) where networks are evaluated). How many differ by less is said all the same.
 
-**What it does not see.** A change that is small beside the spread of the seeds; spread that changes while means
-do not; a single seed that runs wild (which widens the new table's interval too).
+**What it does not see.** "Equal" is: not told apart. With few seeds and many means that is a wide net: under three
+to ten seeds and a thousand means a mean must move by 7 to 20 standard errors. So every comparison says which shift
+would just have been told (`Agreement.unseen`), and an interval of the results may well be narrower than that. Nor
+does it see spread that changes while means do not, or a single seed that runs wild (which widens the new table's
+interval too).
 
 Wall times are not results (`is_time`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -113,6 +116,8 @@ class Agreement:
         differences: that are too large, furthest first.
         missing: means of the committed table that the new one lacks.
         further: means of the new table that the committed one lacks.
+        unseen: by metric, the shift of a mean at the last stage that would just have been told: the median over
+            rules and points; empty where no chance is in the numbers.
     """
 
     verdict: Verdict
@@ -125,6 +130,7 @@ class Agreement:
     differences: tuple[Difference, ...]
     missing: int
     further: int
+    unseen: Mapping[str, float] = field(default_factory=dict)
 
 
 def agreement(committed: pd.DataFrame, new: pd.DataFrame, *, whole: bool = True) -> Agreement:
@@ -168,6 +174,7 @@ def agreement(committed: pd.DataFrame, new: pd.DataFrame, *, whole: bool = True)
         differences=tuple(_told(_furthest_first(beyond), points)),
         missing=missing,
         further=further,
+        unseen=_unseen(numbers),
     )
 
 
@@ -206,8 +213,7 @@ def _alone(lacking: pd.DataFrame, there: pd.DataFrame, keys: list[str]) -> pd.Da
 def _judged(there: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """What is compared, a row each: means over seeds, and single numbers where no chance is in them."""
     there = _scaled(there)
-    there["n"] = there.groupby(keys, sort=False)["seed"].transform("size")
-    there["errors"] = _errors(there, keys)
+    there = _with_errors(there, keys)
     singles = there[there["exact"]].copy()
     singles["beyond"] = singles["changed"] & ~(
         (singles["committed"] - singles["new"]).abs() <= _rounding(singles) * singles["scale"]
@@ -218,12 +224,25 @@ def _judged(there: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
         new=("new", "mean"),
         changed=("changed", "any"),
         errors=("errors", "first"),
+        error=("error", "first"),
         n=("n", "first"),
     ).assign(exact=False)
     # NaN, no verdict, where one seed of several is left.
     chances: list[float] = [2 * float(stats.t.sf(t, 2 * n - 2)) for t, n in found[["errors", "n"]].to_numpy()]
     found["beyond"] = [chance <= ALARM for chance in holm(chances)]
     return pd.concat([one for one in (found, singles) if len(one)], ignore_index=True)
+
+
+def _unseen(numbers: pd.DataFrame) -> dict[str, float]:
+    """`Agreement.unseen`: the first step of Holm's method asks for the level divided by the number of means."""
+    means = numbers[~numbers["exact"]]
+    means = means[means["n"] > 1]
+    if means.empty:
+        return {}
+    last = means[means["stage"] == means.groupby("metric")["stage"].transform("max")]
+    needed = stats.t.isf(ALARM / (2 * len(means)), 2 * last["n"].to_numpy() - 2)
+    shifts = last.assign(shift=needed * last["error"].to_numpy())
+    return {str(metric): float(value) for metric, value in shifts.groupby("metric")["shift"].median().items()}
 
 
 def _rounding(rows: pd.DataFrame) -> np.ndarray:
@@ -251,8 +270,12 @@ def _smallest_step(values: np.ndarray, unit: float) -> float:
     return float(min(steps[steps > unit], default=unit))
 
 
-def _errors(there: pd.DataFrame, keys: list[str]) -> np.ndarray:
-    """For each row, how many standard errors the means of its group are apart; NaN for one seed."""
+def _with_errors(there: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """The rows with three numbers of their mean.
+
+    They are n, the seeds that have a number in both tables; the standard `error` of the difference of means; and
+    `errors`, how many of them the means are apart (NaN for one seed).
+    """
     sides = ["committed", "new"]
     known = pd.Series(np.isfinite(there[sides].to_numpy()).all(axis=1), index=there.index)
     finite = {side: there[side].where(known) for side in sides}
@@ -262,13 +285,13 @@ def _errors(there: pd.DataFrame, keys: list[str]) -> np.ndarray:
     apart = (groups["new"].transform("mean") - groups["committed"].transform("mean")).abs().to_numpy()
     apart = np.where(groups["changed"].transform("any"), apart, 0.0)
     own = (groups["committed"].transform("var") + groups["new"].transform("var")) / 2
-    usual = own.groupby([rows["metric"], rows["stage"]]).transform("mean")
+    usual = own.groupby([rows["metric"], rows["stage"]]).transform("median")
     least = np.fmax(usual.to_numpy(), (rows["step"].to_numpy() / 2) ** 2)
-    variance = np.fmax(own.to_numpy(), least)
+    error = np.sqrt(2 * np.fmax(own.to_numpy(), least) / np.maximum(n, 1))
     errors = np.zeros(len(rows))
-    np.divide(apart, np.sqrt(2 * variance / np.maximum(n, 1)), out=errors, where=apart > 0)
+    np.divide(apart, error, out=errors, where=apart > 0)
     errors[groups["broken"].transform("any")] = np.inf  # a number in one table is none in the other
-    return np.where(there["n"] > 1, errors, np.nan)
+    return there.assign(n=n, error=error, errors=np.where(n > 1, errors, np.nan))
 
 
 def _furthest_first(numbers: pd.DataFrame) -> pd.DataFrame:

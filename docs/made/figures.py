@@ -174,8 +174,8 @@ def _short(text: str) -> str:
 
 HEAD = """# Every figure
 
-This page is made (`make pages`). `make figures` draws all of the first level anew, and `make quick` shows them
-at toy size; what each says stands in [the results](results.md).
+This page is made (`make pages`). `make figures` draws the nineteen of `simulations/` at their defaults anew,
+and `make quick` shows them at toy size; what each says stands in [the results](results.md).
 
 """
 FOOT = """

@@ -209,5 +209,5 @@ def test_the_report_says_of_a_damaged_or_missing_table_that_it_is(
     (toy / "new" / "toy.json").write_text(json.dumps({**facts, "table_sha256": "0"}))
     call = ["figure", "--report", "--against", "figures", "--out"]
     for folder, words in (("new", "must be the one its .json describes"), ("none", "must be readable")):
-        assert main([*call, folder]) == 0
+        assert main([*call, folder]) == 1
         assert words in capsys.readouterr().out.splitlines()[-1]

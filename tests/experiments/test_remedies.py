@@ -19,7 +19,7 @@ from dashtheory.deep.config import RunConfig
 from dashtheory.experiments.equal_tuning import BUDGET
 from dashtheory.experiments.remedies import STREAM_NAMES, read_remedy, stream_settings
 from dashtheory.experiments.remedy_probe import protocol_record, refusal
-from dashtheory.record import load_table
+from dashtheory.record import load_table, save_table
 from dashtheory.record.provenance import plain_config
 from tests.experiments.test_simulations import script
 from tests.paper.toys import serially
@@ -129,14 +129,32 @@ def test_a_stream_as_it_is_keeps_its_title_and_another_one_says_so() -> None:
         assert setting_of("half", one).title == setting.title + end
 
 
-def test_other_seeds_of_what_was_passed_on_are_kept_and_not_compared(program: Program) -> None:
+def test_fewer_seeds_lose_nothing_of_what_was_passed_on(program: Program) -> None:
     program("--quick", "--rules", "reset", "--seeds", "3")
     shutil.rmtree(program.out / "cpu")
     program("--quick", "--rules", "warm_rm", "--seeds", "2")
     kept = kept_results(program.out)["digits"]
-    assert kept.seeds == (0, 1)
+    assert kept.seeds == (0, 1, 2)
     assert set(kept.runs.loc["reset"].index) == {0, 1, 2}
-    assert set(compared({"digits": kept})[0].scores["n"]) == {2}
+    found = compared({"digits": kept})[0].scores
+    assert set(found["n"]) == {3}
+    assert "warm_rm" not in set(found["rule"])
+    assert "- `warm_rm`: not all" in program.tables()
+
+
+def test_other_data_or_another_setting_are_not_joined(program: Program) -> None:
+    program("--quick", "--rules", "reset")
+    path = program.out / "remedies.csv"
+    table, facts = load_table(path)
+    facts["streams"]["digits"]["data"]["data"]["train"] += 1  # type: ignore[index]
+    save_table(
+        table, path, {name: value for name, value in facts.items() if name not in ("format", "table_sha256")}
+    )
+    digits = program.out / "cpu" / "digits-choices.json"
+    chosen = read_choices(digits)
+    chosen["rules"].pop("reset")
+    digits.write_text(json.dumps(chosen))
+    assert "reset" not in kept_results(program.out)["digits"].choices["rules"]
 
 
 @pytest.mark.parametrize("stream", ["half", "wrong_first", "equal_epochs"])

@@ -134,6 +134,29 @@ def test_a_shifted_mean_is_found_and_named(stage: int, up: bool, seed: int) -> N
     assert difference.seed is None
 
 
+@pytest.mark.parametrize(("share", "verdict"), [(0.99, "equal"), (1.01, "different")])
+def test_the_shift_that_is_said_to_be_told_is_just_told(share: float, verdict: str) -> None:
+    one = np.random.default_rng(3).normal(size=(8, 5))
+    unseen = agreement(table(one), table(one + 1e-9)).unseen["test_loss"]
+    two = one.copy()
+    two[-1] += share * unseen
+    assert agreement(table(one), table(two)).verdict == verdict
+    assert agreement(table(one, level="discrete"), table(one, level="discrete")).unseen == {}
+
+
+def test_one_noisy_rule_does_not_hide_a_change_of_another() -> None:
+    generator = np.random.default_rng(4)
+    tables = []
+    for moved in (0.0, -10.0):
+        spreads = {"warm": 0.5, "dash": 0.5, "sp": 0.5, "wild": 15.0}
+        rules = [
+            table(generator.normal(80 + (moved if rule == "warm" else 0), spread, size=(1, 10))).assign(rule=rule)
+            for rule, spread in spreads.items()
+        ]
+        tables.append(pd.concat(rules, ignore_index=True))
+    assert {one.rule for one in agreement(*tables).differences} == {"warm"}
+
+
 def test_without_any_spread_a_step_is_chance_and_many_are_not() -> None:
     """All seeds alike in both tables: one picture of a thousand, and half of them."""
     one = np.ones((6, 5))
