@@ -64,7 +64,7 @@ def draw(streams: list[Compared]) -> Figure:
         tick.set_color(KINDS[kind_of(rule)][0])
     axes[0][0].set_ylim(len(order) - 0.4, -0.6)
     inch = 1 / height
-    figure.subplots_adjust(left=2.0 / width, right=0.985, top=1 - top * inch, bottom=1.15 * inch, wspace=0.08)
+    figure.subplots_adjust(left=2.5 / width, right=0.985, top=1 - top * inch, bottom=1.15 * inch, wspace=0.08)
     _legend(figure, inch)
     seeds = " and ".join(sorted({str(int(one.scores["n"].max())) for one in streams}))
     add_heading(
