@@ -422,7 +422,8 @@ def test_committed_figures_come_from_full_runs_of_the_default_setting() -> None:
 
 
 def test_committed_figures_of_other_settings_say_what_they_are() -> None:
-    others = sorted((ROOT / "figures").glob("*/*.csv"))
+    comparison = ROOT / "figures" / "remedies" / "remedies.csv"  # its choices say so of every stream
+    others = sorted({*(ROOT / "figures").glob("*/*.csv")} - {comparison})
     assert len(others) >= 6
     for path in others:
         _, facts = load_table(path)

@@ -172,7 +172,8 @@ def test_an_unknown_metric_is_named() -> None:
 
 ROOT = Path(__file__).parents[2]
 PLACES = ("figures/*.csv", "figures/*/*.csv", "paper_repro/results/*/*.csv")
-TABLES = sorted(path for place in PLACES for path in ROOT.glob(place))
+# The comparison of remedies draws a row per rule, with its name beside it.
+TABLES = sorted(path for place in PLACES for path in ROOT.glob(place) if path.stem != "remedies")
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: f"{path.parent.name}-{path.stem}")
