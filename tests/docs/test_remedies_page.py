@@ -17,7 +17,7 @@ PAGE = " ".join((ROOT / "docs" / "remedies.md").read_text(encoding="utf-8").spli
 FOLDER = ROOT / "figures" / "remedies"
 KEPT = kept_results(FOLDER)
 STREAMS = {one.name: one for one in compared(KEPT)}
-HALF, CIFAR = STREAMS["half"], STREAMS["cifar10"]
+HALF = STREAMS["half"]
 
 
 def row(stream: str, rule: str, arm: str = TUNED) -> pd.Series[float]:
@@ -62,18 +62,37 @@ def test_counts_of_the_finding(stream: str) -> None:
 def test_numbers_of_the_finding() -> None:
     for said in (
         f"({minus('cifar10', 'aid', 'cold')} points, a regulariser",
+        f"Muon after a start with wrong labels ({minus('wrong_first', 'muon', 'cold')})",
+        f"that are put right ({minus('wrong_first', 'dash')} points from warm)",
+        f"gains as much ({minus('wrong_first', 'uniform')})",
+        f"with no weight touched ({minus('wrong_first', 'rewarm')})",
+        f"it does harm ({minus('half', 'dash')}; S&P {minus('half', 'sp')})",
         f"a tuned cold start is {minus('half', 'cold')} points from warm",
-        f"DASH is {minus('half', 'dash')} and S&P {minus('half', 'sp')} points from warm",
-        f"it is {minus('half', 'dash', 'left')} and {minus('cifar10', 'dash', 'left')} points from its norms",
-        f"({minus('half', 'ewc')} points with wrong labels",
-        f"{minus('cifar10', 'ewc')} on CIFAR-10)",
-        f"its norms alone ({minus('cifar10', 'fire', 'left')})",
+        f"it is {minus('half', 'dash', 'left')}, {minus('wrong_first', 'dash', 'left')} and "
+        f"{minus('cifar10', 'dash', 'left')} points from its norms",
     ):
         assert said in PAGE
-    assert findings(CIFAR, "cold")["better"] == ["aid"]
-    assert findings(HALF, "cold")["better"] == []
+    assert {name: findings(one, "cold")["better"] for name, one in STREAMS.items()} == {
+        "half": [],
+        "wrong_first": ["muon"],
+        "cifar10": ["aid"],
+    }
+    assert best_remedy(STREAMS["wrong_first"]) == "dash"
     ends = at_ends(HALF)
     said = f"{ends['smallest step size']} of {len(HALF.choices)} rules are best with the smallest step size of the"
     assert f"{said} grid and {ends['largest weight decay']} with the largest weight decay" in PAGE
-    (fire,) = (choice for choice in CIFAR.choices if choice.remedy.rule == "fire")
-    assert fire.values["steps"] == 5
+
+
+def test_numbers_of_the_predictions() -> None:
+    for said in (
+        f"({minus('half', 'ewc')} points with wrong labels",
+        f"{minus('cifar10', 'ewc')} on CIFAR-10)",
+        f"({minus('wrong_first', 'mas')} and {minus('wrong_first', 'lwf')}), EWC there does not "
+        f"({minus('wrong_first', 'ewc')})",
+        f"its norms alone ({minus('wrong_first', 'fire', 'left')} and {minus('cifar10', 'fire', 'left')})",
+        f"that its authors propose ({minus('wrong_first', 'hare_tortoise')})",
+    ):
+        assert said in PAGE
+    for stream in ("wrong_first", "cifar10"):
+        (fire,) = (choice for choice in STREAMS[stream].choices if choice.remedy.rule == "fire")
+        assert fire.values["steps"] == 5
