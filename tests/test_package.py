@@ -2,13 +2,18 @@
 
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 import dashtheory
 
 PACKAGE = Path(dashtheory.__file__).parent
+ROOT = PACKAGE.parent
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -40,3 +45,22 @@ def test_version_is_that_of_the_changelog_and_the_citation() -> None:
     root = PACKAGE.parent
     assert f"## {dashtheory.__version__}" in (root / "CHANGELOG.md").read_text()
     assert f"version: {dashtheory.__version__}\n" in (root / "CITATION.cff").read_text()
+
+
+def test_every_pin_serves_the_first_release_of_each_supported_python() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = [line.rpartition(" ")[2] for line in project["classifiers"] if " :: Python :: 3." in line]
+    firsts = [Version(f"{version}.0") for version in named]
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    refused = []
+    for pin in pins:
+        name, _, version = pin.partition("==")
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            continue  # an extra that this environment lacks
+        if found.version.partition("+")[0] == version:
+            wanted = SpecifierSet(found.metadata["Requires-Python"] or "")
+            refused += [f"{pin} on {first}: {wanted}" for first in firsts if first not in wanted]
+    assert firsts
+    assert not refused
