@@ -47,8 +47,9 @@ def test_names_that_need_it_say_what_to_install() -> None:
         "dashtheory.compare",
         "dashtheory.rules.Dash",
         "dashtheory.protocol.run_stages",
+        "dashtheory.adapters.StageRule",
     ):
-        done = without_torch(f"import dashtheory.rules, dashtheory.protocol\n{name}")
+        done = without_torch(f"import dashtheory.rules, dashtheory.protocol, dashtheory.adapters\n{name}")
         assert done.returncode == 1
         assert done.stderr.strip().endswith(TORCH), name
 

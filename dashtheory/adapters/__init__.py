@@ -11,6 +11,6 @@ own that applies it once a stage, at the hook where weights, optimizer and data 
 Names are imported on first use, and with them the framework.
 """
 
-import lazy_loader
+from dashtheory._needs import attach
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -131,9 +131,13 @@ class StageRule:
         """
         if not optimizers:
             fail("optimizers", "must hold at least one", "none", "Give those that train the model.")
+        integer("stage", stage, minimum=2, fix="The first stage needs no rule.")
         group = self.group or group_of(model) or _everyone()
         model, rule = unwrapped(model), self.made()
         given, words = self._given(loader, group)
+        reestimated = self.batch_norm == "reestimated" and has_statistics(model)
+        if reestimated:
+            self._refuse_statistics(given)
         fate: str = self.optimizer or str(getattr(rule, "optimizer", "kept"))
         context = self._context(model, optimizers, stage, [self._chunk(one, loader, group) for one in given])
         with ExitStack() as stack:
@@ -147,8 +151,8 @@ class StageRule:
             after, shrink = rule.apply(Learner(model, optimizers[0]), context)
             if after.model is not model:
                 fail("rule", "must change the model in place", type(rule).__name__, "Return the same learner.")
-            if self.batch_norm == "reestimated" and has_statistics(model):
-                self._reestimate_(model, context)
+            if reestimated:
+                _reestimate_(model, context)
             if group is not None:
                 same_on_all_ranks_(model, group)
         return StageReport(stage=stage, shrink=shrink, chunks=words, optimizer=fate)
@@ -186,13 +190,18 @@ class StageRule:
         seed_(model, torch_stream(self.seed, "init", stage).initial_seed())
         return self.fresh()
 
-    def _reestimate_(self, model: nn.Module, context: Context) -> None:
+    def _refuse_statistics(self, given: list[Any]) -> None:
         if self.forward is not None:
             fail("batch_norm", "must be kept with forward=", self.batch_norm, "Re-estimate in your own loop.")
-        parts = [part for chunk in context.chunks() for part in ([chunk] if isinstance(chunk, tuple) else chunk)]
-        device = _device(model)
-        pairs = [(inputs.to(device) if isinstance(inputs, Tensor) else inputs, y) for inputs, y in parts]
-        Reestimate().apply(Learner(model, None), replace(context, chunks=lambda: pairs))  # type: ignore[arg-type]
+        if not given:
+            fail("batch_norm", "must be kept without data", self.batch_norm, "Give chunks, or the loop's loader.")
+
+
+def _reestimate_(model: nn.Module, context: Context) -> None:
+    parts = [part for chunk in context.chunks() for part in ([chunk] if isinstance(chunk, tuple) else chunk)]
+    device = _device(model)
+    pairs = [(inputs.to(device) if isinstance(inputs, Tensor) else inputs, y) for inputs, y in parts]
+    Reestimate().apply(Learner(model, None), replace(context, chunks=lambda: pairs))  # type: ignore[arg-type]
 
 
 def _everyone() -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, SubsetRandomSampler
 
 from dashtheory._check import fail
 from dashtheory.rules.passes import Pair, Parts
@@ -35,20 +35,26 @@ def still(loader: Any, group: Any = None, collate: Any = None) -> Any:
     """A loader of the same data in their order, once through, without workers; the training loader's is not moved.
 
     Args:
-        loader: of the training loop, or a data set. What cannot be indexed is gone through as it is.
+        loader: of the training loop, or a data set. What cannot be indexed is gone through as it is; of a loader
+            that draws from a subset (`SubsetRandomSampler`) that subset is taken.
         group: processes that each take every so manieth example; None for all of them.
         collate: makes a batch of examples, where a data set is given.
     """
     data = loader.dataset if isinstance(loader, DataLoader) else loader
     if isinstance(data, IterableDataset) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         return loader
-    size, collate = BATCH_SIZE, collate or getattr(data, "collate_fn", None)
+    places: Sequence[int] = range(len(data))
+    size: int | None = BATCH_SIZE
+    collate = collate or getattr(data, "collate_fn", None)
     if isinstance(loader, DataLoader):
-        size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or size
+        batches = loader.batch_sampler
+        size = None if batches is None else loader.batch_size or getattr(batches, "batch_size", None) or size
         collate = loader.collate_fn
+        sampler = getattr(batches, "sampler", loader.sampler)
+        if isinstance(sampler, SubsetRandomSampler):
+            places = sorted(sampler.indices)
     rank, number = (dist.get_rank(group), dist.get_world_size(group)) if group is not None else (0, 1)
-    share = range(rank, len(data), number)
-    return DataLoader(data, batch_size=size, sampler=share, collate_fn=collate)
+    return DataLoader(data, batch_size=size, sampler=places[rank::number], collate_fn=collate)
 
 
 def as_chunk(given: Any, pair: Pair | None, group: Any = None, collate: Any = None) -> Any:
@@ -64,7 +70,7 @@ def as_chunk(given: Any, pair: Pair | None, group: Any = None, collate: Any = No
         return given
     if isinstance(given, DataLoader):
         return Parts(given, pair or first_two)
-    if isinstance(given, tuple | Mapping) or (isinstance(given, list) and isinstance(given[0], Tensor)):
+    if isinstance(given, tuple | Mapping) or (isinstance(given, list) and given and isinstance(given[0], Tensor)):
         return (pair or first_two)(given)
     if not (hasattr(given, "__getitem__") and hasattr(given, "__len__")):
         got = type(given).__name__

@@ -21,7 +21,7 @@ from dashtheory._check import fail, integer
 from dashtheory.command.growing import Call, run
 from dashtheory.command.guard import guarded
 from dashtheory.command.options import OneLineParser, check_counts, option_names
-from dashtheory.command.remedy_results import DIVERGED, choices_path, forget_results, read_choices
+from dashtheory.command.remedy_results import DIVERGED, choices_path, forget_results, read_choices, refusals
 from dashtheory.command.ways import HERE, Way, add_ways, way_of
 from dashtheory.experiments.equal_tuning import (
     BUDGET,
@@ -177,7 +177,7 @@ def _keep(comparison: Comparison, choices: Sequence[Choice], refused: Mapping[st
         "budget": BUDGET,
         "seeds": comparison.setting.num_tuning,
         "rules": {**known["rules"], **rules},
-        "refused": {**known["refused"], **refused},
+        "refused": refusals(known["refused"], refused, rules),
     }
     comparison.choices.parent.mkdir(parents=True, exist_ok=True)
     with replacing(comparison.choices) as path:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,17 @@ def saved_choices(facts: Mapping[str, Any]) -> list[Choice]:
         )
         for rule, mine in facts.get("rules", {}).items()
     ]
+
+
+def refusals(before: Mapping[str, str], now: Mapping[str, str], rules: Container[str]) -> dict[str, str]:
+    """Why rules do not act on a stream, as it is known now.
+
+    Args:
+        before: reasons of an earlier call.
+        now: reasons of this one.
+        rules: that this one has chosen for: they act.
+    """
+    return {**{rule: reason for rule, reason in before.items() if rule not in rules}, **now}
 
 
 def kept_results(out: Path) -> dict[str, Kept]:
@@ -253,7 +264,7 @@ def _joined(name: str, mine: Kept, before: Kept) -> Kept:
     choices = {
         **mine.choices,
         "rules": {**before.choices["rules"], **rules},
-        "refused": {**before.choices["refused"], **mine.choices["refused"]},
+        "refused": refusals(before.choices["refused"], mine.choices["refused"], mine.choices["rules"]),
     }
     others = before.runs[~before.runs.index.isin(mine.runs.index)]
     runs = _arms(pd.concat([others, mine.runs]), choices, setting)

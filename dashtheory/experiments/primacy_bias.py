@@ -78,9 +78,10 @@ class PrimacyConfig:
             fail("rules", "must name warm and others, each once", ",".join(self.rules), "Add warm.")
         if UNPRIMED in {spec.name for spec in specs}:
             fail("rules", f"must not name {UNPRIMED}", UNPRIMED, "Acrobot has it; cold is a full reset too.")
-        if not self.replay_ratios or not self.epsilons:
-            fix = "Say replay_ratios=4 and epsilons=0.1."
-            fail("replay_ratios, epsilons", "must hold at least one value each", "none", fix)
+        for name, values in (("replay_ratios", self.replay_ratios), ("epsilons", self.epsilons)):
+            if not values or len(set(values)) < len(values):
+                fix = "Say replay_ratios=4 and epsilons=0.1, for example."
+                fail(name, "must hold at least one value, each once", str(values), fix)
         integer("moves", self.moves, minimum=FIFTHS * 2, fix="Two moves are a crossing, and there are fifths.")
         integer("acrobot_steps", self.acrobot_steps, minimum=0, fix="0 leaves Acrobot out.")
         if 0 < self.acrobot_steps < 2000:

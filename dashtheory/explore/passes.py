@@ -4,8 +4,9 @@
 
 Trains the explorers' networks, simulates the first state of the discrete world, and takes effective steps and
 norms by stage from the committed table of the figure on them. About a minute on one core. `--check` makes
-nothing and says of each pass whether setting, arrays and code are those of now; status 1 if not. A fingerprint
-of other code does not make a pass wrong: a change that no number depends on changes it too.
+nothing and says of each pass whether setting, arrays and table are those of now; status 1 if not, 2 if there is
+no such table. It also says what was made by other code, which is no fault: a change that no number depends on
+changes the fingerprint too, and whether numbers change shows when passes are made anew.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from dashtheory.errors import DamagedFile
@@ -41,12 +43,14 @@ class Pass:
     Attributes:
         config: its setting, as JSON holds it.
         make: its arrays, and further facts.
-        module: whose code computes it.
+        module: whose code computes it, or reads it where it is taken from a table.
+        table: sha256 of the table that it is taken from; empty for none.
     """
 
     config: Mapping[str, Any]
     make: Callable[[], tuple[Arrays, Mapping[str, Any]]]
     module: str
+    table: str = ""
 
 
 def passes(steps: Path = STEPS) -> dict[str, Pass]:
@@ -54,7 +58,11 @@ def passes(steps: Path = STEPS) -> dict[str, Pass]:
 
     Args:
         steps: table of the figure on effective steps.
+
+    Raises:
+        ValueError: if there is no such table.
     """
+    table, made = load_table(steps)
     known = {
         name: Pass(
             config=config_of(name),
@@ -70,14 +78,16 @@ def passes(steps: Path = STEPS) -> dict[str, Pass]:
         module="dashtheory.explore.discrete",
     )
     known["steps"] = Pass(
-        config={"table": steps.name}, make=lambda: _steps(steps), module="dashtheory.explore.steps"
+        config={"table": steps.name},
+        make=lambda: _steps(table, made),
+        module="dashtheory.explore.steps",
+        table=str(made["table_sha256"]),
     )
     return known
 
 
-def _steps(path: Path) -> tuple[Arrays, Mapping[str, Any]]:
+def _steps(table: pd.DataFrame, made: Mapping[str, object]) -> tuple[Arrays, Mapping[str, Any]]:
     """Metrics of the table as arrays (rules, seeds, stages), and where they are from."""
-    table, made = load_table(path)
     rules, seeds = list(dict.fromkeys(table["rule"])), sorted(set(table["seed"]))
     arrays = {}
     for metric in METRICS:
@@ -135,7 +145,22 @@ def standing(name: str, one: Pass, folder: Path = FOLDER) -> str:
         return str(error)
     if (known["seed"], known["config"]) != (SEED, one.config):
         return "is of another setting"
-    return "" if known["code"] == code_of(one.module) else "was made by other code"
+    if one.table and known.get("from", {}).get("table_sha256") != one.table:
+        return "is of another table"
+    return ""
+
+
+def remark(name: str, one: Pass, folder: Path = FOLDER) -> str:
+    """What is to be known of a stored pass that nothing is wrong with, in a few words; empty if nothing.
+
+    Args:
+        name: of the pass.
+        one: what it should be.
+        folder: that holds it.
+    """
+    known = facts(name, folder) or {}
+    same = known.get("code") == code_of(one.module)
+    return "" if same else "as it should be, but made by other code, whose numbers may be the same"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -144,14 +169,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="make nothing, say how each pass stands")
     parser.add_argument("--steps", type=Path, default=STEPS, help="table of the figure on effective steps")
     options = parser.parse_args(arguments)
+    try:
+        known = passes(options.steps)
+    except ValueError as error:
+        parser.error(f"--steps: {error}")
     torch.set_num_threads(1)
     status = 0
-    for name, one in passes(options.steps).items():
+    for name, one in known.items():
         if not options.check:
             write(name, one)
         wrong = standing(name, one)
         status |= bool(wrong)
-        sys.stdout.write(f"{name}: {wrong or 'as it should be'}\n")
+        sys.stdout.write(f"{name}: {wrong or remark(name, one) or 'as it should be'}\n")
     return status
 
 

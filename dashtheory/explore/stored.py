@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -61,10 +62,10 @@ def facts(name: str, folder: Path = FOLDER) -> Mapping[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        found = {}
-    if found.get("format") != FORMAT:
+        found = None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise DamagedFile(
             f"{path.name} must be a record of a stored pass; say python -m dashtheory.explore.passes."
         )
@@ -105,7 +106,7 @@ def read(name: str, folder: Path = FOLDER) -> Arrays:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = {one: file[one] for one in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise DamagedFile(told) from error
     if known is None or arrays_hash(arrays) != known["sha256"]:
         raise DamagedFile(told)

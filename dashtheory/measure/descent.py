@@ -14,6 +14,8 @@ from dashtheory.copies import copied, refuse_bypass
 from dashtheory.evaluate import LossFunction, cross_entropy, evaluating
 from dashtheory.stream import Examples
 
+_ROUNDED = 1e-5  # share of |H v|^2 that rounding may leave across an eigenvector
+
 
 class Sharpness(NamedTuple):
     """The largest eigenvalue of the Hessian, the products that it took, and whether it had settled."""
@@ -35,10 +37,11 @@ def sharpness(
 ) -> Sharpness:
     """The largest eigenvalue of the Hessian of the mean loss over all trained weights, by power iteration.
 
-    v <- H v / |H v|,    lambda = <v, H v>;    where that is negative, once more with H - lambda 1
+    v <- H v / |H v|,    lambda = <v, H v>;    if that is negative or unsettled, once more with H + |H v| 1
 
-    Power iteration finds the eigenvalue of the largest size, which may be a negative one; the second run, on a
-    matrix without negative eigenvalues, then finds the largest. Range: any number, units of the loss over squared
+    Power iteration finds the eigenvalue of the largest size, which may be a negative one, and none where two of
+    that size have both signs (a saddle); the second run, on a matrix without negative eigenvalues, then finds the
+    largest. Range: any number, units of the loss over squared
     weights.
     Source: Keskar et al. (ICLR 2017), Cohen et al. (ICLR 2021). What would fool it: dividing a layer in front of a
     norm by 10 multiplies its part by 100 and changes no output; descent with step size eta drives it to 2 / eta
@@ -52,7 +55,8 @@ def sharpness(
         generator: CPU stream of the first direction.
         loss_fn: mean loss.
         max_products: Hessian-vector products at most, per run.
-        tolerance: change of lambda, relative to it, at which an iteration stops.
+        tolerance: change of lambda, relative to it, at which an iteration stops, and (1e-5 at least) the share of
+            |H v|^2 that may then be across v.
 
     Returns:
         `Sharpness`; `products` counts both runs.
@@ -76,35 +80,42 @@ def sharpness(
             return _filled(torch.autograd.grad(along, weights, retain_graph=True, allow_unused=True), weights)
 
         start = [torch.randn(w.shape, generator=generator, dtype=torch.float64).to(w) for w in weights]
-        value, first, settled = _largest(product, start, 0.0, max_products, tolerance)
+        value, first, settled, size = _largest(product, start, 0.0, max_products, tolerance)
         second = 0
-        if value < 0:
-            value, second, settled = _largest(product, start, value, max_products, tolerance)
+        if value < 0 or not settled:
+            other, second, settled, _ = _largest(product, start, -size, max_products, tolerance)
+            value = max(value, other)  # neither is above the largest
     return Sharpness(value, first + second, settled)
 
 
 def _largest(
     product: object, start: list[Tensor], shift: float, most: int, tolerance: float
-) -> tuple[float, int, bool]:
-    """Eigenvalue of the largest size of H - shift, plus the shift; products; whether it settled."""
+) -> tuple[float, int, bool, float]:
+    """Eigenvalue of the largest size of A = H - shift, plus the shift; products; whether it settled; |A v|."""
     assert callable(product)
-    vector, found = _unit(start), float("nan")
+    vector, found, size = _unit(start), float("nan"), 0.0
     for number in range(1, most + 1):
         moved = [m.detach() - shift * v for m, v in zip(product(vector), vector, strict=True)]
         before, found = (
             found,
             float(torch.stack([(m * v).sum() for m, v in zip(moved, vector, strict=True)]).sum()),
         )
-        if not any(bool(m.any()) for m in moved):
-            return shift, number, True
-        if abs(found - before) <= tolerance * abs(found):
-            return found + shift, number, True
+        size = float(_length(moved))
+        if not size:
+            return shift, number, True, size
+        across = size**2 - found**2  # of the part of H v that is not along v, squared
+        if abs(found - before) <= tolerance * abs(found) and across <= max(tolerance, _ROUNDED) * size**2:
+            return found + shift, number, True, size
         vector = _unit(moved)
-    return found + shift, most, False
+    return found + shift, most, False, size
+
+
+def _length(vector: Sequence[Tensor]) -> Tensor:
+    return torch.stack([value.double().square().sum() for value in vector]).sum().sqrt()
 
 
 def _unit(vector: Sequence[Tensor]) -> list[Tensor]:
-    length = torch.stack([value.double().square().sum() for value in vector]).sum().sqrt()
+    length = _length(vector)
     return [(value / length).to(value.dtype) for value in vector]
 
 

@@ -38,9 +38,8 @@ def distance_to_start(model: nn.Module, start: nn.Module | Mapping[str, Tensor])
     |w - w_0|, w and w_0 being all trained weights as one vector
 
     Range: >= 0, units of the weights. Source: Lyle et al., Kumar et al. (L2 Init, arXiv:2308.11958). What would
-        fool it:
-    it grows with the number of steps and of weights; hidden units that change places move far and change no
-    output.
+    fool it: it grows with the number of steps and of weights; hidden units that change places move far and change
+    no output.
 
     Args:
         model: unchanged.
@@ -83,9 +82,11 @@ def churn(before: Tensor, after: Tensor) -> Churn:
         after: the same shape.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, or are no logits of a batch.
     """
-    if before.shape != after.shape or before.ndim < 2:
+    if before.ndim < 2:
+        fail("before", "must be (..., inputs, classes)", str(tuple(before.shape)), "Give logits of a batch.")
+    if before.shape != after.shape:
         fail("after", f"must have the shape of before, {tuple(before.shape)}", str(tuple(after.shape)), "Or swap.")
     one, other = (value.detach().double() for value in (before, after))
     logs = torch.log_softmax(one, dim=-1), torch.log_softmax(other, dim=-1)

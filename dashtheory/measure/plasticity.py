@@ -44,6 +44,7 @@ def plasticity(
         last_minus_fresh         the same over the last tasks
         forward_transfer         mean_j (a_j - b_j) / (1 - b_j)     Wolczyk et al. (NeurIPS 2021, Continual World)
 
+    Forward transfer is over the tasks at which the twin is not perfect (b_j < 1); a seed without any has none.
     "Forward transfer" of Lopez-Paz & Ranzato (GEM) is another thing: the score before training on the task. An
     interval is that of the mean over seeds, of Student's t. Range: that of the score; forward transfer at most 1.
     What would fool them: tasks that get easier or harder move mean, last tasks and slope (a twin's too:
@@ -63,8 +64,8 @@ def plasticity(
         confidence: of the interval, in (0, 1).
 
     Returns:
-        the coordinates (a column each), rule, quantity, mean, low, high, n (seeds) and values (tuple, by seed);
-        with one seed low and high are NaN.
+        the coordinates (a column each), rule, quantity, mean, low, high, n (seeds that have a number) and values
+        (tuple, by seed); with one seed low and high are NaN.
 
     Raises:
         ValueError: if the metric is not there, or there are gaps.
@@ -84,9 +85,9 @@ def plasticity(
         found["last_minus_fresh"] = _per_run(gaps, makers["last_tasks"])
         if better == "higher":
             room = _lined_up(twins, scores).rsub(1)
-            found["forward_transfer"] = _per_run((gaps / room).where(room > 0), makers["mean_score"])
+            found["forward_transfer"] = (gaps / room).where(room > 0).mean(axis=1)
     rows = [
-        {**point, "quantity": name, **_interval(values, confidence)}
+        {**point, "quantity": name, **_interval(values.dropna(), confidence)}
         for name, runs in found.items()
         for point, values in _groups(runs, [*_points(scores), "rule"])
     ]

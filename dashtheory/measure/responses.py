@@ -9,9 +9,8 @@ With h (n, units) what a layer puts out after its activation, on n inputs:
 All lie in [0, 1] and have no unit. What would fool them: the inputs (a unit for a rare feature is dead on most; a
 batch of 2,000 shows fewer dead units than one of 16); before or after the activation; activations that never
 vanish. A factor on the whole layer changes none of them, so that they are blind to a uniform shrink. Entries are
-not
-units: an active share of one half is what a healthy layer of ReLUs has. Places of a convolution must be moved to
-the axis of inputs first. `dormant_units` finds the layers of a model by itself.
+not units: an active share of one half is what a healthy layer of ReLUs has. Places of a convolution must be moved
+to the axis of inputs first. `dormant_units` finds the layers of a model by itself.
 """
 
 from __future__ import annotations
@@ -26,8 +25,7 @@ def dormant_share(activations: Tensor, *, tau: float = 0.025) -> Tensor:
     """Share of the units that hardly respond beside their layer, (...).
 
     Source: Sokar et al. (ICML 2023, arXiv:2302.12902); tau 0, 0.025 and 0.1 are in use. A layer that is silent as
-        a
-    whole counts as dormant. Range and what would fool it: the module.
+    a whole counts as dormant. Range and what would fool it: the module.
 
     Args:
         activations: (..., n, units), after the activation.

@@ -11,7 +11,7 @@ one, gives
 
 its distance in standard errors, and the chance of a larger one under Student's distribution with 2 n - 2 degrees
 of freedom, corrected by Holm's method for all means of the table. A corrected chance of at most `ALARM` makes the
-table *different*.
+table *different*, and so does a value that is a number in one table and none (NaN, infinity) in the other.
 
 **Its rate of false alarms.** Let a_s and b_s be normal with one mean and one variance s^2, and with correlation
 rho. Given what a seed fixes (data, first weights) they are two draws of one law, so that their covariance is the
@@ -228,9 +228,14 @@ def _judged(there: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
         n=("n", "first"),
     ).assign(exact=False)
     # NaN, no verdict, where one seed of several is left.
-    chances: list[float] = [2 * float(stats.t.sf(t, 2 * n - 2)) for t, n in found[["errors", "n"]].to_numpy()]
+    chances = [_chance(t, n) for t, n in found[["errors", "n"]].to_numpy()]
     found["beyond"] = [chance <= ALARM for chance in holm(chances)]
     return pd.concat([one for one in (found, singles) if len(one)], ignore_index=True)
+
+
+def _chance(errors: float, n: float) -> float:
+    """Of a larger distance, in standard errors, between the means of n seeds."""
+    return 0.0 if np.isinf(errors) else 2 * float(stats.t.sf(errors, 2 * n - 2))
 
 
 def _unseen(numbers: pd.DataFrame) -> dict[str, float]:
@@ -274,7 +279,8 @@ def _with_errors(there: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """The rows with three numbers of their mean.
 
     They are n, the seeds that have a number in both tables; the standard `error` of the difference of means; and
-    `errors`, how many of them the means are apart (NaN for one seed).
+    `errors`, how many of them the means are apart (NaN for one seed; infinity where a number of one table is none
+    in the other).
     """
     sides = ["committed", "new"]
     known = pd.Series(np.isfinite(there[sides].to_numpy()).all(axis=1), index=there.index)
@@ -290,8 +296,9 @@ def _with_errors(there: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     error = np.sqrt(2 * np.fmax(own.to_numpy(), least) / np.maximum(n, 1))
     errors = np.zeros(len(rows))
     np.divide(apart, error, out=errors, where=apart > 0)
+    errors = np.where(n > 1, errors, np.nan)
     errors[groups["broken"].transform("any")] = np.inf  # a number in one table is none in the other
-    return there.assign(n=n, error=error, errors=np.where(n > 1, errors, np.nan))
+    return there.assign(n=n, error=error, errors=errors)
 
 
 def _furthest_first(numbers: pd.DataFrame) -> pd.DataFrame:

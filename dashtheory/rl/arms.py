@@ -80,6 +80,9 @@ class Arms:
     Attributes:
         rules: as written, with every value given.
         seeds: root seeds; those of all arms share first weights, environment and draws.
+
+    Raises:
+        ValueError: if there is no rule or no seed, or a rule is none or to be tuned.
     """
 
     rules: tuple[str, ...]
@@ -87,6 +90,9 @@ class Arms:
     specs: tuple[RuleSpec, ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        for name, values in (("rules", self.rules), ("seeds", self.seeds)):
+            if not values:
+                fail(name, "must hold at least one", "none", "Say rules=['warm'] and seeds=[0], for example.")
         object.__setattr__(self, "specs", tuple(parse_arm(rule) for rule in self.rules))
         for spec in self.specs:
             if spec.tuned:

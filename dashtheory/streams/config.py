@@ -36,7 +36,8 @@ class StreamConfig:
             two_class: two classes at a time, told apart.
             regression: bits of which one flips between tasks (`dashtheory.streams.regression`).
         num_tasks: tasks, >= 1.
-        task_size: examples of a task (class_incremental: of what is new in it); 0: all that there are.
+        task_size: examples of a task (class_incremental: of what is new in it), as many of each class where
+            classes come by task; 0: all that there are (by class: as many as the smallest has).
         compose: whether a permutation acts on the one before, or on the data as they are. If all places change the
             two have the same law; with a share below 1 composed tasks drift away, the others stay near the data.
         share: of the places that a permutation moves, in (0, 1].
@@ -48,7 +49,7 @@ class StreamConfig:
         bits: that stay through a task, >= 1.
         noise_bits: drawn anew for every example.
         units: threshold units of the target.
-        beta: share of the inputs that must fit for a unit to fire, in (0, 1).
+        beta: share of the inputs that must fit for a unit to fire, in (0, 1].
 
     Raises:
         ValueError: if a value is out of range, or an option is not of this kind.

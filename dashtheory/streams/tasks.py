@@ -37,7 +37,7 @@ class Base:
         num_classes: targets lie below it.
 
     Raises:
-        ValueError: if the forms differ or a class has no example.
+        ValueError: if the forms differ or a target is no class.
     """
 
     train: Examples
@@ -49,9 +49,14 @@ class Base:
             if part.inputs.ndim != 2 or part.targets.ndim != 1 or part.targets.dtype != torch.int64:
                 got = f"{tuple(part.inputs.shape)} and {part.targets.dtype} {tuple(part.targets.shape)}"
                 fail(name, "must have inputs (n, positions) and int64 targets (n,)", got, "Flatten the pictures.")
-            if len(torch.bincount(part.targets, minlength=self.num_classes)) > self.num_classes:
-                got = str(int(part.targets.max()))
-                fail(name, f"must have targets below num_classes, {self.num_classes}", got, "Count them again.")
+            if not bool(((part.targets >= 0) & (part.targets < self.num_classes)).all()):
+                got = f"{int(part.targets.min())} to {int(part.targets.max())}"
+                fail(
+                    name, f"must have targets from 0 to below num_classes, {self.num_classes}", got, "Count again."
+                )
+        if self.train.inputs.shape[1] != self.test.inputs.shape[1]:
+            rule = f"must have the positions of train, {self.train.inputs.shape[1]}"
+            fail("test", rule, str(self.test.inputs.shape[1]), "Prepare both in one way.")
 
 
 def make_tasks(config: StreamConfig, seed: int, base: Base | None = None) -> Iterator[Task]:
@@ -158,9 +163,12 @@ def _of_class(examples: Examples, label: int, size: int, generator: torch.Genera
     return found[torch.randperm(len(found), generator=generator)[: size or len(found)]]
 
 
-def _smallest_class(base: Base) -> int:
-    """Examples of the smallest class: what every class can give, so that tasks have one size in every seed."""
-    return int(torch.bincount(base.train.targets, minlength=base.num_classes).min())
+def _per_class(config: StreamConfig, number: int, base: Base) -> int:
+    """Examples of each of so many classes; for 0 what the smallest can give, so that all seeds have one size."""
+    if config.task_size % number:
+        rule = f"must be a multiple of {number}, the classes that share it"
+        fail("task_size", rule, str(config.task_size), "Each gets as many.")
+    return config.task_size // number or int(torch.bincount(base.train.targets, minlength=base.num_classes).min())
 
 
 def _incremental(config: StreamConfig, base: Base, generator: torch.Generator) -> Iterator[Task]:
@@ -168,7 +176,7 @@ def _incremental(config: StreamConfig, base: Base, generator: torch.Generator) -
     if config.num_tasks * number > base.num_classes:
         rule = f"must be at most {base.num_classes // number}, the classes over those that come with a task"
         fail("num_tasks", rule, str(config.num_tasks), "Make the stream shorter.")
-    size = config.task_size // number or _smallest_class(base)
+    size = _per_class(config, number, base)
     order = torch.randperm(base.num_classes, generator=generator).tolist()
     known: list[Tensor] = []
     for task in range(config.num_tasks):
@@ -182,7 +190,7 @@ def _incremental(config: StreamConfig, base: Base, generator: torch.Generator) -
 
 def _two_class(config: StreamConfig, base: Base, generator: torch.Generator) -> Iterator[Task]:
     pairs = list(combinations(range(base.num_classes), 2))
-    size = config.task_size // 2 or _smallest_class(base)
+    size = _per_class(config, 2, base)
     order: list[int] = []
     for _ in range(config.num_tasks):
         order = order or torch.randperm(len(pairs), generator=generator).tolist()

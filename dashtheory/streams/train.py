@@ -79,6 +79,8 @@ def run_stream(
     members = [Member(text) for text in rules]
     if not members or len(set(rules)) < len(members):
         fail("rules", "must name at least one, each once", str(tuple(rules)), "Say warm,dash, for example.")
+    if not seeds or len(set(seeds)) < len(seeds):
+        fail("seeds", "must hold at least one, each once", str(tuple(seeds)), "Say range(5), for example.")
     for seed in seeds:
         integer("seeds", seed, minimum=0, fix="Seeds are 0, 1, 2, ...")
     run = _Run(config, training, members, tuple(seeds), base)

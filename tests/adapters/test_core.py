@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SubsetRandomSampler, TensorDataset
 
 from dashtheory.adapters.core import StageRule
 from dashtheory.adapters.stages import is_due, refuse_unknown
@@ -93,6 +93,26 @@ def test_the_loader_of_the_loop_is_one_chunk_in_order() -> None:
     )
     assert same(model, wanted)
     assert report.chunks == "the data of the training loop, as one chunk"
+
+
+def loaders_in_another_way() -> dict[str, DataLoader[Any]]:
+    """Loaders of the first 12 examples of `OLD`, shuffled."""
+    data = TensorDataset(*OLD)
+    subset = SubsetRandomSampler(range(12), generator=torch.Generator().manual_seed(0))
+    first = OLD[0][:12].unflatten(0, (3, 4)), OLD[1][:12].unflatten(0, (3, 4))
+    return {
+        "a subset": DataLoader(data, batch_size=4, sampler=subset),
+        "batches of a subset": DataLoader(data, batch_sampler=BatchSampler(subset, 4, drop_last=False)),
+        "batches made already": DataLoader(TensorDataset(*first), batch_size=None, shuffle=True),
+    }
+
+
+@pytest.mark.parametrize("way", loaders_in_another_way())
+def test_loaders_that_take_some_examples_or_no_batches_are_understood(way: str) -> None:
+    model, optimizer = learner()
+    wanted = shrunk(model, [DataLoader(TensorDataset(OLD[0][:12], OLD[1][:12]), batch_size=4)])
+    plan(chunks=None).apply(model, [optimizer], stage=2, loader=loaders_in_another_way()[way])
+    assert same(model, wanted)
 
 
 def test_autocast_of_the_loop_is_off_in_the_pass() -> None:
@@ -191,6 +211,8 @@ def test_rules_that_go_back_get_the_start_and_new_networks() -> None:
         (lambda: plan(batch_norm="no"), "batch_norm must be one of kept, reestimated"),
         (lambda: plan(loss_fn=None).apply(*learner_list(), stage=2), "loss_fn must be given for this rule"),
         (lambda: plan(chunks=[3]).apply(*learner_list(), stage=2), "chunks must be pairs, loaders or data sets"),
+        (lambda: plan(chunks=[[]]).apply(*learner_list(), stage=2), "batches must hold targets that count"),
+        (lambda: plan().apply(*learner_list(), stage=1), "stage must be an integer >= 2, got 1"),
         (lambda: plan(chunks=[{}]).apply(*learner_list(), stage=2), "pair must be given unless batches are"),
         (lambda: plan(rule="reset").apply(*learner_list(), stage=2), "fresh must be given for this rule"),
         (lambda: plan().apply(network(), [], stage=2), "optimizers must hold at least one"),
@@ -201,6 +223,25 @@ def test_what_cannot_be_is_one_line(make: Any, words: str) -> None:
     with pytest.raises(ValueError, match=f"^{words}") as raised:
         make()
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"forward": lambda model, inputs: model(inputs)}, "must be kept with forward="),
+        ({"rule": "sp:perturb=0", "chunks": []}, "must be kept without data"),
+    ],
+)
+def test_statistics_that_cannot_be_are_refused_before_a_weight_is_touched(
+    options: dict[str, Any], words: str
+) -> None:
+    model, optimizer = learner(norm=True)
+    before = copy.deepcopy(model)
+    with pytest.raises(ValueError, match=f"^batch_norm {words}"):
+        plan(batch_norm="reestimated", fresh=lambda: network(norm=True), **options).apply(
+            model, [optimizer], stage=2
+        )
+    assert same(model, before)
 
 
 def learner_list() -> tuple[nn.Module, list[torch.optim.Optimizer]]:

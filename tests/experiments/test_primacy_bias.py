@@ -108,7 +108,8 @@ def test_without_gymnasium_the_lake_runs_alone_and_the_error_says_how(monkeypatc
     [
         ({"rules": ("cold", "dash")}, "rules must name warm"),
         ({"rules": ("warm", "reset_full")}, "rules must not name reset_full"),
-        ({"replay_ratios": ()}, "must hold at least one value"),
+        ({"replay_ratios": ()}, "^replay_ratios must hold at least one value, each once"),
+        ({"epsilons": (0.1, 0.1)}, "^epsilons must hold at least one value, each once"),
         ({"acrobot_steps": 10}, "acrobot_steps must be 0 or at least 2000"),
         ({"decays": ()}, "decays must be a number"),
         ({"epsilons": (2.0,)}, "epsilon must be a number"),

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from dashtheory.command.remedies import main
-from dashtheory.command.remedy_results import Kept, compared, kept_results, read_choices, setting_of
+from dashtheory.command.remedy_results import Kept, compared, kept_results, read_choices, refusals, setting_of
 from dashtheory.deep.config import RunConfig
 from dashtheory.experiments.equal_tuning import BUDGET
 from dashtheory.experiments.remedies import STREAM_NAMES, read_remedy, stream_settings
@@ -204,6 +204,12 @@ def test_a_rule_that_cannot_act_is_left_out_with_its_reason(program: Program) ->
     assert set(found.refused) == {"inject:layer=nowhere"}
     assert "- `inject:layer=nowhere` does not act here: layer must" in program.tables()
     assert "| warm, new optimizer |" in program.tables()
+
+
+def test_a_rule_that_acts_since_is_no_longer_told_as_left_out() -> None:
+    before = {"reset": "it had no classifier", "crelu": "of then"}
+    assert refusals(before, {"crelu": "of now"}, {"warm", "reset"}) == {"crelu": "of now"}
+    assert refusals(before, {}, {"warm"}) == before
 
 
 @pytest.mark.parametrize(

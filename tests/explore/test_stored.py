@@ -16,7 +16,7 @@ from dashtheory.explore.alpha_lambda import AlphaLambdaState, Shrinks
 from dashtheory.explore.discrete import DiscreteState, Simulations, as_arrays, as_courses, simulated
 from dashtheory.explore.networks import TrainedNetwork, assembled, trained
 from dashtheory.explore.training import CONFIGS, config_of, weights_of
-from dashtheory.record import load_table
+from dashtheory.record import load_table, save_table
 from dashtheory.twolayer import TwoLayerConfig
 
 ROOT = Path(__file__).parents[2]
@@ -48,8 +48,7 @@ def written(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", list(KNOWN))
 def test_every_pass_is_of_the_setting_that_the_explorer_asks_for(name: str) -> None:
-    wrong = passes.standing(name, KNOWN[name])
-    assert wrong in ("", "was made by other code")
+    assert passes.standing(name, KNOWN[name]) == ""
     facts = stored.facts(name)
     assert facts is not None
     assert {"sha256", "code", "versions", "machine", "made", "seconds"} <= set(facts)
@@ -132,17 +131,19 @@ def test_another_setting_or_seed_is_not_what_is_stored(written: Path) -> None:
 def test_damage_is_one_line(written: Path) -> None:
     path = written / "it.npz"
     whole = path.read_bytes()
-    for bad in (whole[:-30], b"", stored.packed({"x": np.arange(4.0)})):
+    flipped = bytes(255 - byte if 60 <= place < 90 else byte for place, byte in enumerate(whole))
+    for bad in (whole[:-30], b"", flipped, stored.packed({"x": np.arange(4.0)})):
         path.write_bytes(bad)
         stored.read.cache_clear()
         with pytest.raises(
             DamagedFile, match=r"^it\.npz must hold what it\.json says; say python -m \S+passes\.$"
         ):
             stored.stored("it", {"a": 1}, 0, written)
-    path.with_suffix(".json").write_text("{")
-    stored.facts.cache_clear()
-    with pytest.raises(DamagedFile, match=r"^it\.json must be a record of a stored pass"):
-        stored.stored("it", {"a": 1}, 0, written)
+    for text in ("{", "[]", "{}"):
+        path.with_suffix(".json").write_text(text)
+        stored.facts.cache_clear()
+        with pytest.raises(DamagedFile, match=r"^it\.json must be a record of a stored pass"):
+            stored.stored("it", {"a": 1}, 0, written)
 
 
 def test_checking_says_how_each_pass_stands(written: Path) -> None:
@@ -151,12 +152,30 @@ def test_checking_says_how_each_pass_stands(written: Path) -> None:
     assert passes.standing("absent", one, written) == "is not there"
     assert passes.standing("it", dataclasses.replace(one, config={}), written) == "is of another setting"
     other = dataclasses.replace(one, module="dashtheory.explore.figure")
-    assert passes.standing("it", other, written) == "was made by other code"
+    assert passes.standing("it", other, written) == ""
+    assert "made by other code" in passes.remark("it", other, written)
+    assert passes.remark("it", one, written) == ""
+    assert passes.standing("it", dataclasses.replace(one, table="0123"), written) == "is of another table"
     record = json.loads((written / "it.json").read_text())
     assert record["also"] == "this"
     (written / "it.npz").write_bytes(b"no")
     stored.read.cache_clear()
     assert "must hold" in passes.standing("it", one, written)
+
+
+def test_the_check_fails_for_another_table_and_not_for_other_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "code_of", lambda module: "other")
+    assert passes.main(["--check", "--steps", str(TABLE)]) == 0
+    assert capsys.readouterr().out.count("made by other code") == len(KNOWN)
+    table, made = load_table(TABLE)
+    save_table(table.assign(value=table["value"] * 2), tmp_path / TABLE.name, {"config": made["config"]})
+    assert passes.main(["--check", "--steps", str(tmp_path / TABLE.name)]) == 1
+    assert "steps: is of another table\n" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        passes.main(["--check", "--steps", str(tmp_path / "absent.csv")])
+    assert "--steps: table must" in capsys.readouterr().err
 
 
 def test_the_same_arrays_are_the_same_bytes() -> None:

@@ -56,6 +56,17 @@ def test_every_quantity_by_hand() -> None:
     assert (gap["low"], gap["high"]) == pytest.approx((gap["mean"] - half, gap["mean"] + half))
 
 
+def test_a_perfect_twin_leaves_no_room_for_forward_transfer() -> None:
+    rows = table("online_accuracy", CONTINUED)
+    fresh = {0: [1.0, 1.0, 1.0], 1: [0.5, 0.5, 1.0]}
+    one = found([*rows, *table("fresh_online_accuracy", fresh)]).loc["forward_transfer"]
+    assert (one["n"], one["values"]) == (1, pytest.approx(((0.4 - 0.2) / 2,)))
+    assert pd.isna(one["low"])
+    perfect = found([*rows, *table("fresh_online_accuracy", dict.fromkeys(CONTINUED, [1.0] * 3))])
+    assert (perfect.loc["forward_transfer", "n"], perfect.loc["mean_score", "n"]) == (0, 2)
+    assert pd.isna(perfect.loc["forward_transfer", "mean"])
+
+
 def test_by_task_the_twin_is_subtracted_within_each_seed() -> None:
     rows = [*table("online_accuracy", CONTINUED), *table("fresh_online_accuracy", FRESH)]
     one = continued_minus_fresh(make_table(rows))

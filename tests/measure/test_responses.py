@@ -86,6 +86,13 @@ def test_churn_is_the_divergence_of_the_softmaxes(values: list[float], shift: fl
     assert float(moved.absolute) == pytest.approx(abs(shift))
 
 
+def test_churn_wants_two_batches_of_logits() -> None:
+    with pytest.raises(ValueError, match=r"^before must be \(\.\.\., inputs, classes\), got \(3,\)"):
+        churn(torch.zeros(3), torch.zeros(3))
+    with pytest.raises(ValueError, match=r"^after must have the shape of before, \(2, 3\), got \(1, 3\)"):
+        churn(torch.zeros(2, 3), torch.zeros(1, 3))
+
+
 def line(curvature: list[float], sign: float = 1.0) -> tuple[nn.Module, Examples]:
     """A linear model whose squared error has these curvatures, times a sign."""
     model = nn.Linear(len(curvature), 1, bias=False).double()
@@ -99,7 +106,7 @@ def test_sharpness_is_the_largest_eigenvalue() -> None:
     assert found.value == pytest.approx(5, rel=1e-6)
     assert found.settled
     early = sharpness(model, examples, torch.Generator().manual_seed(0), loss_fn=squared, max_products=2)
-    assert (early.products, early.settled) == (2, False)
+    assert (early.products, early.settled) == (4, False)  # two runs of two
 
 
 def test_sharpness_is_not_the_largest_size_where_that_is_negative() -> None:
@@ -109,6 +116,25 @@ def test_sharpness_is_not_the_largest_size_where_that_is_negative() -> None:
         model, examples, torch.Generator().manual_seed(0), loss_fn=lambda o, t: -squared(o, t), tolerance=1e-9
     )
     assert found.value == pytest.approx(-0.5, rel=1e-5)
+
+
+class Saddle(nn.Module):
+    """<a, b>: curvatures 1 and -1, three times each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = (nn.Parameter(torch.zeros(3)) for _ in range(2))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs * (self.a * self.b).sum()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_sharpness_of_a_saddle_is_that_of_its_rising_side(seed: int) -> None:
+    one = Examples(torch.ones(1, 1), torch.zeros(1, 1))
+    found = sharpness(Saddle(), one, torch.Generator().manual_seed(seed), loss_fn=lambda o, t: o.mean())
+    assert found.value == pytest.approx(1, rel=1e-4)
+    assert found.settled
 
 
 def test_sharpness_agrees_with_the_whole_hessian_of_a_network() -> None:

@@ -211,11 +211,12 @@ def test_what_one_table_lacks() -> None:
     assert (seeds.verdict, seeds.num_seeds, seeds.seeds_apart, seeds.num_changed) == ("identical", 3, 2, 0)
 
 
+@pytest.mark.parametrize("seeds", [1, 3, 4])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_number_that_is_none_is_different_from_one(value: float) -> None:
+def test_a_number_that_is_none_is_different_from_one(value: float, seeds: int) -> None:
     values = np.random.default_rng(0).normal(size=(3, 4))
     broken = values.copy()
-    broken[1, 1] = value
+    broken[1, :seeds] = value
     assert agreement(table(broken), table(broken)).verdict == "identical"
     found = agreement(table(values), table(broken))
     assert [one.stage for one in found.differences] == [2]

@@ -139,6 +139,9 @@ def test_what_no_arm_can_be_is_refused_in_one_line() -> None:
         with pytest.raises(ValueError, match=words) as raised:
             parse_arm(text)
         assert "\n" not in str(raised.value)
+    for rules, seeds in (((), (0,)), (("warm",), ())):
+        with pytest.raises(ValueError, match=r"^(rules|seeds) must hold at least one, got none"):
+            Arms(rules=rules, seeds=seeds)
     with pytest.raises(ValueError, match="values that are given"):
         Arms(rules=("warm:weight_decay=tuned",), seeds=(0,))
 

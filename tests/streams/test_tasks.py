@@ -199,6 +199,8 @@ def test_bad_streams_are_refused(values: dict[str, object], name: str) -> None:
     [
         {"kind": "class_incremental", "num_tasks": 7},
         {"kind": "class_incremental", "num_tasks": 2, "task_size": 13},
+        {"kind": "class_incremental", "num_tasks": 2, "classes_per_task": 2, "task_size": 1},
+        {"kind": "two_class", "num_tasks": 2, "task_size": 5},
         {"kind": "random_labels", "task_size": 100},
     ],
 )
@@ -207,6 +209,20 @@ def test_streams_that_the_data_cannot_give_are_refused(values: dict[str, object]
         tasks(**values)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"^base must be given"):
         list(make_tasks(StreamConfig(), 0))
+
+
+def test_a_base_has_two_parts_of_one_form() -> None:
+    def part(targets: list[int], places: int = 3) -> Examples:
+        return Examples(torch.zeros(len(targets), places), torch.tensor(targets))
+
+    good = part([0, 1])
+    for train, test, words in (
+        (part([-1, 1]), good, "train must have targets from 0 to below num_classes, 2, got -1 to 1"),
+        (good, part([0, 2]), "test must have targets from 0 to below num_classes, 2, got 0 to 2"),
+        (good, part([0, 1], places=4), "test must have the positions of train, 3, got 4"),
+    ):
+        with pytest.raises(ValueError, match=f"^{words}"):
+            Base(train, test, 2)
 
 
 def test_a_stream_is_read_from_its_text() -> None:

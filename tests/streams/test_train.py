@@ -165,3 +165,6 @@ def test_bad_training_is_refused() -> None:
             table("warm", **values)
     with pytest.raises(ValueError, match=r"^rules must "):
         table("warm", "warm")
+    for seeds in ((), (1, 1)):
+        with pytest.raises(ValueError, match=r"^seeds must hold at least one, each once"):
+            table("warm", seeds=seeds)
