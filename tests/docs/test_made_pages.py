@@ -13,6 +13,7 @@ from dashtheory import measure
 from dashtheory.deep.data.find import _OFFICIAL
 from dashtheory.deep.models import MODELS
 from dashtheory.rules import RULES
+from docs import make
 from docs.made import beyond_tables, figures
 from docs.made.blocks import fill
 from docs.made.house import floor_of, house
@@ -177,6 +178,14 @@ def test_the_command_says_whether_anything_differs() -> None:
         [sys.executable, str(ROOT / "docs" / "make.py"), "--check"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout.strip()) == (0, "")
+
+
+def test_the_command_names_a_page_that_differs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(make, "pages", lambda root: [(root / "README.md", README), (root / "LICENSE", "other")])
+    assert make.main(["--check"]) == 1
+    assert capsys.readouterr().out == "LICENSE is not what `make pages` writes\n"
 
 
 def test_the_example_of_the_discrete_world_runs_and_says_what_it_should(
