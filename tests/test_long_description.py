@@ -7,6 +7,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+import setuptools
 
 ROOT = Path(__file__).parents[1]
 told = runpy.run_path(str(ROOT / "setup.py"))["without_relative_links"]
@@ -22,6 +23,7 @@ told = runpy.run_path(str(ROOT / "setup.py"))["without_relative_links"]
         ("![What it shows](figures/a.png)", "*What it shows: the picture `figures/a.png` of the repository.*"),
         ("[arXiv](https://arxiv.org/abs/1)", "[arXiv](https://arxiv.org/abs/1)"),
         ("![badge](https://host/a.png)", "![badge](https://host/a.png)"),
+        ("[plain](http://host/a), [mail](mailto:a@host)", "[plain](http://host/a), [mail](mailto:a@host)"),
         ("`x[0](y)` and\n```python\nf[a](b)\n```\n[c](d)", "`x[0](y)` and\n```python\nf[a](b)\n```\nc (`d`)"),
         ("[`code`](a.py)", "`code` (`a.py`)"),
     ],
@@ -38,3 +40,13 @@ def test_nothing_of_the_readme_is_dead_or_lost() -> None:
     assert "\0" not in shown
     assert shown.count("```") == readme.count("```")
     assert len(shown.splitlines()) == len(readme.splitlines())
+
+
+def test_a_build_is_given_the_told_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, str] = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **options: given.update(options))
+    runpy.run_path(str(ROOT / "setup.py"), run_name="__main__")
+    assert given == {
+        "long_description": told((ROOT / "README.md").read_text(encoding="utf-8")),
+        "long_description_content_type": "text/markdown",
+    }

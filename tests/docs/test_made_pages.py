@@ -13,6 +13,7 @@ from dashtheory import measure
 from dashtheory.deep.data.find import _OFFICIAL
 from dashtheory.deep.models import MODELS
 from dashtheory.rules import RULES
+from docs import make
 from docs.made import beyond_tables, figures
 from docs.made.blocks import fill
 from docs.made.house import floor_of, house
@@ -133,13 +134,43 @@ def test_reference_pages_are_linked_and_not_committed() -> None:
         assert done.stdout.split() == ["docs/reference/rules.md"]
 
 
-def test_links_of_pages_lead_to_files() -> None:
-    """On a code host too, but to what is made when the site is built."""
-    for page in ("index", "results", "figures", "benchmarks", "more_seeds", "gpu"):
-        text = (ROOT / "docs" / f"{page}.md").read_text()
-        for path in re.findall(r"\]\(([^)#:\s]+)", text):
-            made = path.startswith("reference/")
-            assert made or (ROOT / "docs" / path).exists(), (page, path)
+PAGES = sorted(
+    path
+    for pattern in (
+        "*.md",
+        "docs/*.md",
+        "docs/rules/index.md",
+        "notebooks/*.md",
+        "paper_repro/*.md",
+        "figures/remedies/*.md",
+    )
+    for path in ROOT.glob(pattern)
+)
+ON_THE_SITE = {"docs/index.md": "reference/measures.md", "docs/rules/index.md": "../reference/rules.md"}
+"""The only links to pages that are made with the site; the sentence says so."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[path.relative_to(ROOT).as_posix() for path in PAGES])
+def test_links_of_pages_lead_to_files_and_places(page: Path) -> None:
+    """On a code host too, where nothing is made."""
+    text = re.sub(r"(?ms)^```.*?^```$|`[^`\n]*`", "", page.read_text(encoding="utf-8"))
+    for path, place in re.findall(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)", text):
+        if path and path == ON_THE_SITE.get(page.relative_to(ROOT).as_posix()):
+            (sentence,) = re.findall(rf"[^.]*\({re.escape(path)}\)[^.]*", text)
+            assert "made" in sentence
+            assert "site" in sentence
+            continue
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not place or place in places(target), (path, place)
+
+
+def places(page: Path) -> set[str]:
+    """Where a link into a page may lead."""
+    text = re.sub(r"(?ms)^```.*?^```$", "", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"(?m)^#+ (.*)$", text)
+    slugs = {re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-") for line in headings}
+    return slugs | set(re.findall(r'<a id="([^"]+)"></a>', text))
 
 
 def test_the_command_says_whether_anything_differs() -> None:
@@ -147,6 +178,14 @@ def test_the_command_says_whether_anything_differs() -> None:
         [sys.executable, str(ROOT / "docs" / "make.py"), "--check"], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout.strip()) == (0, "")
+
+
+def test_the_command_names_a_page_that_differs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(make, "pages", lambda root: [(root / "README.md", README), (root / "LICENSE", "other")])
+    assert make.main(["--check"]) == 1
+    assert capsys.readouterr().out == "LICENSE is not what `make pages` writes\n"
 
 
 def test_the_example_of_the_discrete_world_runs_and_says_what_it_should(

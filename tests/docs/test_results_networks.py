@@ -211,6 +211,21 @@ def test_the_first_stages_of_the_paper_s_setting_are_the_committed_ones() -> Non
         assert words in text, words
 
 
+def test_the_commands_of_the_paper_s_setting_make_every_row_of_its_table() -> None:
+    (section,) = (part for part in RESULTS.split("\n## ") if '<a id="paper"></a>' in part)
+    asked: dict[str, set[int]] = {}
+    for rules, stages in re.findall(r"--rules (\S+) (?:--seeds 1 )?--stages ([\d,]+)", section):
+        numbers = [int(stage) for stage in stages.split(",")]
+        for rule in rules.split(","):
+            asked[rule] = set(numbers) if len(numbers) > 1 else set(range(1, numbers[0] + 1))
+    table, _ = load_table(ROOT / "paper_repro" / "results" / "cpu" / "cifar10-resnet18.csv")
+    found = table.groupby("rule")["stage"].agg(set).to_dict()
+    assert asked.keys() == found.keys()
+    for rule, stages in found.items():
+        assert stages <= asked[rule], rule
+        assert max(stages) == max(asked[rule]), rule
+
+
 def test_direction_shows_where_the_results_say() -> None:
     table, _ = load_table(ROOT / "figures" / "direction.csv")
     found = {}
