@@ -8,6 +8,7 @@ rules compared within a seed share their data, initialisation and order of batch
 from __future__ import annotations
 
 import random
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,3 +86,18 @@ def seeded_globals(value: int) -> Iterator[None]:
     finally:
         np.random.set_state(before)  # noqa: NPY002
         random.setstate(plain_before)
+
+
+@contextmanager
+def untouched_streams() -> Iterator[None]:
+    """Put the global random streams back as they were: those of `random`, numpy, and torch if it is there."""
+    torch = sys.modules.get("torch")
+    plain, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002
+    tensors = torch.get_rng_state() if torch else None
+    try:
+        yield
+    finally:
+        random.setstate(plain)
+        np.random.set_state(numbers)  # noqa: NPY002
+        if torch:
+            torch.set_rng_state(tensors)

@@ -7,7 +7,7 @@ import runpy
 from pathlib import Path
 
 import pytest
-import setuptools
+import setuptools  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parents[1]
 told = runpy.run_path(str(ROOT / "setup.py"))["without_relative_links"]

@@ -11,6 +11,7 @@ from skorch.callbacks import Callback, LoadInitState
 from dashtheory._check import fail
 from dashtheory.adapters.core import StageReport, StageRule
 from dashtheory.adapters.stages import checked_stage, is_due
+from dashtheory.seeds import untouched_streams
 
 KEY = "event_stage"
 """Column of the net's history with the stage of every epoch."""
@@ -55,7 +56,8 @@ class SkorchRule(Callback):
         told = [row.get(KEY, 0) for row in net.history] if net.history else []
         self.applied_ = max([self.applied_, *told])
         if is_due(stage, self.applied_):
-            training, _ = net.get_split_datasets(X, y)
+            with untouched_streams():  # a random split is drawn again by the fit, and must be the same
+                training, _ = net.get_split_datasets(X, y)
             loader = net.get_iterator(training, training=False)
             loss_fn = self.plan.loss_fn or partial(net.get_loss, training=False)
             called = _called_by_name if isinstance(X, dict) else None

@@ -8,18 +8,16 @@ random streams that code could draw from are put back after each of its calls.
 from __future__ import annotations
 
 import json
-import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pandas as pd
 
 from dashtheory.record.coordinates import number_text
 from dashtheory.record.table import coordinate_names
+from dashtheory.seeds import untouched_streams
 
 STAGE = "stage"
 
@@ -212,18 +210,3 @@ def rows_of(table: pd.DataFrame) -> Iterator[dict[str, float]]:
             at = [f"{name}={number_text(values[name])}" for name in varying if not pd.isna(values[name])]
             row["/".join([str(values["metric"]), *at])] = float(values["value"])
         yield row
-
-
-@contextmanager
-def untouched_streams() -> Iterator[None]:
-    """Put the global random streams back as they were: those of `random`, numpy, and torch if it is there."""
-    torch = sys.modules.get("torch")
-    plain, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002
-    tensors = torch.get_rng_state() if torch else None
-    try:
-        yield
-    finally:
-        random.setstate(plain)
-        np.random.set_state(numbers)  # noqa: NPY002
-        if torch:
-            torch.set_rng_state(tensors)

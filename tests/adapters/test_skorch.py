@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -113,6 +114,26 @@ def test_data_of_the_fit_without_its_validation_split_are_one_chunk() -> None:
     ours.set_params(max_epochs=0)
     fit(ours)
     torch.testing.assert_close(ours.module_.state_dict(), wanted.state_dict(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_random_split_is_one_and_the_same_for_the_rule_and_the_fit() -> None:
+    splits: list[list[int]] = []
+
+    class Split:
+        def split(self, data: Any, y: Any = None, groups: Any = None) -> Any:
+            order = np.random.permutation(len(data)).tolist()  # noqa: NPY002
+            splits.append(order[6:])
+            yield order[6:], order[:6]
+
+    ours = net(
+        ("rule", SkorchRule(plan(chunks=None, loss_fn=LOSS), stage=2)),
+        train_split=skorch.dataset.ValidSplit(Split()),
+        epochs=1,
+    )
+    ours.initialize()
+    fit(ours)
+    assert len(splits) == 2
+    assert splits[0] == splits[1]
 
 
 def test_a_stage_is_explicit() -> None:

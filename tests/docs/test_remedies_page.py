@@ -10,7 +10,7 @@ import pytest
 from dashtheory.command.remedy_results import compared, kept_results
 from dashtheory.experiments.remedies import STREAM_NAMES
 from dashtheory.experiments.remedy_scores import TUNED
-from dashtheory.experiments.remedy_tables import at_ends, findings, render
+from dashtheory.experiments.remedy_tables import at_ends, best_remedy, findings, render
 from tests.docs.results_cases import ROOT
 
 PAGE = " ".join((ROOT / "docs" / "remedies.md").read_text(encoding="utf-8").split())

@@ -219,7 +219,7 @@ def test_the_commands_of_the_paper_s_setting_make_every_row_of_its_table() -> No
         for rule in rules.split(","):
             asked[rule] = set(numbers) if len(numbers) > 1 else set(range(1, numbers[0] + 1))
     table, _ = load_table(ROOT / "paper_repro" / "results" / "cpu" / "cifar10-resnet18.csv")
-    found = table.groupby("rule")["stage"].agg(set).to_dict()
+    found = {str(rule): set(stages) for rule, stages in table.groupby("rule")["stage"]}
     assert asked.keys() == found.keys()
     for rule, stages in found.items():
         assert stages <= asked[rule], rule
