@@ -132,7 +132,11 @@ def test_one_component_is_the_world_of_independent_features(p: Floats, tau: int)
 
 
 @given(
-    p=arrays(np.float64, st.tuples(st.integers(1, 2), st.integers(2, 4)), elements=st.floats(0, 0.5)),
+    p=arrays(
+        np.float64,
+        st.tuples(st.integers(1, 2), st.integers(2, 4)),
+        elements=st.floats(0, 0.5, allow_subnormal=False),  # which have too few digits for a relative error
+    ),
     strength=st.sampled_from([0.0, 1.0]) | st.floats(0, 1),
 )
 @settings(max_examples=60)
