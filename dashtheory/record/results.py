@@ -21,6 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dashtheory._check import fail
@@ -30,7 +32,7 @@ from dashtheory.parallel import Job
 from dashtheory.record.code import code_of
 from dashtheory.record.provenance import machine, plain, versions
 from dashtheory.record.store import load_table, save_table
-from dashtheory.record.table import concatenate, coordinate_names
+from dashtheory.record.table import COLUMNS, concatenate, coordinate_names, stacked
 from dashtheory.user_code import fingerprint
 
 PROBLEM, COMPLETE, DEVICE, ORIGIN = "problem", "complete", "device", "origin"
@@ -205,12 +207,12 @@ class Results:
         Raises:
             OSError: if a file cannot be written.
         """
-        table = self.table
-        if table is None:
+        if not self.tables:
             return
+        table, places = stacked(self.tables.values())
         path.parent.mkdir(parents=True, exist_ok=True)
         known = {"experiment": self.name, "config": self.config, "data": plain(dict(self.data)), **(facts or {})}
-        rows = _rows_of(self.tables)
+        rows = _rows_of(self.tables, places)
         runs = {name: {**self.runs[name], "rows": rows[name]} for name in self.tables}
         save_table(table, path.with_suffix(".csv"), {**known, "runs": runs})
 
@@ -221,19 +223,19 @@ def _place(table: pd.DataFrame) -> set[tuple[object, ...]]:
     return set(table[["seed", *fixed]].astype(str).itertuples(index=False, name=None))
 
 
-def _rows_of(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[list[int]]]:
-    """Which rows of the table of all are those of each run: ranges [first, after the last]."""
-    owners, numbered = list[str](), list[pd.DataFrame]()
-    for name, table in tables.items():  # in place of each value its place: the order does not depend on values
-        numbered.append(table.assign(value=range(len(owners), len(owners) + len(table))))
-        owners += [name] * len(table)
-    order = [owners[int(place)] for place in concatenate(numbered)["value"]]
-    found: dict[str, list[list[int]]] = {name: [] for name in tables}
-    start = 0
-    for place in range(1, len(order) + 1):
-        if place == len(order) or order[place] != order[start]:
-            found[order[start]].append([start, place])
-            start = place
+def _rows_of(tables: Mapping[str, pd.DataFrame], places: npt.NDArray[np.int64]) -> dict[str, list[list[int]]]:
+    """Which rows of the table of all are those of each run: ranges [first, after the last].
+
+    Args:
+        tables: by name of the run.
+        places: for every row of the table of all, which one it is of the tables put one under another.
+    """
+    names = list(tables)
+    owners = np.repeat(np.arange(len(names)), [len(table) for table in tables.values()])[places]
+    starts = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]]).tolist()
+    found: dict[str, list[list[int]]] = {name: [] for name in names}
+    for start, end in zip(starts, [*starts[1:], len(owners)], strict=True):
+        found[names[owners[start]]].append([start, end])
     return found
 
 
@@ -265,9 +267,16 @@ def load_results(path: Path, name: str = "") -> Results:
         range(len(table))
     ):
         fail("results", "must say of every row whose it is", f"'{path}'", "Run it again.")
-    tables = {run: concatenate(table.iloc[one.start : one.stop] for one in ranges) for run, ranges in rows.items()}
+    tables = {run: _part(table, ranges) for run, ranges in rows.items()}
     known = {run: {key: value for key, value in facts.items() if key != "rows"} for run, facts in runs.items()}
     return Results(name=found, config=config, tables=tables, runs=known, data=data)
+
+
+def _part(table: pd.DataFrame, ranges: Sequence[range]) -> pd.DataFrame:
+    """These rows of a sorted table, without coordinates that they do not have."""
+    parts = [table.iloc[one.start : one.stop] for one in ranges]
+    alone = len(parts) == 1 and set(table.columns) == set(COLUMNS)
+    return parts[0].reset_index(drop=True) if alone else concatenate(parts)
 
 
 def _ranges(rows: object) -> list[range]:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dashtheory._check import fail
@@ -115,11 +117,26 @@ def concatenate(tables: Iterable[pd.DataFrame]) -> pd.DataFrame:
     Raises:
         ValueError: if a coordinate is a number in one table and a word in another.
     """
-    stacked = pd.concat([one.astype(dict.fromkeys(_further(one), "object")) for one in tables], ignore_index=True)
-    points = {name: read_coordinate(stacked[name], "tables") for name in _further(stacked)}
-    checked = _in_order(stacked.assign(**points))
+    return stacked(tables)[0]
+
+
+def stacked(tables: Iterable[pd.DataFrame]) -> tuple[pd.DataFrame, npt.NDArray[np.int64]]:
+    """As `concatenate`, and for every row of it which one it was of the tables put one under another."""
+    parts = list(tables)
+    same = len({tuple(zip(one.columns, one.dtypes, strict=True)) for one in parts}) == 1
+    whole: pd.DataFrame = pd.concat(parts if same else [_as_objects(one) for one in parts], ignore_index=True)
+    objects = _as_objects(whole)
+    points = {str(name): read_coordinate(objects[name], "tables") for name in _further(whole)}
+    checked = _in_order(whole.assign(**points))
     by = ["level", "experiment", *_further(checked), "rule", "seed", "stage"]
-    return checked.sort_values(by, kind="stable", na_position="first", ignore_index=True)
+    found = checked.sort_values(by, kind="stable", na_position="first")
+    return found.reset_index(drop=True), found.index.to_numpy()
+
+
+def _as_objects(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with coordinates as they are: stacking makes no number of a word, and no fraction of a number."""
+    further = _further(table)
+    return table.astype(dict.fromkeys(further, "object")) if further else table
 
 
 def one_per(rows: pd.DataFrame, keys: Sequence[str], what: str) -> None:
