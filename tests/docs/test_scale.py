@@ -9,7 +9,7 @@ from tests.versions import supported
 
 PAGE = " ".join((ROOT / "docs" / "scale.md").read_text(encoding="utf-8").split())
 FOUND = json.loads((ROOT / "benchmarks" / "results" / "sweep.json").read_text(encoding="utf-8"))
-WORDS = {1: "one save", 2: "two saves"}
+WORDS = {1: "one save", 2: "two saves", 5: "five saves"}
 
 
 def test_what_the_folder_must_bear_is_what_was_measured() -> None:
