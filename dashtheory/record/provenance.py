@@ -24,6 +24,11 @@ def versions() -> dict[str, str]:
     return dict(_versions())
 
 
+def library_versions() -> dict[str, str]:
+    """Of `versions`, all but that of this package, whose code is known by a hash of its own."""
+    return {name: version for name, version in versions().items() if name != "dashtheory"}
+
+
 @cache
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "dashtheory": __version__}

@@ -30,7 +30,7 @@ from dashtheory._door import door
 from dashtheory._spec import is_own, slug_of
 from dashtheory.parallel import Job
 from dashtheory.record.code import code_of
-from dashtheory.record.provenance import machine, plain, versions
+from dashtheory.record.provenance import library_versions, machine, plain, versions
 from dashtheory.record.store import load_table, save_table
 from dashtheory.record.table import COLUMNS, concatenate, coordinate_names, stacked
 from dashtheory.user_code import fingerprint
@@ -64,7 +64,7 @@ def identity_of(job: Job, data: Mapping[str, object]) -> dict[str, str]:
         "data": _hash(same_data(data)),
         "code": code_of(job.function.__module__),
         "own": fingerprint(*_own(arguments)),
-        "versions": _hash(versions()),
+        "versions": _hash(library_versions()),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,7 +238,7 @@ def test_a_run_stands_for_one_of_the_same_code_and_versions(
 ) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text("def network(): pass\n")
-    own = job(rule=f"python:{mine}:network")
+    own, known = job(rule=f"python:{mine}:network"), versions()
     before = {one.name: identity_of(one, DATA) for one in (job(),)} | {"own": identity_of(own, DATA)}
     results = grown()
     for name, identity in before.items():
@@ -247,8 +248,13 @@ def test_a_run_stands_for_one_of_the_same_code_and_versions(
         assert results.misfit("warm-0", identity_of(job(), DATA)) == "another version of the code"
         assert not results.misfit("warm-0", identity_of(job(), DATA), ("code",))
     with monkeypatch.context() as patch:
-        patch.setattr("dashtheory.record.results.versions", lambda: {"torch": "0.0"})
+        patch.setattr(sys.modules["dashtheory.record.provenance"], "_versions", lambda: {**known, "torch": "0.0"})
         assert results.misfit("warm-0", identity_of(job(), DATA)) == "other versions of the libraries"
+    with monkeypatch.context() as patch:  # of the package the code counts, not what it is called
+        patch.setattr(
+            sys.modules["dashtheory.record.provenance"], "_versions", lambda: {**known, "dashtheory": "99"}
+        )
+        assert not results.misfit("warm-0", identity_of(job(), DATA))
     assert not results.misfit("own", identity_of(own, DATA))
     mine.write_text("def network(): return 3\n")
     assert results.misfit("own", identity_of(own, DATA)) == "another version of your own code"
