@@ -203,7 +203,7 @@ _STREAMS: Mapping[str, Mapping[str, Any]] = {
         "num_tuning": 3,
     },
     "wrong_first": {
-        "title": "Digits, a tenth with half of its labels wrong and then all, right",
+        "title": "Digits, a tenth with half of its labels wrong, then all with the right ones",
         "values": {
             **_DIGITS,
             **{"num_chunks": 10, "chunk_size": 140, "arrivals": (1, 9), "label_noise": 0.5, "mended": True},
@@ -212,7 +212,7 @@ _STREAMS: Mapping[str, Mapping[str, Any]] = {
         "num_tuning": 3,
     },
     "equal_epochs": {
-        "title": "Digits as in the first stream, 40 epochs in every stage",
+        "title": "Digits, a fifth of the labels wrong, five chunks, 40 epochs in every stage",
         "values": {**_DIGITS, "criterion": "epochs", "max_epochs": 40},
         "num_seeds": 10,
         "num_tuning": 2,
