@@ -55,6 +55,34 @@ def test_the_numbers_with_a_new_optimizer_are_those_of_the_committed_runs() -> N
         assert words in PAGE, (rule, words)
 
 
+def ends(rule: str, stream: str) -> pd.DataFrame:
+    """Metrics of the last task, by seed."""
+    table, _ = load_table(ROOT / "figures" / "changing_streams.csv")
+    mine = table[(table["rule"] == rule) & (table["stream"] == stream)]
+    last: pd.DataFrame = mine[mine["stage"] == mine["stage"].max()]
+    return last.pivot_table(index="seed", columns="metric", values="value")
+
+
+def test_how_a_warm_network_loses_plasticity_is_what_the_committed_runs_show() -> None:
+    table, _ = load_table(ROOT / "figures" / "changing_streams.csv")
+    warm = table[(table["rule"] == "warm") & (table["stream"] == "random_labels")]
+    means = warm.pivot_table(index="stage", columns="metric", values="value")
+    ahead = means["online_accuracy"] - means["fresh_online_accuracy"]
+    assert (ahead.loc[2:6] > 0.01).all()
+    assert (ahead.loc[8:] < -0.01).all()
+    last = ends("warm", "random_labels")
+    shares = f"{last['dormant_share'].mean():.0%} of its hidden units are dormant (of its twin's "
+    assert f"{shares}{last['fresh_dormant_share'].mean():.0%})" in PAGE
+    assert (len(last), int((last["effective_rank"] == 0).sum())) == (10, 9)
+
+
+def test_dormant_units_do_not_tell_what_the_effective_rank_does() -> None:
+    last = ends("sp", "input_permuted").mean()
+    assert f"learns {100 * (last['fresh_online_accuracy'] - last['online_accuracy']):.0f} points less" in PAGE
+    assert last["dormant_share"] <= last["fresh_dormant_share"]
+    assert last["effective_rank"] < last["fresh_effective_rank"] / 2
+
+
 def test_the_speed_of_replicas_is_the_committed_one() -> None:
     saved = json.loads((ROOT / "benchmarks" / "results" / "streams.json").read_text())
     assert saved["quick"] is False
