@@ -28,6 +28,7 @@ def work(rank: int, folder: str) -> None:
     dist.all_gather(both, weights)
     if rank == 0:
         print(f"mean factor {report.mean_scale:.2f}, same bits: {torch.equal(*both)}")
+    dist.barrier()  # nobody leaves while another still talks to it
     dist.destroy_process_group()
 
 

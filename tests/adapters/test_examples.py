@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ranks import may_abort_at_the_end
+
 FOLDER = Path(__file__).resolve().parents[2] / "examples"
 NEEDS = {"avalanche": "avalanche", "lightning": "lightning", "skorch": "skorch", "transformers": "transformers"}
 
@@ -18,6 +20,7 @@ def test_an_example_runs(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for needed in path.stem.split("_"):
         if needed in NEEDS:
             pytest.importorskip(NEEDS[needed], exc_type=ImportError)
-    runpy.run_path(str(path), run_name="__main__")
+    with may_abort_at_the_end():
+        runpy.run_path(str(path), run_name="__main__")
     said = capfd.readouterr().out
     assert re.search(r"stage 2: mean factor 0\.[3-9]|same bits: True|left: 1\d\d%|left: 9\d%", said), said

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from dashtheory.adapters.core import StageRule
 from dashtheory.errors import Diverged
 from dashtheory.rules import check_after_step, dash_, dash_factors, same_on_all_ranks_, unwrapped
+from tests.ranks import may_abort_at_the_end
 
 LOSS = functional.cross_entropy
 CHUNKS = [
@@ -85,7 +86,8 @@ def work(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     folder: Path = tmp_path_factory.mktemp("ranks")
-    spawn(work, args=(str(folder),), nprocs=2)
+    with may_abort_at_the_end():
+        spawn(work, args=(str(folder),), nprocs=2)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
