@@ -211,3 +211,14 @@ def test_the_report_says_of_a_damaged_or_missing_table_that_it_is(
     for folder, words in (("new", "must be the one its .json describes"), ("none", "must be readable")):
         assert main([*call, folder]) == 1
         assert words in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_table_of_another_setting_is_not_compared_and_ends_with_status_1(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(toy / "figures", toy / "new")
+    facts = json.loads((toy / "new" / "toy.json").read_text())
+    facts["config"]["slope"] += 1
+    (toy / "new" / "toy.json").write_text(json.dumps(facts))
+    assert main(["figure", "--report", "--against", "figures", "--out", "new"]) == 1
+    assert "toy: not compared, it is of another setting: " in capsys.readouterr().out
