@@ -147,7 +147,13 @@ def _say_older(used: Results, identities: Identities) -> None:
     older = [name for name in used.runs if used.misfit(name, identities[name])]
     if older:
         words = "is used, though made" if len(older) == 1 else "are used, though made"
-        print(f"{', '.join(older)} {words} by other code or libraries; --fresh runs again", file=sys.stderr)  # noqa: T201
+        print(f"{named(older)} {words} by other code or libraries; --fresh runs again", file=sys.stderr)  # noqa: T201
+
+
+def named(names: Sequence[str], most: int = 3) -> str:
+    """Names in a line, some of them where there are many."""
+    rest = f" and {len(names) - most:,} more" if len(names) > most + 1 else ""
+    return ", ".join(names[:most] if rest else names) + rest
 
 
 def _forget(call: Call) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dashtheory.command.growing import named
 from dashtheory.protocol import stages as stages_module
 from dashtheory.record import load_results
 from tests.paper.test_program import NAME, numbers, one_line, run
@@ -91,6 +92,14 @@ def test_runs_of_other_code_are_used_and_said_to_be(
     assert run(tmp_path / "out", "--fresh", rules="cold") == 0
     assert not capsys.readouterr().err
     assert trained == [210, 70, 140, 210]
+
+
+def test_a_warning_names_many_runs_in_one_line() -> None:
+    """It was eight kilobytes for the five hundred trials of a comparison."""
+    assert named("abcd") == "a, b, c, d"
+    assert named([f"cold-seed{seed}" for seed in range(1200)]) == (
+        "cold-seed0, cold-seed1, cold-seed2 and 1,197 more"
+    )
 
 
 def test_some_stages_of_cold_are_run_alone_and_filled_in_later(
