@@ -67,9 +67,16 @@ def read_choices(path: Path) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(path.read_text())
-        return {"rules": dict(found["rules"]), "refused": dict(found["refused"]), **found}
-    except (ValueError, KeyError, TypeError):
+        known = {
+            **found,
+            "rules": dict(found["rules"]),
+            "refused": dict(found["refused"]),
+            "seeds": int(found["seeds"]),
+        }
+        saved_choices(known)
+    except (ValueError, KeyError, TypeError, AttributeError):
         fail("choices", "must be those of an earlier call", f"'{path}'", "Say --fresh.")
+    return known
 
 
 def saved_choices(facts: Mapping[str, Any]) -> list[Choice]:

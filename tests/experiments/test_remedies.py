@@ -234,9 +234,13 @@ def test_bad_input_is_one_line_and_status_2(
 def test_choices_that_cannot_be_read_are_refused(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
     program("--quick", "--rules", "warm")
     path = program.out / "cpu" / "digits-choices.json"
-    path.write_text(json.dumps({"rules": []}))
-    program("--quick", "--rules", "warm", status=2)
-    assert "choices must be those of an earlier call" in capsys.readouterr().err
+    facts = json.loads(path.read_text())
+    changes: list[dict[str, Any]] = [{"rules": [3]}, {"refused": None}, {"seeds": None}]
+    changes += [{"rules": {"warm": {"values": {}}}}, {"rules": {"warm": 3}}]
+    for change in changes:
+        path.write_text(json.dumps({**facts, **change}))
+        program("--quick", "--rules", "warm", status=2)
+        assert "choices must be those of an earlier call" in capsys.readouterr().err, change
     assert program("--quick", "--rules", "warm", "--fresh")
     assert read_choices(path)["budget"] == BUDGET
 
