@@ -27,11 +27,11 @@ $(READY): pyproject.toml constraints.txt
 
 figures: $(READY) ## regenerate every figure of simulations/ into figures/; say how each compares with what was committed
 	@$(BIN)/dashtheory figure --before
-	@$(MAKE) --no-print-directory draw OPTIONS="--recompute $(OPTIONS)"
+	@$(MAKE) --no-print-directory again BEGUN=build/figures.begun OPTIONS="$(OPTIONS)"
 	@$(BIN)/dashtheory figure --report $(OPTIONS) || test $$? -eq 1
 
 check-figures: $(READY) ## compute every figure anew into build/check/, figures/ untouched; fail where one differs
-	@$(MAKE) --no-print-directory draw OPTIONS="--recompute --out build/check $(OPTIONS)"
+	@$(MAKE) --no-print-directory again BEGUN=build/check.begun OPTIONS="--out build/check $(OPTIONS)"
 	@$(BIN)/dashtheory figure --report --against figures --out build/check $(OPTIONS)
 
 quick: $(READY) ## draw every figure at toy size into build/quick/
@@ -40,6 +40,12 @@ quick: $(READY) ## draw every figure at toy size into build/quick/
 .PHONY: remedies
 remedies: $(READY) ## compare every remedy on every stream (hours; goes on where it was stopped)
 	@$(BIN)/python simulations/remedies.py $(OPTIONS)
+
+.PHONY: again
+again:
+	@mkdir -p build; test -e $(BEGUN) || touch $(BEGUN)  # from a call that was killed: this one goes on
+	@$(MAKE) --no-print-directory draw OPTIONS="--recompute --since $(BEGUN) $(OPTIONS)"
+	@rm -f $(BEGUN)
 
 .PHONY: draw
 draw:

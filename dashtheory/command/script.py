@@ -212,10 +212,22 @@ def _parser(script: Script[Any]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--recompute", action="store_true", help="run again what the saved table holds; a stopped call goes on"
     )
+    parser.add_argument(
+        "--since",
+        type=_file,
+        metavar="FILE",
+        help="with --recompute: what a table newer than this file holds stays (so `make figures` goes on)",
+    )
     parser.add_argument("--fresh", action="store_true", help="the same, and forget the runs of a stopped call")
     add_ways(parser)
     add_options(parser.add_argument_group("experiment"), script.config)
     return parser
+
+
+def _file(text: str) -> Path:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"must name a file that is there, got '{text}'")
+    return Path(text)
 
 
 def _folder(text: str) -> Path:

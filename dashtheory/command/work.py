@@ -89,7 +89,7 @@ def _compute(
     """Run what neither the saved table nor a call that was stopped holds, and save the table.
 
     Returns:
-        whether all is there; else the runs that have ended are kept, and the saved table stays as it is.
+        whether there is something to draw; else the saved table stays as it is, and runs that have ended are kept.
     """
     started = time.perf_counter()
     facts = script.facts() if script.facts_of is None else script.facts_of(config)
@@ -103,26 +103,32 @@ def _compute(
     sweep(*(path.with_suffix(suffix) for suffix in PICTURES))
     stopped, further = loaded(kept, empty), loaded(waiting, empty)
     saved = saved_or_refused(path, empty, fresh=options.fresh)
-    usable = [stopped, further] if options.fresh or options.recompute else [stopped, further, saved]
+    ours = _newer(path, options.since)
+    again = options.fresh or (options.recompute and not ours)
+    usable = [stopped, further] if again else [stopped, further, saved]
     groups = seed_groups(seeds, usable) if script.grouped else [seeds]
     jobs = [job for group in groups for job in _plan(script, config, group, limits, way)]
     identities, names = identities_of(jobs, facts), [job.name for job in jobs]
     if options.fresh and other_setting(saved, empty, identities):
         saved = empty
     refuse_other_setting(saved, empty, identities, path)
+    known = reused(empty, jobs, usable, identities)
+    if ours and not again and set(saved.runs) == set(names) and _whole(jobs, known):
+        print(f"{path} is whole and newer than '{options.since}'")  # noqa: T201
+        return not all(_newer(path.with_suffix(suffix), path) for suffix in PICTURES)
     more = others(empty, jobs, [stopped, further, saved])
     _put(others(empty, [], [more, stopped, further]), waiting)  # whatever becomes of this call
     results, _ = grow(
         jobs,
-        reused(empty, jobs, usable, identities),
+        known,
         identities,
         num_workers=options.jobs,
         folder=partial,
         save=lambda results: results.save(kept),
         way=way.called(Path(options.out), script.name),
     )
-    left = [job.name for job in jobs if not results.reached(job.name, job.num_stages, job.at)]
-    if left:
+    if not _whole(jobs, results):
+        left = [job.name for job in jobs if not results.reached(job.name, job.num_stages, job.at)]
         done = f"{len(jobs) - len(left)} of {len(jobs)} runs"
         print(f"out of time with {done}, nothing drawn; the same command goes on")  # noqa: T201
         return False
@@ -141,6 +147,15 @@ def _compute(
         with contextlib.suppress(OSError):  # not empty: runs that wait, or stages of theirs
             folder.rmdir()
     return True
+
+
+def _whole(jobs: list[Job], results: Results) -> bool:
+    return all(results.reached(job.name, job.num_stages, job.at) for job in jobs)
+
+
+def _newer(path: Path, than: Path | None) -> bool:
+    """Whether there is a file that was written after another."""
+    return than is not None and path.exists() and path.stat().st_mtime_ns >= than.stat().st_mtime_ns
 
 
 def _plan(script: Script[Any], config: Any, seeds: list[int], limits: Mapping[str, object], way: Way) -> list[Job]:

@@ -187,9 +187,9 @@ record has the whole list.
 Every script takes `--quick` (a toy, into `build/quick`), `--out`, `--seeds`, `--jobs` and an option for each
 parameter of its experiment (`--help` lists them). A killed call loses no finished run: the same command goes
 on. [More seeds](more_seeds.md), or one rule more, compute what is missing and say which old runs are not used,
-and why (another setting, data, code or library); `--recompute` (as `make figures`) does all again. Where
-`--help` lists it, `--stages N` stops after the first N stages; `--stages 2,5,10`: rules that start anew in every
-stage, such as `cold`, run these alone.
+and why (another setting, data, code or library); `--recompute` (as `make figures`) does all again;
+`make figures` that was killed goes on with the figures that are left. Where `--help` lists it, `--stages N` stops
+after the first N stages; `--stages 2,5,10`: rules that start anew in every stage, such as `cold`, run these alone.
 
 [The comparison of all remedies](remedies.md) has a command of its own, `make remedies`: hours, not among `make
 figures`. [The paper's experiments](../paper_repro/README.md) have theirs.

@@ -297,6 +297,35 @@ def test_recompute_uses_nothing_of_the_table_and_fresh_nothing_at_all(toy: Calls
     assert not toy.waiting()
 
 
+def test_since_keeps_a_table_that_is_newer_and_of_this_code(
+    toy: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make figures` goes on after a kill: figures that it had finished are not begun again."""
+    since, picture = tmp_path / "since", toy.out / "out" / "toy.png"
+    toy()
+    since.touch()
+    again = ["--recompute", "--since", str(since)]
+    assert toy(*again) == ["cold-0", "warm-0", "cold-1", "warm-1"]  # it is older
+    made = picture.stat().st_mtime_ns
+    capsys.readouterr()
+    assert toy(*again) == []
+    assert capsys.readouterr().out == f"{toy.out / 'out' / 'toy.csv'} is whole and newer than '{since}'\n"
+    assert picture.stat().st_mtime_ns == made
+    picture.unlink()  # the kill came before it was drawn
+    assert toy(*again) == []
+    assert picture.exists()
+    assert toy(*again, "--seeds", "3") == ["cold-2", "warm-2"]
+    assert toy(*again) == []
+    assert set(load_results(toy.out / "out" / "toy.csv").runs) == {"cold-0", "warm-0", "cold-1", "warm-1"}
+    assert toy(*again, "--fresh") == ["cold-0", "warm-0", "cold-1", "warm-1"]
+    monkeypatch.setattr("dashtheory.record.results.code_of", lambda module: "another")
+    assert toy(*again) == ["cold-0", "warm-0", "cold-1", "warm-1"]
+    since.unlink()
+    with pytest.raises(SystemExit, match="2"):
+        toy(*again)
+    assert "--since: must name a file that is there" in capsys.readouterr().err
+
+
 def test_a_full_disk_keeps_what_was_kept(toy: Calls, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """No room from the third run on, nor for what waits: the next call goes on after the second run."""
     toy("--seeds", "2", "--rules", "warm")
