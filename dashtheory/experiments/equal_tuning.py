@@ -22,6 +22,8 @@ BUDGET = 9
 COARSE, FINE = (0.1, 0.3, 1.0, 3.0, 10.0), (0.1, 0.3, 0.6, 1.0, 1.7, 3.0, 10.0)
 """Step sizes as multiples of the stream's own; of the same range, so that no rule may take a smaller one."""
 RATE, DECAY = "learning_rate", "weight_decay"
+DIGITS = 9
+"""Of scores that are compared: means of the same accuracies differ in their last bit by the order of the sum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +92,8 @@ def advanced(choice: Choice, setting: StreamSetting, scores: Mapping[str, float]
     name, tried = found
     own = setting.decays.index(setting.config.training.weight_decay)
     centre = own if name == DECAY else len(tried) // 2
-    order = sorted(range(len(tried)), key=lambda place: (-scores[tried[place][1]], abs(place - centre)))
-    values = {**choice.values, name: tried[order[0]][0]}
+    best = min(range(len(tried)), key=lambda place: (-round(scores[tried[place][1]], DIGITS), abs(place - centre)))
+    values = {**choice.values, name: tried[best][0]}
     trials = {**choice.trials, **{text: scores[text] for _, text in tried}}
     done = set(values) == set(grids_of(choice.remedy, setting))
     return Choice(remedy=choice.remedy, values=values, trials=trials, done=done)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -28,10 +29,12 @@ def row(stream: str, rule: str, arm: str = TUNED) -> pd.Series[float]:
 
 
 def minus(stream: str, rule: str, reference: str = "warm", arm: str = TUNED) -> str:
-    found = row(stream, rule, arm)
-    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(
-        *(found[f"{part}_{reference}"] for part in ("mean", "low", "high"))
-    ).replace("-", "−")
+    return signed(row(stream, rule, arm), reference)
+
+
+def signed(found: Mapping[Any, Any] | pd.Series[float], reference: str) -> str:
+    parts = (found[f"{part}_{reference}"] for part in ("mean", "low", "high"))
+    return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*parts).replace("-", "−")
 
 
 def chosen(stream: str, rule: str) -> Mapping[str, float]:
@@ -108,6 +111,22 @@ def test_numbers_of_the_predictions() -> None:
         assert all(row(stream, rule)["mean_warm"] > 0 for rule in ("mas", "si", "lwf"))
     steps = {stream: chosen(stream, "fire")["steps"] for stream in STREAMS}
     assert steps == {"half": 10, "wrong_first": 5, "equal_epochs": 10, "cifar10": 5}
+
+
+def test_a_wider_grid_does_less_harm_and_does_not_find_warm() -> None:
+    (wide,) = compared(kept_results(FOLDER / "wider_grids"))
+    assert (FOLDER / "wider_grids" / "TABLES.md").read_text(encoding="utf-8") == render([wide])
+    (dash,) = (choice for choice in wide.choices if choice.remedy.rule == "dash")
+    assert chosen("half", "dash")["lam"] == dash.remedy.grid[0] == 0.3
+    assert dash.values["lam"] == 0.6
+    scores = [dash.trials[text] for text in ("dash", "dash:lam=0.6", "dash:lam=0.9")]
+    (found,) = wide.scores[(wide.scores["rule"] == "dash") & (wide.scores["arm"] == TUNED)].to_dict("records")
+    assert found["mean_left"] == found["low_left"] == found["high_left"] == 0  # its norms alone are the same rule
+    said = f"loses {signed(found, 'warm')} instead"
+    assert said in PAGE
+    assert f"({', '.join(f'{score:.3f}' for score in scores)} of labels of which a fifth is wrong)" in PAGE
+    warm = dict(next(choice for choice in wide.choices if choice.remedy.rule == "warm").trials)
+    assert abs(warm["warm"] - scores[1]) < 0.01 < warm["warm:learning_rate=0.0006"] - scores[1]
 
 
 def test_most_are_not_told_from_warm_and_with_wrong_labels_two_thirds_are_worse_than_cold() -> None:
