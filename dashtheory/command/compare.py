@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from dashtheory.command.keep import apart
 from dashtheory.command.verdicts import verdict_lines
 from dashtheory.record import agreement, load_table
 from dashtheory.record.provenance import plain_config
+from dashtheory.record.results import same_data
+
+_HASH = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}\b")
+"""The beginning of it is enough to tell two apart."""
 
 
 def refuse_other_values(committed: Path, config: Any) -> None:
@@ -48,7 +53,10 @@ def compared(name: str, committed: Path, new: Path) -> tuple[list[str], bool]:
     if words := _other_values(_config(old), _config(facts)):
         return [f"{name}: not compared, it is of another setting: {words}"], True
     found = agreement(old_table, new_table, whole=_whole(old, facts))
-    return list(verdict_lines(name, found)), found.verdict == "different"
+    lines = list(verdict_lines(name, found))
+    if words := _other_values(_data(old), _data(facts)):
+        lines.append("    of other data: " + _HASH.sub(r"\1", words))
+    return lines, found.verdict == "different"
 
 
 def report(names: Sequence[str], committed: Path, new: Path, words: str) -> tuple[list[str], bool]:
@@ -84,6 +92,13 @@ def _same_run(committed: Path, new: Path) -> bool:
 def _config(facts: Mapping[str, Any]) -> dict[str, Any]:
     config = facts.get("config")
     return config if isinstance(config, dict) else {}
+
+
+def _data(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of the data."""
+    data: Any = facts.get("data")
+    known: Any = same_data(data) if isinstance(data, dict) else {}
+    return dict(known)
 
 
 def _other_values(committed: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -222,3 +222,14 @@ def test_a_table_of_another_setting_is_not_compared_and_ends_with_status_1(
     (toy / "new" / "toy.json").write_text(json.dumps(facts))
     assert main(["figure", "--report", "--against", "figures", "--out", "new"]) == 1
     assert "toy: not compared, it is of another setting: " in capsys.readouterr().out
+
+
+def test_other_data_are_told_beside_the_verdict(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A Python with other help texts has another text to learn: of the same law, but not the same numbers."""
+    shutil.copytree(toy / "figures", toy / "new")
+    change(toy / "figures", lambda table: table["value"], data={"characters": 7, "sha256": "a" * 64, "mean": 0.1})
+    change(toy / "new", lambda table: table["value"], data={"characters": 9, "sha256": "b" * 64, "mean": 0.2})
+    capsys.readouterr()
+    assert main(["figure", "--report", "--against", "figures", "--out", "new"]) == 0
+    told = "    of other data: characters 9 where it has 7, sha256 bbbbbbbb where it has aaaaaaaa"
+    assert capsys.readouterr().out.splitlines()[1:] == ["toy: identical", told]
