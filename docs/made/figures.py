@@ -58,6 +58,11 @@ def minutes(name: str) -> str:
     return f"{found:.1f}" if found < 10 else f"{found:.0f}"
 
 
+def total_minutes() -> float:
+    """What the calls of `make figures` took, as recorded."""
+    return sum(float(record(name)["wall_seconds"]) for name in names() if "/" not in name) / 60
+
+
 def command_text(name: str) -> str:
     """Command, time and files of a figure, for its section.
 
@@ -159,7 +164,8 @@ def figures_page() -> str:
         ]
         for name in names()
     ]
-    return HEAD + rows(["figure", "command", "seeds", "minutes", "files in `figures/`"], body) + "\n" + FOOT
+    head = HEAD.format(minutes=f"{total_minutes():.0f}")
+    return head + rows(["figure", "command", "seeds", "minutes", "files in `figures/`"], body) + "\n" + FOOT
 
 
 def _title(name: str) -> str:
@@ -174,15 +180,16 @@ def _short(text: str) -> str:
 
 HEAD = """# Every figure
 
-This page is made (`make pages`). `make figures` draws the nineteen of `simulations/` at their defaults anew,
-and `make quick` shows them at toy size; what each says stands in [the results](results.md).
+This page is made (`make pages`). `make figures` draws the nineteen of `simulations/` at their defaults anew
+({minutes} minutes in all), and `make quick` shows them at toy size; what each says stands in
+[the results](results.md).
 
 """
 FOOT = """
-`python` is `.venv/bin/python` after `make setup`. Minutes are those of the recorded call, on two cores that had
-other work too; an idle machine needs less. Every figure has four files: `png`, `svg`, its table (`csv`) and how
-it was made (`json`: configuration, seeds, hash of the data, versions, device, time). Where `...` stands, the
-record has the whole list.
+`python` is `.venv/bin/python` after `make setup`. Minutes are those of the recorded call, on two cores; the
+figures in folders had other work beside them, and an idle machine needs less. Every figure has four files: `png`,
+`svg`, its table (`csv`) and how it was made (`json`: configuration, seeds, hash of the data, versions, device,
+time). Where `...` stands, the record has the whole list.
 
 Every script takes `--quick` (a toy, into `build/quick`), `--out`, `--seeds`, `--jobs` and an option for each
 parameter of its experiment (`--help` lists them). A killed call loses no finished run: the same command goes

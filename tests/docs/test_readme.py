@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from pathlib import Path
@@ -12,10 +13,15 @@ import pytest
 from dashtheory.command.program import main
 from dashtheory.record import holm, load_table, paired_differences
 from dashtheory.rules import RULES, ShrinkReport
+from docs.made.figures import total_minutes
 from tests.docs.results_cases import README, ROOT
 
 BLOCKS = re.findall(r"```(python|sh)\n(.*?)```", README, re.DOTALL)
 ANSWER = README.split("<!-- answer -->")[1].split("<!-- end of the answer -->")[0]
+
+
+def test_the_minutes_of_make_figures_are_those_of_the_records() -> None:
+    assert f"({10 * math.ceil(total_minutes() / 10)} minutes)" in README
 
 
 def test_it_takes_two_minutes() -> None:
