@@ -17,12 +17,15 @@ REMEDIES = "remedies"
 """The figure that is a comparison of many hours, with a folder of its own."""
 AT_ONCE = ("learning_phases",)
 """Figures that train once, on all chunks, for a number of epochs."""
+_TEXT = "width=48,num_layers=2,num_heads=4"
 OPTIONS: Mapping[str, str] = {
     "cifar10/learning_phases": "--data cifar10",
     "cifar10/rule_ablation": "--data cifar10 --rules {rules}",
     "cifar10/warm_start_images": "--data cifar10",
-    "embedding_std_1/warm_start_text": "--embedding-std 1 --out figures/embedding_std_1",
-    "linear_std_0.02/warm_start_text": "--linear-std 0.02 --out figures/linear_std_0.02",
+    "embedding_std_1/warm_start_text": f"--model-options {_TEXT},embedding_std=1.0,linear_std=0.0 "
+    "--out figures/embedding_std_1",
+    "linear_std_0.02/warm_start_text": f"--model-options {_TEXT},embedding_std=0.02,linear_std=0.02 "
+    "--out figures/linear_std_0.02",
     "mlp_small/two_layer_dynamics": "--regime mlp_small",
     "optimizer_renewed/changing_streams": "--task-optimizer renewed --streams {streams} --rules {rules} "
     "--out figures/optimizer_renewed",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from dashtheory import measure
+from dashtheory.command.keep import apart
+from dashtheory.command.script import call_of
 from dashtheory.deep.data.find import _OFFICIAL
 from dashtheory.deep.models import MODELS
+from dashtheory.record.provenance import plain_config
 from dashtheory.rules import RULES
 from docs import make
 from docs.made import beyond_tables, figures
@@ -54,6 +60,17 @@ def test_every_figure_has_its_section_in_one_form() -> None:
         assert once == wanted, place
         assert "<!-- made: table " in section, place
         assert place == "remedies" or "![" in section, place
+
+
+@pytest.mark.parametrize("name", figures.names())
+def test_the_command_of_a_figure_asks_for_what_was_recorded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two commands named options that had gone."""
+    monkeypatch.chdir(ROOT)
+    _, path, *given = shlex.split(figures.command(name))
+    call = call_of(runpy.run_path(path)["SCRIPT"], given)
+    assert (call.out or call.usual_out) / Path(path).stem == Path("figures") / name
+    wanted = json.loads(json.dumps(plain_config(call.config)))
+    assert apart(figures.record(name)["config"], wanted) == ({}, {})
 
 
 def test_every_committed_figure_has_its_table_and_its_command() -> None:
