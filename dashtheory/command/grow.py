@@ -134,8 +134,13 @@ def _say(refused: Mapping[str, Sequence[str]], found: Results) -> None:
     for reason, names in refused.items():
         again = [name for name in dict.fromkeys(names) if name not in found.runs]
         if again:
-            more = f" and {len(again) - 1} more" if len(again) > 1 else ""
-            print(f"not used again, made with {reason}: {again[0]}{more}", file=sys.stderr)  # noqa: T201
+            print(f"not used again, made with {reason}: {named(again, most=1)}", file=sys.stderr)  # noqa: T201
+
+
+def named(names: Sequence[str], most: int = 3) -> str:
+    """Names in a line, the first `most` where there are more than one beyond them."""
+    rest = f" and {len(names) - most:,} more" if len(names) > most + 1 else ""
+    return ", ".join(names[:most] if rest else names) + rest
 
 
 def grow(

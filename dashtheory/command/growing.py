@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dashtheory._check import fail
-from dashtheory.command.grow import Identities, grow, identities_of, others, reused
+from dashtheory.command.grow import Identities, grow, identities_of, named, others, reused
 from dashtheory.command.keep import saved_or_refused
 from dashtheory.command.ways import HERE, Way, planned
 from dashtheory.deep.config import RunConfig
@@ -148,12 +148,6 @@ def _say_older(used: Results, identities: Identities) -> None:
     if older:
         words = "is used, though made" if len(older) == 1 else "are used, though made"
         print(f"{named(older)} {words} by other code or libraries; --fresh runs again", file=sys.stderr)  # noqa: T201
-
-
-def named(names: Sequence[str], most: int = 3) -> str:
-    """Names in a line, some of them where there are many."""
-    rest = f" and {len(names) - most:,} more" if len(names) > most + 1 else ""
-    return ", ".join(names[:most] if rest else names) + rest
 
 
 def _forget(call: Call) -> None:

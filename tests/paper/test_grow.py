@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dashtheory.command.growing import named
+from dashtheory.command.grow import named
 from dashtheory.protocol import stages as stages_module
 from dashtheory.record import load_results
 from tests.paper.test_program import NAME, numbers, one_line, run
