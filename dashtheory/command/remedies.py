@@ -21,13 +21,21 @@ from dashtheory._check import fail, integer
 from dashtheory.command.growing import Call, run
 from dashtheory.command.guard import guarded
 from dashtheory.command.options import OneLineParser, check_counts, option_names
-from dashtheory.command.remedy_results import DIVERGED, choices_path, forget_results, read_choices, refusals
+from dashtheory.command.remedy_results import (
+    DIVERGED,
+    choices_path,
+    forget_results,
+    passed_on,
+    read_choices,
+    refusals,
+    rounds_of,
+)
 from dashtheory.command.ways import HERE, Way, add_ways, way_of
 from dashtheory.experiments.equal_tuning import (
-    BUDGET,
     Choice,
     advanced,
     at_edge,
+    budget,
     chosen_text,
     next_trials,
     trial_scores,
@@ -113,6 +121,7 @@ def compare(comparison: Comparison) -> None:
     """Tune, run and keep the remedies of a stream."""
     if comparison.fresh:
         _forget(comparison)
+    _check_rounds(comparison)
     refused, able = _probed(comparison)
     choices = _tuned(comparison, able)
     _keep(comparison, choices, refused)
@@ -127,6 +136,16 @@ def _forget(comparison: Comparison) -> None:
             (comparison.table.parent / f"{name}{suffix}").unlink(missing_ok=True)
     comparison.choices.unlink(missing_ok=True)
     forget_results(comparison.out, comparison.name)
+
+
+def _check_rounds(comparison: Comparison) -> None:
+    """Rules of one table have the same budget."""
+    ours, rounds = {remedy.rule for remedy in comparison.remedies}, comparison.setting.rounds
+    for known in (read_choices(comparison.choices), passed_on(comparison.out, comparison.name)):
+        others = known.get("rules", {}).keys() - ours
+        if others and rounds_of(known) != rounds:
+            rule = f"must be {rounds_of(known)}, as it was for {min(others)} in '{comparison.out}'"
+            fail("--rounds", rule, str(rounds), "Take another --out, or say --fresh.")
 
 
 def _probed(comparison: Comparison) -> tuple[dict[str, str], list[Remedy]]:
@@ -174,7 +193,8 @@ def _keep(comparison: Comparison, choices: Sequence[Choice], refused: Mapping[st
         for choice in choices
     }
     facts = {
-        "budget": BUDGET,
+        "budget": budget(comparison.setting.rounds),
+        "rounds": comparison.setting.rounds,
         "seeds": comparison.setting.num_tuning,
         "rules": {**known["rules"], **rules},
         "refused": refusals(known["refused"], refused, rules),
@@ -218,6 +238,7 @@ def _comparisons(options: argparse.Namespace) -> list[Comparison]:
     texts = options.rules.split(",") if options.rules else QUICK_RULES if options.quick else (*REMEDIES, *CONTROLS)
     wanted = {remedy.rule: remedy for remedy in map(read_remedy, [*REFERENCES, *texts])}
     integer("--jobs", options.jobs, minimum=1, fix="It is the number of runs at once.")
+    integer("--rounds", options.rounds, minimum=1, fix="One searches for every number once.")
     if options.seeds is not None:
         integer("--seeds", options.seeds, minimum=2, fix="Intervals need two.")
     check_counts(options.seeds or 0, options.jobs)
@@ -228,6 +249,7 @@ def _comparisons(options: argparse.Namespace) -> list[Comparison]:
     for name, setting in settings.items():
         if options.quick:
             setting = _quick(setting)
+        setting = dataclasses.replace(setting, rounds=options.rounds)
         seeds = list(range(options.seeds or setting.num_seeds))
         found.append(
             Comparison(
@@ -264,6 +286,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--streams", help=f"some of {', '.join(STREAM_NAMES)} (default: all)")
     parser.add_argument("--rules", help="remedies, with the grid of one number each (default: all published)")
     parser.add_argument("--seeds", type=int, help="root seeds of the main runs (default: as the stream says)")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="times that every number is searched for, in turn (default: 1)"
+    )
     parser.add_argument("--jobs", type=int, default=usable_cores(), help="runs at once (default: cores)")
     parser.add_argument("--out", type=Path, help=f"folder of results (default: {OUT})")
     parser.add_argument("--quick", action="store_true", help="a few rules on a toy, in a folder of its own")

@@ -72,11 +72,17 @@ def read_choices(path: Path) -> dict[str, Any]:
             "rules": dict(found["rules"]),
             "refused": dict(found["refused"]),
             "seeds": int(found["seeds"]),
+            "rounds": rounds_of(found),
         }
         saved_choices(known)
     except (ValueError, KeyError, TypeError, AttributeError):
         fail("choices", "must be those of an earlier call", f"'{path}'", "Say --fresh.")
     return known
+
+
+def rounds_of(facts: Mapping[str, Any]) -> int:
+    """Rounds of searches of some choices; 1 in files from before there could be more."""
+    return int(facts.get("rounds", 1))
 
 
 def saved_choices(facts: Mapping[str, Any]) -> list[Choice]:
@@ -149,6 +155,12 @@ def _rows(name: str, one: Kept) -> Iterator[dict[str, object]]:
         yield from stage_rows(level="deep", experiment=name, rule=rule, seed=seed, stage=stages, metrics=metrics)
 
 
+def passed_on(out: Path, name: str) -> Mapping[str, Any]:
+    """What was chosen on a stream, of the table that is passed on; {} if the stream is not there."""
+    known = _saved(out / SUMMARY).get(name)
+    return known.choices if known else {}
+
+
 def forget_results(out: Path, name: str) -> None:
     """Leave a stream out of the table that is passed on."""
     streams = _saved(out / SUMMARY)
@@ -184,7 +196,8 @@ def setting_of(name: str, one: Kept) -> StreamSetting:
     config = restore(RunConfig, {**one.config, "rules": ["cold"]})
     ours = setting.config.with_values(rules=config.rules, data_name=config.data.title)
     title = setting.title if flat(config) == flat(ours) else f"{setting.title}: a setting of your own"
-    return dataclasses.replace(setting, title=title, config=config, num_tuning=one.choices["seeds"])
+    tuning = {"num_tuning": one.choices["seeds"], "rounds": rounds_of(one.choices)}
+    return dataclasses.replace(setting, title=title, config=config, **tuning)
 
 
 def _raw(path: Path, name: str) -> Kept | None:
@@ -254,7 +267,7 @@ def _joined(name: str, mine: Kept, before: Kept) -> Kept:
 
     Where both know a rule, its choice is that of now only if its runs have all of the seeds of before.
     """
-    same = _plain(mine.config) == _plain(before.config) and mine.choices["seeds"] == before.choices["seeds"]
+    same = _plain(mine.config) == _plain(before.config) and _tuning(mine) == _tuning(before)
     if not same or same_data(mine.data) != same_data(before.data):
         return mine
     setting = setting_of(name, mine)
@@ -280,6 +293,11 @@ def _joined(name: str, mine: Kept, before: Kept) -> Kept:
     return dataclasses.replace(
         mine, choices=choices, runs=runs, seeds=_seeds(runs), made={**made, "finished": last}
     )
+
+
+def _tuning(one: Kept) -> tuple[int, int]:
+    """Seeds of a trial, and rounds of searches."""
+    return one.choices["seeds"], rounds_of(one.choices)
 
 
 def _of(runs: pd.DataFrame, text: str) -> pd.DataFrame:

@@ -3,7 +3,10 @@
     a rule with a main number      3 values of it, then 5 step sizes, then 3 weight decays
     a rule without                 7 step sizes in the same range, then 3 weight decays
 
-Each search keeps the best so far, so that both take `BUDGET` trials: the centre of a later grid was tried already.
+Each search keeps the best so far, so that both take 9 trials: the centre of a later grid was tried already. Where
+numbers depend on each other, as how far to shrink and the step size do, one round of searches may miss the best
+pair. A second round begins with what the first has chosen and takes at most 8 more trials, 7 of a rule without a
+main number.
 A trial is a whole run of the stream from which a fifth of every chunk was kept; its score is the metric on what
 was kept, averaged over the stages from the second on and over the seeds of trials. No test example is looked at.
 """
@@ -18,12 +21,16 @@ import pandas as pd
 
 from dashtheory.experiments.remedies import Remedy, StreamSetting
 
-BUDGET = 9
 COARSE, FINE = (0.1, 0.3, 1.0, 3.0, 10.0), (0.1, 0.3, 0.6, 1.0, 1.7, 3.0, 10.0)
 """Step sizes as multiples of the stream's own; of the same range, so that no rule may take a smaller one."""
 RATE, DECAY = "learning_rate", "weight_decay"
 DIGITS = 9
 """Of scores that are compared: means of the same accuracies differ in their last bit by the order of the sum."""
+
+
+def budget(rounds: int) -> int:
+    """The most trials that a rule may take in some rounds of searches."""
+    return 1 + 8 * rounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +41,19 @@ class Choice:
         remedy: the rule.
         values: chosen so far, by name: the main number, step size and weight decay where they were searched.
         trials: texts of all trials with their scores (-inf: diverged), in order.
-        done: whether the search is over.
+        searches: that are over.
+        done: whether all are.
     """
 
     remedy: Remedy
     values: Mapping[str, float] = field(default_factory=dict)
     trials: Mapping[str, float] = field(default_factory=dict)
+    searches: int = 0
     done: bool = False
 
 
 def grids_of(remedy: Remedy, setting: StreamSetting) -> dict[str, tuple[float, ...]]:
-    """What is searched, in order: name and values."""
+    """What is searched in a round, in order: name and values."""
     base = setting.config.training.learning_rate
     rates = tuple(_rounded(base * factor) for factor in (COARSE if remedy.main else FINE))
     main = {remedy.main: remedy.grid} if remedy.main else {}
@@ -63,10 +72,11 @@ def next_trials(choice: Choice, setting: StreamSetting) -> tuple[str, ...]:
 
 def _next(choice: Choice, setting: StreamSetting) -> tuple[str, list[tuple[float, str]]] | None:
     """Name and (value, text) of the next search."""
-    for name, values in grids_of(choice.remedy, setting).items():
-        if name not in choice.values:
-            return name, [(value, _text(choice, setting, {**choice.values, name: value})) for value in values]
-    return None
+    grids = grids_of(choice.remedy, setting)
+    if choice.done:
+        return None
+    name = [*grids][choice.searches % len(grids)]
+    return name, [(value, _text(choice, setting, {**choice.values, name: value})) for value in grids[name]]
 
 
 def _text(choice: Choice, setting: StreamSetting, values: Mapping[str, float]) -> str:
@@ -79,7 +89,8 @@ def _text(choice: Choice, setting: StreamSetting, values: Mapping[str, float]) -
 def advanced(choice: Choice, setting: StreamSetting, scores: Mapping[str, float]) -> Choice:
     """The choice after the next search.
 
-    Of equals that which is nearest to the centre of the grid is taken (for weight decay, to the stream's own).
+    Of equals that which is nearest to the centre of the grid is taken (for weight decay, to the stream's own), in
+    a later round that which is nearest to the value chosen before.
 
     Args:
         choice: so far.
@@ -92,11 +103,14 @@ def advanced(choice: Choice, setting: StreamSetting, scores: Mapping[str, float]
     name, tried = found
     own = setting.decays.index(setting.config.training.weight_decay)
     centre = own if name == DECAY else len(tried) // 2
+    if name in choice.values:
+        centre = [value for value, _ in tried].index(choice.values[name])
     best = min(range(len(tried)), key=lambda place: (-round(scores[tried[place][1]], DIGITS), abs(place - centre)))
     values = {**choice.values, name: tried[best][0]}
     trials = {**choice.trials, **{text: scores[text] for _, text in tried}}
-    done = set(values) == set(grids_of(choice.remedy, setting))
-    return Choice(remedy=choice.remedy, values=values, trials=trials, done=done)
+    searches = choice.searches + 1
+    done = searches == setting.rounds * len(grids_of(choice.remedy, setting))
+    return Choice(remedy=choice.remedy, values=values, trials=trials, searches=searches, done=done)
 
 
 def chosen_text(choice: Choice, setting: StreamSetting) -> str:

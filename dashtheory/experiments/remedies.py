@@ -124,6 +124,7 @@ class StreamSetting:
         config: the setting; its step size is the centre of the grid.
         num_seeds: root seeds 0, 1, ... of the main runs.
         num_tuning: seeds of a trial, from `FIRST_TUNING` on.
+        rounds: of searches, in each of which every number is tuned once.
         decays: three weight decays, rising, the setting's own among them.
         metric: the score, at the last stage.
         sign: 1 if more of it is better, else -1.
@@ -136,6 +137,7 @@ class StreamSetting:
     config: RunConfig
     num_seeds: int = 5
     num_tuning: int = 1
+    rounds: int = 1
     decays: tuple[float, ...] = (0.0, 0.001, 0.01)
     metric: str = "test_accuracy"
     sign: int = 1
@@ -146,6 +148,7 @@ class StreamSetting:
     def __post_init__(self) -> None:
         integer("num_seeds", self.num_seeds, minimum=2, fix="Intervals need two.")
         integer("num_tuning", self.num_tuning, minimum=1, fix="It counts seeds.")
+        integer("rounds", self.rounds, minimum=1, fix="One tunes every number once.")
         own = self.config.training.weight_decay
         if len(self.decays) != 3 or list(self.decays) != sorted({*self.decays, own}):
             fail("decays", f"must be three, rising, with the setting's own {own:g}", str(self.decays), "Add it.")

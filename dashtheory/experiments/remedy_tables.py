@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from dashtheory._spec import label_of, split_text
-from dashtheory.experiments.equal_tuning import BUDGET, DECAY, RATE, Choice, at_edge, grids_of
+from dashtheory.experiments.equal_tuning import DECAY, RATE, Choice, at_edge, budget, grids_of
 from dashtheory.experiments.remedies import StreamSetting
 from dashtheory.experiments.remedy_probe import protocol_record
 from dashtheory.experiments.remedy_scores import IS_CONTROL, NORMS, PUBLISHED, REFERENCES, TUNED
@@ -174,10 +174,12 @@ def _stream(one: Compared) -> list[str]:
 def _words(one: Compared) -> str:
     """How a stream's table is to be read."""
     seeds = f"{one.setting.num_tuning} other {'seed' if one.setting.num_tuning == 1 else 'seeds'}"
+    rounds, trials = one.setting.rounds, budget(one.setting.rounds)
+    many = f"{trials} a rule" if rounds == 1 else f"at most {trials} a rule in {rounds} rounds of searches"
     return (
         f"Score: {_metric(one)}; *last* and *mean* over stages, and steps of all: means of {_seeds(one)} seeds, "
         "the same for all rules; *at the cap*: stages of a run that ended at the cap of epochs, short of the stop "
-        f"rule. Trials: {BUDGET} a rule, each on {seeds}, scored on a fifth of every chunk. "
+        f"rule. Trials: {many}, each on {seeds}, scored on a fifth of every chunk. "
         f"Differences: {one.setting.unit}, more is better, with 95% intervals of the paired difference; p of the "
         "paired t-test, after Holm’s correction. Time: of the rule between stages, as a share of training; what "
         "a penalty or hook adds to steps is in the training. (c): a control. An exclamation mark: at an end of "

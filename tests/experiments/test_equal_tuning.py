@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 
@@ -11,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashtheory.experiments.equal_tuning import (
-    BUDGET,
     DECAY,
     DIGITS,
     RATE,
     Choice,
     advanced,
     at_edge,
+    budget,
     chosen_text,
     grids_of,
     next_trials,
@@ -30,10 +31,13 @@ SETTING = stream_settings(["half"])["half"]
 EVERY = (*REMEDIES, *CONTROLS)
 
 
-def search(text: str, score: Mapping[str, float] | None = None) -> Choice:
+TWICE = dataclasses.replace(SETTING, rounds=2)
+
+
+def search(text: str, score: Mapping[str, float] | None = None, setting: StreamSetting = SETTING) -> Choice:
     choice = Choice(remedy=read_remedy(text))
-    while trials := next_trials(choice, SETTING):
-        choice = advanced(choice, SETTING, {one: (score or {}).get(one, 0.0) for one in trials})
+    while trials := next_trials(choice, setting):
+        choice = advanced(choice, setting, {one: (score or {}).get(one, 0.0) for one in trials})
     return choice
 
 
@@ -41,7 +45,7 @@ def search(text: str, score: Mapping[str, float] | None = None) -> Choice:
 def test_every_rule_has_the_same_budget(text: str) -> None:
     choice = search(text)
     assert choice.done
-    assert len(choice.trials) == BUDGET
+    assert len(choice.trials) == budget(1) == 9
     for trial in choice.trials:
         parse_spec(trial).make()
 
@@ -69,17 +73,49 @@ def test_the_best_is_taken_search_by_search() -> None:
     assert at_edge(choice, SETTING) == ("shrink", DECAY)
 
 
-@given(st.lists(st.floats(-1, 1), min_size=BUDGET, max_size=BUDGET))
-def test_nothing_that_was_tried_beats_the_choice(values: list[float]) -> None:
+@given(st.lists(st.floats(-1, 1), min_size=budget(3), max_size=budget(3)), st.integers(1, 3))
+def test_nothing_that_was_tried_beats_the_choice(values: list[float], rounds: int) -> None:
     """Each search goes on from the best of the one before, so that the last text is the best of all."""
     order: dict[str, float] = {}
+    setting = dataclasses.replace(SETTING, rounds=rounds)
     choice = Choice(remedy=read_remedy("dash:lam=0.05/0.1/0.3"))
-    while trials := next_trials(choice, SETTING):
+    while trials := next_trials(choice, setting):
         for trial in trials:
             order.setdefault(trial, values[len(order)])
-        choice = advanced(choice, SETTING, order)
+        choice = advanced(choice, setting, order)
+    assert len(choice.trials) <= budget(rounds)
     best = max(choice.trials.values())
-    assert best - choice.trials[chosen_text(choice, SETTING)] <= 3 * 10**-DIGITS  # one rounding a search
+    assert best - choice.trials[chosen_text(choice, setting)] <= 3 * rounds * 10**-DIGITS  # one rounding a search
+
+
+@pytest.mark.parametrize(("text", "most"), [("dash:lam=0.05/0.1/0.3", budget(2)), ("reset", budget(2) - 1)])
+def test_a_second_round_may_cost_about_as_much_for_every_kind_of_rule(text: str, most: int) -> None:
+    """Each search finds another value than before; of a rule without a main number one pair more is known."""
+    order: dict[str, float] = {}
+    choice = Choice(remedy=read_remedy(text))
+    while trials := next_trials(choice, TWICE):
+        for place, trial in enumerate(trials):
+            order.setdefault(trial, 10 * choice.searches + place)
+        choice = advanced(choice, TWICE, order)
+        if choice.searches == len(grids_of(choice.remedy, TWICE)):
+            (middle,) = (values[1] for name, values in grids_of(choice.remedy, TWICE).items() if name == DECAY)
+            choice = dataclasses.replace(choice, values={**choice.values, DECAY: middle})
+    assert len(choice.trials) == most
+
+
+def test_a_second_round_finds_a_pair_that_one_round_misses() -> None:
+    """A strong shrink is best with the usual step size, a weak one with the smallest, and that is the best."""
+    scores = {"dash:lam=0.05": 0.2, "dash:lam=0.05:learning_rate=0.0006": 0.3, "dash": 0.1}
+    scores |= {"dash:learning_rate=0.0006": 0.4}
+    found = [chosen_text(search("dash:lam=0.05/0.1/0.3", scores, one), one) for one in (SETTING, TWICE)]
+    assert found == ["dash:lam=0.05:learning_rate=0.0006", "dash:learning_rate=0.0006"]
+
+
+def test_a_second_round_keeps_what_it_finds_no_better() -> None:
+    """The centre of the grid is as good with the step size that was chosen."""
+    scores = {"sp:shrink=0.6": 0.2, "sp:shrink=0.6:learning_rate=0.0018": 0.3, "sp:learning_rate=0.0018": 0.3}
+    choice = search("sp:shrink=0.1/0.3/0.6", scores, TWICE)
+    assert choice.values == {"shrink": 0.6, RATE: 0.0018, DECAY: 0.0}
 
 
 def test_the_last_bit_of_a_mean_decides_nothing() -> None:
@@ -94,7 +130,7 @@ def test_a_decay_is_written_where_it_is_not_the_setting_s_own() -> None:
     """Also no decay, where the setting has one."""
     config = SETTING.config.with_values(weight_decay=0.01)
     own = StreamSetting(title="", config=config, decays=(0.0, 0.01, 0.1))
-    choice = Choice(remedy=read_remedy("warm"), values={RATE: config.training.learning_rate})
+    choice = Choice(remedy=read_remedy("warm"), values={RATE: config.training.learning_rate}, searches=1)
     assert next_trials(choice, own) == ("warm:weight_decay=0", "warm", "warm:weight_decay=0.1")
     equal = advanced(choice, own, dict.fromkeys(next_trials(choice, own), 0.0))
     assert chosen_text(equal, own) == "warm"

@@ -16,7 +16,7 @@ import pytest
 from dashtheory.command.remedies import main
 from dashtheory.command.remedy_results import Kept, compared, kept_results, read_choices, refusals, setting_of
 from dashtheory.deep.config import RunConfig
-from dashtheory.experiments.equal_tuning import BUDGET
+from dashtheory.experiments.equal_tuning import budget
 from dashtheory.experiments.remedies import STREAM_NAMES, read_remedy, stream_settings
 from dashtheory.experiments.remedy_probe import protocol_record, refusal
 from dashtheory.record import load_table, save_table
@@ -83,7 +83,7 @@ def test_a_call_tunes_runs_and_writes_and_a_second_one_computes_nothing(program:
     assert len(first) == len(set(first))
     choices = read_choices(program.out / "cpu" / "digits-choices.json")["rules"]
     assert set(choices) == {"cold", "warm", "sp", "l2_init"}
-    assert all(len(facts["trials"]) == BUDGET for facts in choices.values())
+    assert all(len(facts["trials"]) == budget(1) for facts in choices.values())
     table, _ = load_table(program.out / "cpu" / "digits.csv")
     assert {facts["tuned"] for facts in choices.values()} | set(choices) <= set(table["rule"])
     assert any(rule.startswith("norm_matched:of=sp") for rule in table["rule"])
@@ -194,7 +194,7 @@ def test_a_rule_of_your_own_is_one_file_and_one_option(program: Program, tmp_pat
     program("--quick", "--rules", text)
     rule = f"python:{tmp_path}/mine.py:Halved"
     facts = read_choices(program.out / "cpu" / "digits-choices.json")["rules"][rule]
-    assert len(facts["trials"]) == BUDGET
+    assert len(facts["trials"]) == budget(1)
     assert "| Halved | factor " in program.tables()
 
 
@@ -219,6 +219,7 @@ def test_a_rule_that_acts_since_is_no_longer_told_as_left_out() -> None:
         (["--rules", "sp:shrink=0.3/0.1"], "rules must have grids that rise"),
         (["--seeds", "1"], "--seeds must be an integer >= 2"),
         (["--jobs", "0"], "--jobs must be an integer >= 1"),
+        (["--rounds", "0"], "--rounds must be an integer >= 1"),
         (["--redraw"], "--redraw must find the results of a stream"),
     ],
 )
@@ -229,6 +230,25 @@ def test_bad_input_is_one_line_and_status_2(
     text = capsys.readouterr().err
     assert text.count("\n") == 1
     assert message in text
+
+
+def test_rules_of_one_table_are_searched_for_in_as_many_rounds(
+    program: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also beside rules of which nothing is here but the table that was passed on."""
+    twice = ["--quick", "--rounds", "2", "--rules", "warm_rm"]
+    program("--quick", "--rules", "reset")
+    written = (program.out / "remedies.csv").read_bytes()
+    for _ in range(2):
+        assert program(*twice, status=2) == []
+        assert "--rounds must be 1, as it was for reset in" in capsys.readouterr().err
+        assert (program.out / "remedies.csv").read_bytes() == written
+        shutil.rmtree(program.out / "cpu", ignore_errors=True)
+    program(*twice, "--fresh")
+    assert "Trials: at most 17 a rule in 2 rounds of searches, each on" in program.tables()
+    assert kept_results(program.out)["digits"].choices["rounds"] == 2
+    program("--quick", "--rules", "warm_rm")  # the same rules, all of them
+    assert "Trials: 9 a rule, each on" in program.tables()
 
 
 def test_choices_that_cannot_be_read_are_refused(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,7 +262,7 @@ def test_choices_that_cannot_be_read_are_refused(program: Program, capsys: pytes
         program("--quick", "--rules", "warm", status=2)
         assert "choices must be those of an earlier call" in capsys.readouterr().err, change
     assert program("--quick", "--rules", "warm", "--fresh")
-    assert read_choices(path)["budget"] == BUDGET
+    assert read_choices(path)["budget"] == budget(1)
 
 
 def test_the_real_program_answers_for_help_and_errors(tmp_path: Path) -> None:
