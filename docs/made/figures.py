@@ -55,15 +55,21 @@ def command(name: str) -> str:
     return f"python simulations/{name.rpartition('/')[2]}.py {options}".rstrip()
 
 
+def seconds(facts: Mapping[str, Any]) -> float:
+    """What the call took, as recorded; of one that went on where another had stopped, what its runs took."""
+    runs = sum(float(one["seconds"]) for one in facts.get("runs", {}).values())
+    return max(float(facts["wall_seconds"]), runs / int(facts["machine"]["cores"]))
+
+
 def minutes(name: str) -> str:
-    """What the call took, as recorded."""
-    found = float(record(name)["wall_seconds"]) / 60
+    """What the call took, in minutes."""
+    found = seconds(record(name)) / 60
     return f"{found:.1f}" if found < 10 else f"{found:.0f}"
 
 
 def total_minutes() -> float:
-    """What the calls of `make figures` took, as recorded."""
-    return sum(float(record(name)["wall_seconds"]) for name in names() if "/" not in name) / 60
+    """What the calls of `make figures` took."""
+    return sum(seconds(record(name)) for name in names() if "/" not in name) / 60
 
 
 def command_text(name: str) -> str:
@@ -189,8 +195,9 @@ This page is made (`make pages`). `make figures` draws the nineteen of `simulati
 
 """
 FOOT = """
-`python` is `.venv/bin/python` after `make setup`. Minutes are those of the recorded call, on two cores; the
-figures in folders had other work beside them, and an idle machine needs less. Every figure has four files: `png`,
+`python` is `.venv/bin/python` after `make setup`. Minutes are those of the recorded call, on two cores, or of
+its runs where it went on after a stop; the figures in folders had other work beside them, and an idle machine
+needs less. Every figure has four files: `png`,
 `svg`, its table (`csv`) and how it was made (`json`: configuration, seeds, hash of the data, versions, device,
 time). Where `...` stands, the record has the whole list.
 

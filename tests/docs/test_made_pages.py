@@ -214,3 +214,12 @@ def test_the_example_of_the_discrete_world_runs_and_says_what_it_should(
     lines = capsys.readouterr().out.splitlines()
     found = {line.split()[0]: int(line.split()[1]) for line in lines}
     assert found["cold"] == found["ideal"] > 2 * found["warm"]
+
+
+def test_minutes_of_a_call_that_went_on_are_those_of_its_runs() -> None:
+    """Here two cores had 20 s each of what an earlier call had computed; a whole call has its own start besides."""
+    runs = {str(number): {"seconds": 10.0} for number in range(6)}
+    facts = {"wall_seconds": 10.0, "machine": {"cores": 2}, "runs": runs}
+    assert figures.seconds(facts) == 30
+    assert figures.seconds({**facts, "wall_seconds": 31.5}) == 31.5
+    assert figures.seconds({"wall_seconds": 2, "machine": {"cores": 2}}) == 2
