@@ -217,7 +217,7 @@ def test_the_example_of_the_discrete_world_runs_and_says_what_it_should(
 
 
 def test_minutes_of_a_call_that_went_on_are_those_of_its_runs() -> None:
-    """Here two cores had 20 s each of what an earlier call had computed; a whole call has its own start besides."""
+    """Two cores had 20 s each of what an earlier call had computed; a whole call has its own start besides."""
     runs = {str(number): {"seconds": 10.0} for number in range(6)}
     facts = {"wall_seconds": 10.0, "machine": {"cores": 2}, "runs": runs}
     assert figures.seconds(facts) == 30
