@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from dashtheory.command.remedy_results import compared, kept_results
+from dashtheory.experiments.equal_tuning import budget
 from dashtheory.experiments.remedies import STREAM_NAMES
 from dashtheory.experiments.remedy_scores import TUNED
 from dashtheory.experiments.remedy_tables import at_ends, best_remedy, findings, render
@@ -139,6 +140,37 @@ def test_a_wider_grid_does_less_harm_and_does_not_find_warm() -> None:
     assert f"({', '.join(f'{score:.3f}' for score in scores)} of labels of which a fifth is wrong)" in PAGE
     warm = dict(next(choice for choice in wide.choices if choice.remedy.rule == "warm").trials)
     assert abs(warm["warm"] - scores[1]) < 0.01 < warm["warm:learning_rate=0.0006"] - scores[1]
+
+
+def test_a_second_round_of_searches_finds_other_numbers() -> None:
+    (two,) = compared(kept_results(FOLDER / "two_rounds"))
+    assert (FOLDER / "two_rounds" / "TABLES.md").read_text(encoding="utf-8") == render([two])
+    tuned = {str(one["rule"]): one for _, one in two.scores[two.scores["arm"] == TUNED].iterrows()}
+    found = {choice.remedy.rule: choice for choice in two.choices}
+    other = {rule for rule, choice in found.items() if choice.values != chosen("half", rule)}
+    assert other == {"dash", "uniform", "sp", "hare_tortoise", "sam"}
+    assert len(found) == 12
+    assert max(len(choice.trials) for choice in two.choices) == budget(2)
+    assert findings(two, "cold")["better"] == ["sam", "hare_tortoise"]
+    assert (found["dash"].values["lam"], found["sp"].values["shrink"]) == (0.9, 0.9)
+    (wide,) = compared(kept_results(FOLDER / "wider_grids"))
+    once = {str(one["rule"]): one for _, one in wide.scores[wide.scores["arm"] == TUNED].iterrows()}
+    losses = [f"{once[rule]['mean_warm']:+.1f}".replace("-", "−") for rule in ("dash", "sp")]
+    for said in (
+        f"SAM ({signed(tuned['sam'], 'cold')}) and Hare & Tortoise ({signed(tuned['hare_tortoise'], 'cold')})",
+        f"at {minus('half', 'sam', 'cold')} and {minus('half', 'hare_tortoise', 'cold')}",
+        f"lose {signed(tuned['dash'], 'warm')} and {signed(tuned['sp'], 'warm')} points from warm instead of "
+        f"{' and '.join(losses)}",
+        f"at most {budget(2)} trials) for twelve rules on `half`",
+    ):
+        assert said in PAGE, said
+
+
+def test_readme_counts_the_remedies_that_beat_cold() -> None:
+    streams = [*STREAMS.values(), *compared(kept_results(FOLDER / "two_rounds"))]
+    beat = [rule for one in streams for rule in findings(one, "cold")["better"]]
+    assert len(beat) == len({*beat}) == 4
+    assert "four beat cold, once each" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_most_are_not_told_from_warm_and_with_wrong_labels_most_are_worse_than_cold() -> None:
