@@ -58,6 +58,8 @@ def command(name: str) -> str:
 def minutes(name: str) -> str:
     """What the call took, as recorded."""
     found = float(record(name)["wall_seconds"]) / 60
+    if found < 0.1:
+        return "under 0.1"
     return f"{found:.1f}" if found < 10 else f"{found:.0f}"
 
 
