@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from typing import Any
 
 import pandas as pd
 
@@ -24,7 +25,7 @@ NAMES = {
 }
 
 
-def interval(row: pd.Series, scale: float, decimals: int = 0) -> str:
+def interval(row: Any, scale: float, decimals: int = 0) -> str:
     ends = (f"{scale * row[end]:+.{decimals}f}".replace("-", "−") for end in ("mean", "low", "high"))
     mean, low, high = (re.sub(r"^[+−](0(\.0+)?)$", r"\1", end) for end in ends)
     return f"{mean} [{low}, {high}]"

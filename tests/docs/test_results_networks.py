@@ -165,8 +165,8 @@ def paper_sentences() -> tuple[str, str]:
     assert (old.dropna() < wrong.dropna()).any()
     return ends, (
         f"the network after DASH still predicts between {old.min():.0f}% and {old.max():.0f}% of all old labels "
-        f"and between {wrong.min():.0f}% and {wrong.max():.0f}% of the wrong ones. In some stages it keeps more of "
-        "all, in some more of the wrong"
+        f"and between {wrong.min():.0f}% and {wrong.max():.0f}% of the wrong ones. In some stages it keeps more "
+        "of all, in some more of the wrong"
     )
 
 
