@@ -135,6 +135,17 @@ def test_every_number_about_pictures_and_pretraining_is_the_committed_one() -> N
         assert sentence in text, sentence
 
 
+@pytest.mark.parametrize(
+    ("folder", "rules"),
+    [("", ("warm", "sp", "dash")), ("embedding_std_1/", ("sp", "dash")), ("linear_std_0.02/", ("sp", "dash"))],
+)
+def test_how_rules_stand_to_cold_on_text(folder: str, rules: tuple[str, ...]) -> None:
+    table, _ = load_table(ROOT / "figures" / f"{folder}warm_start_text.csv")
+    names = {"warm": "warm is {} from cold", "sp": "S&P {}", "dash": "DASH {}"}
+    words = ", ".join(names[rule].format(difference(table, rule, "cold")) for rule in rules)
+    assert words in " ".join(RESULTS.split()), words
+
+
 def test_the_start_of_gpt_2_is_the_committed_one() -> None:
     table, _ = load_table(ROOT / "figures" / "linear_std_0.02" / "warm_start_text.csv")
     for row in text_rows(table):
