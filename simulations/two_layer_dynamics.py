@@ -145,6 +145,7 @@ def _draw_neurons(ax: Axes, table: pd.DataFrame, config: DynamicsConfig) -> None
         return
     wide = rows.pivot_table(index=["seed", "neuron"], columns="metric", values="value")
     ax.plot(wide["feature_share"], wide["cosine"], "v", color=rule_style("dash").color, alpha=0.55, markersize=4)
+    ax.margins(y=0.16)  # room for the words above the highest neuron
     ax.axhline(config.lam, color="#444444", linestyle=":", linewidth=1.2)
     ax.annotate(
         f"λ = {config.lam:g}",
