@@ -81,7 +81,7 @@ def draw(table: pd.DataFrame, config: RegimesConfig) -> Figure:
         left=0.055, right=0.97, top=1 - 0.95 * inch, bottom=1.0 * inch, wspace=0.42, hspace=0.72
     )
     title = "Two-layer networks: where warm-starting hurts, and what shrinking does about it"
-    title += "" if config == RegimesConfig() else ", a setting of your own"
+    title += "" if config == RegimesConfig() else ", another setting"
     shown = config.setting(config.exponents[0], config.init_scales[0], config.thresholds[0])
     add_heading(
         figure,

@@ -67,12 +67,13 @@ def draw(table: pd.DataFrame, config: AlphaLambdaConfig) -> Figure:
         for ax, title in zip(line, titles, strict=True):
             ax.set(xlabel="λ", ylabel="α", title=f"{words}: {title}")
             ax.tick_params(labelsize=6.5)
+            ax.tick_params(axis="x", labelsize=5.6)  # so that the smallest values of lam stand apart
     height = figure.get_figheight()
     figure.subplots_adjust(
         left=0.045, right=0.965, top=1 - 0.95 / height, bottom=1.0 / height, wspace=0.6, hspace=0.62
     )
     title = "DASH over α and λ, beside its mean factor for all and its factors at random neurons"
-    title += "" if config == AlphaLambdaConfig() else ", a setting of your own"
+    title += "" if config == AlphaLambdaConfig() else ", another setting"
     setting = config.setting(config.regimes[0])
     add_heading(
         figure,

@@ -78,7 +78,7 @@ def draw(table: pd.DataFrame, config: BeyondConfig) -> Figure:
     usual = config == BeyondConfig()
     add_heading(
         figure,
-        claim if usual else "Beyond independent features, a setting of your own",
+        claim if usual else "Beyond independent features, another setting",
         f"discrete world: C = {config.num_classes}, K = {config.num_features} features per class, "
         f"N = {config.chunk_size}, J = {config.num_stages}, γ = {config.gamma:g}, τ = {config.tau}, features "
         f"uniform on [0, {config.max_probability:g}]" + ("; left ends: the paper's world" if usual else ""),

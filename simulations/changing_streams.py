@@ -67,7 +67,7 @@ def draw(table: pd.DataFrame, config: ChangingStreamsConfig) -> Figure:
     handles, labels = axes[-1, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=4, fontsize=8.5, bbox_to_anchor=(0.5, 0.42 * inch))
     title = "Does a network that goes on learn as well as a fresh one?"
-    title += "" if config == ChangingStreamsConfig() else " (a setting of your own)"
+    title += "" if config == ChangingStreamsConfig() else " (another setting)"
     add_heading(figure, title, _setting(config), _foot(table, measured=measured))
     return figure
 
@@ -110,7 +110,7 @@ def _setting(config: ChangingStreamsConfig) -> str:
 
 def _in_words(config: ChangingStreamsConfig, text: str) -> str:
     stream, training = config.stream(text)
-    size = f"{stream.task_size:,}" if stream.task_size else "all"
+    size = f"{stream.task_size:,}" if stream.task_size else "all examples"
     words = f"{WORDS[stream.kind]}: {stream.num_tasks} tasks of {size}"
     words += f", {training.epochs} epochs" if training.epochs > 1 else ""
     if training.widths != config.widths:

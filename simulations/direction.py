@@ -57,7 +57,7 @@ def draw(table: pd.DataFrame, config: DirectionConfig) -> Figure:
     )
     title = f"Which weights DASH shrinks, or only how much? {config.data.title}"
     ours = config == DirectionConfig.of(data=config.data.name, data_name=config.data.title)
-    title += "" if ours else ", a setting of your own"
+    title += "" if ours else ", another setting"
     add_heading(figure, title, f"first row: {describe_setting(config)}", foot)
     return figure
 

@@ -72,7 +72,7 @@ def draw(table: pd.DataFrame, config: DiscreteConfig) -> Figure:
     claim = "A warm-started learner keeps its noise and stops learning features"
     add_heading(
         figure,
-        claim if config == DiscreteConfig() else "Features and noise as sets, a setting of your own",
+        claim if config == DiscreteConfig() else "Features and noise as sets, another setting",
         setting,
         describe_band(table, "sd", line=False) + "; dashed: mean over the same seeds of the closed form",
     )

@@ -58,7 +58,7 @@ def draw(table: pd.DataFrame, config: EffectiveStepConfig) -> Figure:
     title = f"How large a step is for a direction: {config.data.title}"
     add_heading(
         figure,
-        title + ("" if ours else ", a setting of your own"),
+        title + ("" if ours else ", another setting"),
         describe_setting(config),
         describe_band(table, "sd", bars=True) + "; right: small marks are seeds, large ones their means",
     )

@@ -70,7 +70,7 @@ def draw(table: pd.DataFrame, config: ForgettingMapConfig) -> Figure:
     claim = "Forgetting noise restores accuracy; forgetting features too only costs training time"
     add_heading(
         figure,
-        claim if config == ForgettingMapConfig() else "Forgetting noise and features, a setting of your own",
+        claim if config == ForgettingMapConfig() else "Forgetting noise and features, another setting",
         f"discrete world: C = {config.num_classes}, K = {config.num_features}, N = {config.chunk_size}, "
         f"J = {config.num_stages}, γ = {config.gamma:g}, τ = {config.tau}; before every stage each "
         "memorised sample is forgotten with chance φ_noise,\neach learned feature with chance φ_feature; "

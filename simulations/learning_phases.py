@@ -37,7 +37,7 @@ _PANELS = (
         (
             ("right_accuracy", "right labels", "#0072B2", "-", "o"),
             ("wrong_accuracy", "wrong labels", "#D55E00", (0, (5, 1.5)), "s"),
-            ("true_class", "true class of those", "#009E73", (0, (3, 1)), "v"),
+            ("true_class", "their true class", "#009E73", (0, (3, 1)), "v"),
             ("test_accuracy", "test set", "#000000", (0, (1.2, 1.6)), "D"),
         ),
     ),
@@ -91,10 +91,12 @@ def draw(table: pd.DataFrame, config: PhasesConfig) -> Figure:
     axes[1].set_ylim(bottom=0)
     axes[2].axhline(0, color="#444444", linewidth=0.8)
     figure.subplots_adjust(left=0.055, right=0.988, top=0.79, bottom=0.185, wspace=0.25)
-    first = "First the features, then the noise" if config.data.name == "digits" else "Phases of a training"
+    first = (
+        "First the features, then the noise" if config.data.name == "digits" else "Right and wrong labels by epoch"
+    )
     claim = f"{first}: {config.data.title}"
     ours = config == PhasesConfig.of(data=config.data.name, data_name=config.data.title)
-    title = claim if ours else f"Phases of a training, a setting of your own: {config.data.title}"
+    title = claim if ours else f"Right and wrong labels by epoch, another setting: {config.data.title}"
     foot = (
         describe_band(table, "sd") + f"; grey line: epoch {turn}, where wrongly labelled samples get "
         "their true class most often; re-estimated batch norm"

@@ -97,7 +97,7 @@ def draw(table: pd.DataFrame, config: PhaseConfig) -> Figure:
         figure,
         "Where warm-starting hurts can be predicted"
         if config == PhaseConfig()
-        else "Where warm-starting hurts, a setting of your own",
+        else "Where warm-starting hurts, another setting",
         f"discrete world: test accuracy of cold minus warm after the last stage; where not varied C = "
         f"{config.num_classes}, K = {config.num_features}, N = {config.chunk_size}, J = {config.num_stages}, "
         f"γ = {config.gamma:g}, τ = {config.tau},\nfeature probabilities uniform on "

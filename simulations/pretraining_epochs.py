@@ -69,9 +69,7 @@ def draw(table: pd.DataFrame, config: PretrainingConfig) -> Figure:
     figure.subplots_adjust(left=0.055, right=0.988, top=0.79, bottom=0.185, wspace=0.27)
     claim = f"Pretraining hurts once it memorises: {config.data.title}"
     title = (
-        claim
-        if config == PretrainingConfig.of()
-        else f"Pretraining on half, a setting of your own: {config.data.title}"
+        claim if config == PretrainingConfig.of() else f"Pretraining on half, another setting: {config.data.title}"
     )
     add_heading(figure, title, _setting(config), describe_band(table, "sd", bars=True))
     return figure

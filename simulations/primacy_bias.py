@@ -50,12 +50,12 @@ WORDS = {
     "warm:weight_decay=tuned": "weight decay, tuned",
     "sp": "S&P",
     "dash": "DASH",
-    "permuted": "permuted DASH",
-    "norm_matched": "norms of DASH",
+    "permuted": "DASH permuted",
+    "norm_matched": "DASH's norms alone",
     UNPRIMED: "never primed",
 }
-CONTROLS = ("permuted", "norm_matched")
-"""They shrink as much as DASH; what DASH has above them is direction."""
+CONTROLS = {"permuted": "DASH minus permuted", "norm_matched": "DASH minus norms alone"}
+"""They shrink as much as DASH; what DASH has above them is direction. With the name of that difference."""
 
 
 def plan(config: PrimacyConfig, seeds: Sequence[int]) -> list[Job]:
@@ -104,8 +104,8 @@ def _draw_panel(ax: Axes, here: pd.DataFrame, metric: str, rules: Sequence[str],
     found = [paired_differences(here, metric, "warm")]
     for control in _controls(rules):
         against = paired_differences(here, metric, control)
-        found.append(against[against["rule"] == "dash"].assign(rule=_versus(control)))
-    every = [*rules, *map(_versus, _controls(rules))]
+        found.append(against[against["rule"] == "dash"].assign(rule=CONTROLS[control]))
+    every = [*rules, *(CONTROLS[control] for control in _controls(rules))]
     draw_differences(ax, pd.concat(found, ignore_index=True), every, scale=scale, names=False)
     ax.axhline(len(rules) - 0.32, color="#999999", linewidth=0.8)
     usual = scale * rows[rows["rule"] == "warm"]["value"].mean()
@@ -119,12 +119,8 @@ def _controls(rules: Sequence[str]) -> list[str]:
     return [rule for rule in CONTROLS if rule in rules and "dash" in rules]
 
 
-def _versus(control: str) -> str:
-    return f"DASH minus {WORDS[control]}"
-
-
 def _set_names(ax: Axes, rules: Sequence[str]) -> None:
-    every = [*(WORDS.get(rule, rule) for rule in rules), *map(_versus, _controls(rules))]
+    every = [*(WORDS.get(rule, rule) for rule in rules), *(CONTROLS[control] for control in _controls(rules))]
     ax.set_yticks(range(len(every)), every)
 
 
@@ -144,7 +140,7 @@ def _draw_acrobot(figure: Figure, axes: np.ndarray, here: pd.DataFrame, rules: S
 def _words(table: pd.DataFrame, config: PrimacyConfig) -> tuple[str, str, str]:
     """Title, setting and foot."""
     seeds, ours = table["seed"].nunique(), config == PrimacyConfig()
-    title = "Primacy bias: each rule minus doing nothing" + ("" if ours else ", a setting of your own")
+    title = "Primacy bias: each rule minus doing nothing" + ("" if ours else ", another setting")
     setting = (
         f"double DQN; lake: {config.moves} moves, a rule every "
         f"{config.rule_every}, success after the hole has moved"

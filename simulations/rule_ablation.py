@@ -62,7 +62,7 @@ def draw(table: pd.DataFrame, config: AblationConfig) -> Figure:
         data=config.data.name, data_name=config.data.title
     )
     title = f"Rules between stages and their controls: {config.data.title}"
-    add_heading(figure, title + ("" if ours else ", a setting of your own"), describe_setting(config), foot)
+    add_heading(figure, title + ("" if ours else ", another setting"), describe_setting(config), foot)
     return figure
 
 

@@ -94,7 +94,7 @@ def draw(table: pd.DataFrame, config: GeometryConfig) -> Figure:
         figure,
         "DASH keeps what points down the loss; S&P and uniform shrinking cannot tell"
         if config == GeometryConfig()
-        else "What rules do to a vector, a setting of your own",
+        else "What rules do to a vector, another setting",
         f"rows of a linear layer: {config.num_angles} unit vectors from 0 to 180 degrees, one gradient for all",
         "each rule applied once; S&P with its noise (standard deviation 0.01 per entry); uniform: by DASH's mean "
         "factor over these vectors",

@@ -74,7 +74,7 @@ def draw(table: pd.DataFrame, config: DynamicsConfig) -> Figure:
         axes[1, 2].set_visible(False)
     _place(axes)
     ours = config == DynamicsConfig(regime=config.regime)
-    title = "Two-layer networks: what warm-starting keeps is noise" + ("" if ours else ", a setting of your own")
+    title = "Two-layer networks: what warm-starting keeps is noise" + ("" if ours else ", another setting")
     add_heading(figure, title, _setting(config), foot)
     return figure
 
@@ -130,6 +130,9 @@ def _draw_saw(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_ylim(bottom=0)
 
 
+_PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}  # so that points do not cross words
+
+
 def _draw_neurons(ax: Axes, table: pd.DataFrame, config: DynamicsConfig) -> None:
     """Cosine with G against feature share, a point per neuron and seed, for DASH at its last use."""
     rows = table[table["metric"].isin(["cosine", "feature_share"]) & (table["rule"] == "dash")]
@@ -142,9 +145,15 @@ def _draw_neurons(ax: Axes, table: pd.DataFrame, config: DynamicsConfig) -> None
         return
     wide = rows.pivot_table(index=["seed", "neuron"], columns="metric", values="value")
     ax.plot(wide["feature_share"], wide["cosine"], "v", color=rule_style("dash").color, alpha=0.55, markersize=4)
+    ax.margins(y=0.16)  # room for the words above the highest neuron
     ax.axhline(config.lam, color="#444444", linestyle=":", linewidth=1.2)
     ax.annotate(
-        f"λ = {config.lam:g}", (1, config.lam), xycoords=("axes fraction", "data"), ha="right", va="bottom"
+        f"λ = {config.lam:g}",
+        (0.02, config.lam),
+        xycoords=("axes fraction", "data"),
+        va="bottom",
+        fontsize=8.5,
+        bbox=_PAPER,
     )
     correlation = wide["feature_share"].corr(wide["cosine"])
     ax.annotate(
@@ -153,6 +162,7 @@ def _draw_neurons(ax: Axes, table: pd.DataFrame, config: DynamicsConfig) -> None
         xycoords="axes fraction",
         va="top",
         fontsize=8.5,
+        bbox=_PAPER,
     )
 
 

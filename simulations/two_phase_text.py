@@ -32,7 +32,8 @@ WORDS = {
     "late": "From long after that",
     "decayed": "The same, with weight decay before",
 }
-LOOKS = {"best": ("#0072B2", "o"), "late": ("#D55E00", "s"), "decayed": ("#009E73", "^")}
+LOOKS = {"best": ("#000000", "o"), "late": ("#777777", "s"), "decayed": ("#AAAAAA", "^")}
+"""Greys, since colors are those of rules in the panels beside."""
 
 
 def plan(config: TwoPhaseConfig, seeds: Sequence[int]) -> list[Job]:
@@ -59,6 +60,7 @@ def draw(table: pd.DataFrame, config: TwoPhaseConfig) -> Figure:
         draw_means(ax, mine, "thousands", "rule", looks)
         ax.set(xlabel="thousand characters of the second phase", ylabel="", title=WORDS[start], ylim=limits)
         ax.tick_params(axis="y", labelleft=start == STARTS[0])
+        _note_above(ax, mine, limits[1])
     axes[0].set_ylabel("held-out loss of the mix (nats per character)")
     foot = describe_band(table, "sd", bars=True)
     if "cold" in looks and table["seed"].nunique() > 1:
@@ -75,7 +77,7 @@ def draw(table: pd.DataFrame, config: TwoPhaseConfig) -> Figure:
     figure.legend(handles, labels, ncols=1, bbox_to_anchor=(0.87, 0.0), **below)
     ours = config == TwoPhaseConfig.of()
     title = "Two phases of text: help texts, then a mix with source code"
-    add_heading(figure, title + ("" if ours else ", a setting of your own"), _setting(config, table), foot)
+    add_heading(figure, title + ("" if ours else ", another setting"), _setting(config, table), foot)
     return figure
 
 
@@ -83,6 +85,14 @@ def _limits(rows: pd.DataFrame) -> tuple[float, float]:
     """Of the losses after the first epochs, so that those right after a rule do not press the others together."""
     later = rows[rows["characters"] > rows["characters"].max() / 20]["value"]
     return float(later.min()) - 0.05, float(later.quantile(0.97)) + 0.15
+
+
+def _note_above(ax: Axes, rows: pd.DataFrame, top: float) -> None:
+    """Say where a mean ends that lies above the axis."""
+    last = rows[rows["characters"] == rows["characters"].max()].groupby("rule")["value"].mean()
+    for place, (rule, mean) in enumerate(last[last > top].items()):
+        look: dict[str, Any] = {"color": rule_style(str(rule)).color, "fontsize": 8.5, "ha": "right", "va": "top"}
+        ax.annotate(f"ends at {mean:.2f}", (0.99, 0.93 - 0.07 * place), xycoords="axes fraction", **look)
 
 
 def _differences(ax: Axes, rows: pd.DataFrame, rules: list[str]) -> None:

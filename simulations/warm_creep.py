@@ -75,7 +75,7 @@ def draw(table: pd.DataFrame, config: CreepConfig) -> Figure:
     claim = "A warm learner creeps on finite chunks, ever more slowly, and stays far below cold"
     add_heading(
         figure,
-        claim if config == CreepConfig() else "A warm learner on finite chunks, a setting of your own",
+        claim if config == CreepConfig() else "A warm learner on finite chunks, another setting",
         f"discrete world: C = {config.num_classes}, K = {config.num_features}, N = {config.chunk_size}, "
         f"γ = {config.gamma:g}, τ = {config.tau}, feature probabilities uniform on "
         f"[0, {config.max_probability:g}]",

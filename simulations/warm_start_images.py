@@ -50,7 +50,7 @@ def draw(table: pd.DataFrame, config: ImagesConfig) -> Figure:
         draw_stages(ax, table, metric, scale=scale, dodge=0.07)
         ax.set(ylabel=label, title=title)
     axes[1].set_ylim(bottom=0)
-    axes[0].legend(loc="best", fontsize=8.5)
+    axes[1].legend(loc="upper left", fontsize=8.5)  # accuracies fill their own panel
     foot = describe_band(table, "sd", bars=True)
     rules = sort_rules(list(config.rules))
     if "cold" in rules and len(rules) > 1:
@@ -63,7 +63,7 @@ def draw(table: pd.DataFrame, config: ImagesConfig) -> Figure:
     for ax, (left, width) in zip(axes, ((0.055, 0.28), (0.392, 0.275), (0.825, 0.155)), strict=True):
         ax.set_position((left, 0.185, width, 0.605))
     ours = config == ImagesConfig.of(data=config.data.name, data_name=config.data.title)
-    title = f"Warm-starting on {config.data.title}" + ("" if ours else ", a setting of your own")
+    title = f"Warm-starting on {config.data.title}" + ("" if ours else ", another setting")
     add_heading(figure, title, describe_setting(config), foot + capped(table))
     return figure
 

@@ -48,10 +48,12 @@ def draw(table: pd.DataFrame, config: TextConfig) -> Figure:
     axes[2].set_ylim(bottom=0)
     axes[1].legend(loc="upper left")
     network, characters = config.model.values(), config.data.chunk_size * config.data.size
-    linear = f", linear weights with sd {network['linear_std']:g}" if network.get("linear_std") else ""
+    started = f"embeddings started with sd {network['embedding_std']:g}"
+    if network.get("linear_std"):
+        started = f"initial sd: embeddings {network['embedding_std']:g}, linear {network['linear_std']:g}"
     setting = (
-        f"character transformer (width {network['width']}, {network['num_layers']} layers, embeddings started "
-        f"with sd {network['embedding_std']:g}{linear}) on Python's help texts; "
+        f"character transformer (width {network['width']}, {network['num_layers']} layers, {started}) "
+        "on Python's help texts; "
         f"every stage adds {characters:,} characters and trains to a loss of {config.training.threshold:g} nat"
     )
     foot = "; ".join(
@@ -61,7 +63,7 @@ def draw(table: pd.DataFrame, config: TextConfig) -> Figure:
         ]
     )
     claim = "On real text, warm-starting wastes new data; shrinking the weights repairs it"
-    title = claim if config == TextConfig.of() else "Warm start on real text, a setting of your own"
+    title = claim if config == TextConfig.of() else "Warm start on real text, another setting"
     figure.subplots_adjust(left=0.058, right=0.988, top=0.79, bottom=0.185, wspace=0.26)
     add_heading(figure, title, setting, foot)
     return figure

@@ -43,7 +43,9 @@ def draw_differences(
             continue
         look, one = rule_style(rule), found.loc[rule]  # seaborn's pointplot would make intervals of its own
         ax.hlines(row, scale * one["low"], scale * one["high"], color=look.color, linewidth=2.2)
-        ax.plot([scale * one["mean"]], [row], marker=look.marker, color=look.color, markersize=6.5)
+        (mean,) = ax.plot([scale * one["mean"]], [row], marker=look.marker, color=look.color, markersize=6.5)
+        if look.marker in _THIN:
+            mean.set(markersize=10, markeredgewidth=1.8)
     _label_rows(ax, rules, names=names)
     seeds = scale * found["differences"].explode().astype(float)
     sns.swarmplot(
@@ -64,6 +66,7 @@ def draw_differences(
     return ax
 
 
+_THIN = frozenset("1234+x")  # markers without an inside, which the line of their own interval would hide
 _BELOW = 0.36  # from a rule's interval to its seeds, in rows
 
 

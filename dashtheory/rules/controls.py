@@ -2,10 +2,10 @@
 
     cold_shrunk   cold, from a shrunk initialization: is it the weight norm?
     perturb       noise without shrinking: is it the noise?
-    uniform       one factor for all, DASH's mean: is it the amount of shrinking?
-    permuted      DASH's factors, each at a random group of its layer: is it the direction?
-    scattered     factors drawn anew from those of DASH in the layer: or only that they are unequal?
-    threshold     the rule of the popular summary, which shrinks what is aligned: it is not DASH
+    uniform       one factor for all, DASH's mean: is it the amount?
+    permuted      DASH's factors at random groups of the layer: the direction?
+    scattered     factors drawn anew from DASH's: that they are unequal?
+    threshold     the popular summary: shrinks what is aligned, not DASH
 
 Controls of other rules too are in `dashtheory.rules.matched` and `dashtheory.rules.proportional`.
 

@@ -64,6 +64,8 @@ def seconds(facts: Mapping[str, Any]) -> float:
 def minutes(name: str) -> str:
     """What the call took, in minutes."""
     found = seconds(record(name)) / 60
+    if found < 0.1:
+        return "under 0.1"
     return f"{found:.1f}" if found < 10 else f"{found:.0f}"
 
 

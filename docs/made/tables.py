@@ -214,17 +214,19 @@ def pretraining(name: str) -> str:
     table = read(name)
     mean = 100 * table.groupby(["metric", "rule", "epochs"])["value"].mean()
     final, half = mean["test_accuracy"].unstack("rule"), mean["half_test_accuracy", "warm"]
+    apart = paired_differences(table, "test_accuracy", "warm").set_index(["rule", "epochs"])
+    ends = ["mean", "low", "high"]
     body = [
         [
             f"{epochs:.0f}",
             f"{half[epochs]:.1f}" if epochs in half.index else "",
             *(f"{line[rule]:.1f}" if pd.notna(line[rule]) else "" for rule in ("warm", "dash")),
+            interval(100 * apart.loc[("dash", epochs), ends]) if epochs else "",  # at 0 no rule acts
         ]
         for epochs, line in final.iterrows()
     ]
-    return rows(
-        ["epochs on the half", "accuracy by then (%)", "then on all: warm (%)", "then DASH, on all (%)"], body
-    )
+    head = ["epochs on the half", "accuracy by then (%)", "then on all: warm (%)", "then DASH, on all (%)"]
+    return rows([*head, "DASH minus warm (points)"], body)
 
 
 def steps(name: str) -> str:

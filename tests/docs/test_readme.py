@@ -103,6 +103,7 @@ def test_the_answer_is_that_of_the_paper_s_setting() -> None:
     lead = end["dash"] - end["cold"]
     assert end["cold:learning_rate=0.1"] - end["cold"] > lead / 2
     assert 0.5 < end["dash"] - end["uniform"] < 1.5
+    assert f"the {end['dash'] - end['uniform']:.1f} points left" in ANSWER
     early = stage_ends(2)
     assert early["dash"] - early["uniform"] > 2 * (end["dash"] - end["uniform"])
 

@@ -151,6 +151,15 @@ def alpha_lambda_sentence() -> str:
     )
 
 
+def alpha_lambda_steps() -> str:
+    """How many training steps DASH takes in the MLP, of those of a uniform shrink, over the map."""
+    points = load_table(ROOT / "figures" / "alpha_lambda_map.csv")[0]
+    rows = points[(points["regime"] == "mlp_small") & (points["metric"] == "steps")]
+    mean = rows.groupby(["alpha", "lam", "rule"])["value"].mean().unstack("rule")
+    share = mean["dash"] / mean["uniform"]
+    return f"with {share.min():.2f} to {share.max():.2f} of the training steps"
+
+
 def regimes_sentence() -> str:
     """Where DASH helps most and hurts most."""
     points = load_table(ROOT / "figures" / "activation_regimes.csv")[0]
@@ -181,5 +190,5 @@ def test_every_number_about_two_layer_networks_is_the_committed_one() -> None:
     text = " ".join(RESULTS.split())
     for row in two_layer_rows():
         assert row in RESULTS, row
-    for sentence in (alpha_lambda_sentence(), regimes_sentence()):
+    for sentence in (alpha_lambda_sentence(), alpha_lambda_steps(), regimes_sentence()):
         assert sentence in text, sentence

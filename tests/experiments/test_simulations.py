@@ -134,7 +134,7 @@ def a_setting_of_ones_own_makes_no_claim(name: str, table: pd.DataFrame, facts: 
     own_config = restore(made.config, facts["config"])  # type: ignore[arg-type]
     for setting, own in ((make_config(made.config, {}), False), (own_config, True)):
         figure = made.draw(table, setting)
-        assert ("of your own" in figure._suptitle.get_text()) == own
+        assert ("another setting" in figure._suptitle.get_text()) == own
         plt.close(figure)
 
 
