@@ -20,6 +20,7 @@ from dashtheory.copies import overlapping
 from dashtheory.rules.groups import targets
 from dashtheory.rules.left import left_alone, tell_if_partly
 from dashtheory.rules.rule import Context, InPlace, ablation
+from dashtheory.rules.wrappers import unwrapped
 
 MEANINGS: Mapping[str, str] = {
     "DASH's authors": "sp:shrink=0.3:perturb=0.01",
@@ -83,8 +84,9 @@ def shrink_and_perturb_(
             f"generator={generator is not None}, fresh={fresh is not None}",
             "Pass generator= for Gaussian noise, fresh= for Ash & Adams' form.",
         )
+    model = unwrapped(model)
     if fresh is not None:
-        _mix_with_fresh_(model, fresh, shrink, perturb)
+        _mix_with_fresh_(model, unwrapped(fresh), shrink, perturb)
         return
     assert generator is not None
     shrinkable = targets(model)
