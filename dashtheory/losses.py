@@ -37,7 +37,12 @@ def refuse_other_than_mean(loss_fn: object) -> None:
     """
     reduction = told_of(loss_fn)[1].get("reduction", "mean")
     if reduction in ("sum", "none"):
-        fail("loss_fn", "must be a mean over the targets", f"reduction={reduction!r}", "Say reduction='mean'.")
+        fail(
+            "loss_fn",
+            "must be a mean over the targets",
+            f"reduction={reduction!r}",
+            "Take the mean, as torch does by default.",
+        )
 
 
 def class_weights(loss_fn: object, target: Tensor) -> Tensor | None:

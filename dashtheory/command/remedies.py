@@ -20,7 +20,7 @@ from typing import Any
 from dashtheory._check import fail, integer
 from dashtheory.command.growing import Call, run
 from dashtheory.command.guard import guarded
-from dashtheory.command.options import OneLineParser, check_counts, option_names
+from dashtheory.command.options import OneLineParser, check_counts, folder, option_names
 from dashtheory.command.remedy_results import DIVERGED, choices_path, forget_results, read_choices, refusals
 from dashtheory.command.ways import HERE, Way, add_ways, way_of
 from dashtheory.experiments.equal_tuning import (
@@ -265,7 +265,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rules", help="remedies, with the grid of one number each (default: all published)")
     parser.add_argument("--seeds", type=int, help="root seeds of the main runs (default: as the stream says)")
     parser.add_argument("--jobs", type=int, default=usable_cores(), help="runs at once (default: cores)")
-    parser.add_argument("--out", type=Path, help=f"folder of results (default: {OUT})")
+    parser.add_argument("--out", type=folder, help=f"folder of results (default: {OUT})")
     parser.add_argument("--quick", action="store_true", help="a few rules on a toy, in a folder of its own")
     parser.add_argument("--redraw", action="store_true", help="draw the saved results again")
     parser.add_argument("--fresh", action="store_true", help="forget the streams' earlier results")
