@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from dashtheory._check import fail, real
 from dashtheory._door import door
 from dashtheory.copies import overlapping
+from dashtheory.rules.effective import to_look_at
 from dashtheory.rules.groups import targets
 from dashtheory.rules.left import left_alone, tell_if_partly
 from dashtheory.rules.rule import Context, InPlace, ablation
@@ -215,4 +216,6 @@ class ShrinkFresh(InPlace):
 
     def change_(self, model: nn.Module, context: Context) -> None:
         """Mix with a fresh model."""
-        shrink_and_perturb_(model, shrink=self.shrink, perturb=self.perturb, fresh=context.fresh().model)
+        shrink_and_perturb_(
+            model, shrink=self.shrink, perturb=self.perturb, fresh=to_look_at(context.fresh().model)
+        )

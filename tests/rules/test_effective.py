@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from dashtheory.measure import compare
-from dashtheory.rules import Context, Learner, dash_, make_rule, plain_weights
+from dashtheory.rules import Context, Learner, dash_, make_rule, plain_weights, shrink_and_perturb_
 
 DATA = [(torch.randn(30, 2, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3)]
 
@@ -190,3 +190,22 @@ def test_what_a_class_computes_itself_has_another_way_out() -> None:
     with pytest.raises(ValueError, match=words), plain_weights(model):
         pass
     dash_(model, DATA, functional.cross_entropy, layers={Centered: {"raw": "row"}})
+
+
+@pytest.mark.parametrize("how", HOLDING)
+def test_a_fresh_network_is_mixed_in_by_its_weights(how: str) -> None:
+    model, fresh = network(HOLDING[how]), network(HOLDING[how])
+    with torch.no_grad():
+        for value in fresh.parameters():
+            value.mul_(-1)
+    twin, wanted = twin_of(model), twin_of(fresh)
+    context = Context(
+        chunks=lambda: DATA,
+        loss_fn=functional.cross_entropy,
+        fresh=lambda: Learner(fresh, torch.optim.SGD(fresh.parameters(), lr=0.1)),
+        generator=torch.Generator().manual_seed(0),
+    )
+    make_rule("sp_ash_adams").apply(Learner(model, torch.optim.SGD(model.parameters(), lr=0.1)), context)
+    shrink_and_perturb_(twin, shrink=0.4, perturb=0.1, fresh=wanted)
+    for found, right in zip(weights(model), weights(twin), strict=True):
+        torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-6)
