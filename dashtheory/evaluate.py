@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from dashtheory._check import fail
+from dashtheory._check import fail, integer
 from dashtheory._door import door
+from dashtheory.losses import class_weights
 from dashtheory.scoring import (
     LossFunction,
     Score,
@@ -107,6 +108,8 @@ def evaluate(
 ) -> Scores:
     """Loss and accuracy in evaluation mode; each target that counts weighs the same, the last short batch's too.
 
+    (In the loss of torch's cross-entropy with class weights, by the weight of its class.)
+
     The model is left as it was: modes, statistics, gradients and random streams.
 
     Args:
@@ -119,15 +122,24 @@ def evaluate(
     Raises:
         ValueError: if the score must be named, or no target counts.
     """
+    integer("batch_size", batch_size, minimum=1, fix="It counts examples.")
     with evaluating(model):
         sums = Sums(
             examples.inputs.device, make_score(score, loss_fn, examples.targets), count=examples.targets.numel()
         )
+        weighed: list[Tensor] = []  # of batches whose mean divides by weights of classes: their loss, and weight
         for start in range(0, len(examples), batch_size):
             labels = examples.targets[start : start + batch_size]
             logits = model(examples.inputs[start : start + batch_size])
-            sums.add(loss_fn(logits, labels).to(sums.loss.dtype), logits, labels)
-    return sums.read()
+            loss, weight = loss_fn(logits, labels).to(sums.loss.dtype), class_weights(loss_fn, labels)
+            sums.add(loss, logits, labels)
+            if weight is not None:
+                weighed.append(torch.stack([torch.where(weight > 0, loss * weight, 0), weight.to(loss.dtype)]))
+    found = sums.read()
+    if len(weighed) < 2:
+        return found
+    loss, weight = torch.stack(weighed).sum(dim=0)
+    return replace(found, loss=float(loss / weight))
 
 
 @contextmanager

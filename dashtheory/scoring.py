@@ -17,13 +17,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from dashtheory._check import choice, fail
+from dashtheory.losses import OF_CLASSES, class_weights, refuse_other_than_mean, told_of
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """Mean loss of (outputs, targets)."""
@@ -146,7 +147,11 @@ def make_score(score: ScoreChoice, loss_fn: LossFunction, targets: Tensor) -> Sc
         score: a name, a function, or None to guess.
         loss_fn: that the outputs are trained with.
         targets: all that are going to be scored: what they hold helps to guess.
+
+    Raises:
+        ValueError: if the loss is none of a mean.
     """
+    refuse_other_than_mean(loss_fn)
     if isinstance(score, str):
         return Scoring(score)
     if score is None and loss_fn is cross_entropy:
@@ -178,12 +183,15 @@ def target_shares(
     """
     if len(parts) == 1:
         return [1.0]
+    weights = [class_weights(loss_fn, targets) for _, targets in parts]
     chosen = make_score(score, loss_fn, torch.cat([targets.flatten() for _, targets in parts]))
     with torch.no_grad():
         if isinstance(chosen, _Guess):
             inputs, targets = parts[0]
             chosen = chosen.known(model, inputs[:2], targets[:2])
-        if isinstance(chosen, Scoring):
+        if all(weight is not None for weight in weights):
+            counts = [float(weight) for weight in weights if weight is not None]
+        elif isinstance(chosen, Scoring):
             counts = [float(chosen.num_counted(targets)) for _, targets in parts]
         else:
             counts = [float(chosen(model(inputs), targets)[1]) for inputs, targets in parts]
@@ -266,12 +274,12 @@ def _of_known_loss(loss_fn: LossFunction, output: Tensor, target: Tensor) -> Sco
     """What the package's and torch's own losses say; None for any other."""
     if loss_fn is cross_entropy:
         return Scoring("classes")
-    name, options = _named(loss_fn)
+    name, options = told_of(loss_fn)
     if name in _REGRESSIONS:
         return Scoring("none")
     if name in ("binary_cross_entropy_with_logits", "BCEWithLogitsLoss"):
         return Scoring("binary" if _without_one(output).ndim == 1 else "labels", ())
-    if name in ("cross_entropy", "CrossEntropyLoss", "nll_loss", "NLLLoss"):
+    if name in OF_CLASSES:
         if target.is_floating_point():
             return Scoring("soft") if output.ndim == 2 else None
         return Scoring("dense" if output.ndim > 2 else "classes", (int(options.get("ignore_index", IGNORED)),))
@@ -280,7 +288,7 @@ def _of_known_loss(loss_fn: LossFunction, output: Tensor, target: Tensor) -> Sco
 
 def is_mean_loss(loss_fn: LossFunction) -> bool:
     """Whether a loss is known to be the plain mean over the targets that count."""
-    name, options = _named(loss_fn)
+    name, options = told_of(loss_fn)
     known = name in _REGRESSIONS or name in _CLASSIFICATIONS
     plain = options.get("weight") is None and options.get("pos_weight") is None
     return loss_fn is cross_entropy or (known and plain and options.get("reduction", "mean") == "mean")
@@ -302,18 +310,6 @@ def _refuse_output(output: object) -> NoReturn:
     found = [f"output[{key!r}]" for key, value in pairs if isinstance(value, Tensor)]
     fix = f"Return {' or '.join(found)} in its forward." if found else "Return the logits in its forward."
     fail("model", "must return a tensor of logits", f"a {type(output).__name__}", fix)
-
-
-def _named(loss_fn: object) -> tuple[str, dict[str, Any]]:
-    """Name and options of one of torch's losses, partial or a module; an empty name for any other."""
-    options: dict[str, Any] = {}
-    while isinstance(loss_fn, functools.partial):
-        options = {**loss_fn.keywords, **options}
-        loss_fn = loss_fn.func if not loss_fn.args else None
-    if isinstance(loss_fn, nn.Module) and type(loss_fn).__module__ == "torch.nn.modules.loss":
-        return type(loss_fn).__name__, {**dict(loss_fn.named_buffers()), **vars(loss_fn)}
-    name = getattr(loss_fn, "__name__", "")
-    return (name, options) if loss_fn is getattr(functional, name or "_", None) else ("", {})
 
 
 def _left_out(loss_fn: LossFunction, kind: str, output: Tensor, targets: Tensor) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import dashtheory
 PACKAGE = Path(dashtheory.__file__).parent
 
 GROUND = (
-    *("stream", "copies", "scoring", "evaluate", "batchnorm", "seeds", "user_code", "errors"),
+    *("stream", "copies", "losses", "scoring", "evaluate", "batchnorm", "seeds", "user_code", "errors"),
     *("_check", "_door", "_memory", "_needs", "_nested", "_spec", "_version", "record", "plot", "parallel"),
 )
 MAY_IMPORT: dict[str, tuple[str, ...]] = {

@@ -29,9 +29,11 @@ from dashtheory.command.options import (
     OneLineParser,
     add_options,
     check_counts,
+    folder,
     given_options,
     make_config,
     option_names,
+    refuse_unheard,
     setting_name,
 )
 from dashtheory.command.remedies import Comparison, compare
@@ -188,6 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     changed = given_options(options, DiagnoseConfig)
+    refuse_unheard(changed)
     config = make_config(DiagnoseConfig, {**(_QUICK if options.quick else {}), **changed})
     integer("--jobs", options.jobs, minimum=1, fix="It is the number of runs at once.")
     check_counts(options.seeds, options.jobs)
@@ -219,7 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=5, help="root seeds 0, 1, ... (default: 5)")
     parser.add_argument("--margin", type=float, default=1.0, help="smallest difference that matters (default: 1)")
     parser.add_argument("--jobs", type=int, default=usable_cores(), help="runs at once (default: cores)")
-    parser.add_argument("--out", type=Path, default=OUT, help=f"folder of results (default: {OUT})")
+    parser.add_argument("--out", type=folder, default=OUT, help=f"folder of results (default: {OUT})")
     parser.add_argument("--quick", action="store_true", help="two small stages, to try the command")
     add_options(parser.add_argument_group("experiment"), DiagnoseConfig, leave=("rules", "seconds", "memory"))
     return parser

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dashtheory._check import in_words
@@ -24,7 +26,7 @@ def guarded(
         options: how arguments are written here (`dashtheory.command.options.option_names`): errors speak so.
 
     Returns:
-        int: the exit status: 0, 2 for bad input, 130 for an interrupt, 143 for SIGTERM.
+        int: the exit status: 0, 2 for bad input, 130 for an interrupt, 143 for SIGTERM, 141 if nobody reads on.
     """
     try:
         with _terminable():
@@ -32,6 +34,9 @@ def guarded(
     except (ValueError, MemoryError) as error:
         text, status = " ".join(in_words(error, options or {}).split()) or "out of memory; try smaller sizes", 2
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _unread():
+            _print_nowhere()
+            return 141
         text, status = f"{_of_files(error, out())} {_GO_ON}", 2
     except _Terminated:
         text, status = f"terminated. {_GO_ON}", 143
@@ -41,6 +46,34 @@ def guarded(
         return 0
     print(f"{program}: {text}", file=sys.stderr)  # noqa: T201
     return status
+
+
+@contextmanager
+def quiet_when_unread() -> Iterator[None]:
+    """End the block in silence when who reads its output has enough, as `head` does."""
+    try:
+        yield
+        if sys.stdout is not None:  # closed by the shell: >&-
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _unread():  # a pipe to a worker, say
+            raise
+        _print_nowhere()
+
+
+def _print_nowhere() -> None:
+    """Let what is still to be printed go, at the end of Python too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _unread() -> bool:
+    """Whether nobody reads what is printed."""
+    if sys.stdout is None or not hasattr(select, "poll"):
+        return sys.stdout is not None
+    waiting = select.poll()
+    with suppress(OSError):  # what stands in for the output may be no file
+        waiting.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in waiting.poll(0))
 
 
 def _of_files(error: OSError, out: object) -> str:

@@ -8,11 +8,13 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from dashtheory._check import fail, integer, real
 from dashtheory._memory import must_fit
 from dashtheory._nested import build, flat, values_of
+from dashtheory._spec import is_own
 from dashtheory.parallel import usable_cores
 
 Config = TypeVar("Config")
@@ -59,6 +61,32 @@ def given_options(options: argparse.Namespace, config: type[Any]) -> dict[str, o
     """
     values = {one.name: getattr(options, one.name, None) for one in values_of(config)}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def folder(text: str) -> Path:
+    """A folder of results, as it is written on a command line.
+
+    Raises:
+        ArgumentTypeError: if it is empty.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must name a folder, got ''")
+    return Path(text).expanduser()  # a shell leaves --out=~/runs as it is
+
+
+def refuse_unheard(given: Mapping[str, object]) -> None:
+    """Refuse options of the package's data beside a stream of the user's own, which hears none of them.
+
+    Args:
+        given: values of the options that were given, by name.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    unheard = [name for name in ("num_chunks", "chunk_size", "num_test", "size") if name in given]
+    if unheard and is_own(str(given.get("data", ""))):
+        fix = "Its function says what chunks it has."
+        fail(unheard[0], "must be left out with a stream of your own", str(given[unheard[0]]), fix)
 
 
 def make_config(kind: type[Config], values: Mapping[str, object]) -> Config:

@@ -22,6 +22,7 @@ from dashtheory.command.options import (
     add_limits,
     add_options,
     check_counts,
+    folder,
     given_options,
     option_names,
     read_duration,
@@ -88,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     add_limits(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--jobs", type=int, help=f"runs at once (default: cores; {JOBS_ON_GPU} on one GPU)")
-    parser.add_argument("--out", type=Path, default=OUT, help=f"folder of results (default: {OUT})")
+    parser.add_argument("--out", type=folder, default=OUT, help=f"folder of results (default: {OUT})")
     parser.add_argument("--fresh", action="store_true", help="forget this setting's runs, kept or finished")
     add_ways(parser)
     add_options(

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from dashtheory.command.guard import guarded
-from dashtheory.command.options import OneLineParser
+from dashtheory.command.options import OneLineParser, folder
 from dashtheory.command.paper import OUT
 from dashtheory.paper.report import build
 
@@ -28,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     first = (__doc__ or "").split("\n", 1)[0]
     parser = OneLineParser(prog="paper_repro/table.py", description=first, allow_abbrev=False)
-    parser.add_argument("--results", type=Path, default=OUT, help=f"folder of results (default: {OUT})")
-    parser.add_argument("--out", type=Path, default=OUT.parent, help=f"folder to write to (default: {OUT.parent})")
+    parser.add_argument("--results", type=folder, default=OUT, help=f"folder of results (default: {OUT})")
+    parser.add_argument(
+        "--out", type=folder, default=OUT.parent, help=f"folder to write to (default: {OUT.parent})"
+    )
     return parser

@@ -26,6 +26,7 @@ from typing import Any
 
 from dashtheory._needs import TORCH, lacks_torch
 from dashtheory._version import __version__
+from dashtheory.command.guard import quiet_when_unread
 from dashtheory.command.script import Script
 from dashtheory.command.script import main as run_script
 from dashtheory.deep.config import RunConfig
@@ -60,12 +61,14 @@ SCRIPT = Script(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     try:
-        return _main(list(sys.argv[1:] if arguments is None else arguments))
+        with quiet_when_unread():
+            return _main(list(sys.argv[1:] if arguments is None else arguments))
     except ModuleNotFoundError as error:
         if not lacks_torch(error):
             raise
         print(f"dashtheory: {TORCH}", file=sys.stderr)  # noqa: T201
         return 2
+    return 0
 
 
 def _main(given: list[str]) -> int:

@@ -20,7 +20,7 @@ from typing import Any
 from dashtheory._check import fail, integer
 from dashtheory.command.growing import Call, run
 from dashtheory.command.guard import guarded
-from dashtheory.command.options import OneLineParser, check_counts, option_names
+from dashtheory.command.options import OneLineParser, check_counts, folder, option_names
 from dashtheory.command.remedy_results import (
     DIVERGED,
     choices_path,
@@ -290,7 +290,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rounds", type=int, default=1, help="times that every number is searched for, in turn (default: 1)"
     )
     parser.add_argument("--jobs", type=int, default=usable_cores(), help="runs at once (default: cores)")
-    parser.add_argument("--out", type=Path, help=f"folder of results (default: {OUT})")
+    parser.add_argument("--out", type=folder, help=f"folder of results (default: {OUT})")
     parser.add_argument("--quick", action="store_true", help="a few rules on a toy, in a folder of its own")
     parser.add_argument("--redraw", action="store_true", help="draw the saved results again")
     parser.add_argument("--fresh", action="store_true", help="forget the streams' earlier results")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from rich.text import Text
 
 from dashtheory._check import called, choice, fail
 from dashtheory._spec import read_text
+from dashtheory.command.guard import quiet_when_unread
 from dashtheory.command.options import OneLineParser
 from dashtheory.rules.listing import RuleLine, moments, rule_lines
 from dashtheory.rules.spec import RULES
@@ -40,13 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        _run(options.rule, options.acts, json_wanted=options.json)
-        sys.stdout.flush()
+        with quiet_when_unread():
+            _run(options.rule, options.acts, json_wanted=options.json)
     except ValueError as error:
         print(f"{parser.prog}: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         return 2
-    except BrokenPipeError:  # who reads has enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -23,10 +23,12 @@ from dashtheory.command.options import (
     add_limits,
     add_options,
     check_counts,
+    folder,
     given_options,
     make_config,
     option_names,
     read_duration,
+    refuse_unheard,
     setting_name,
     shown,
     stages_wanted,
@@ -175,6 +177,7 @@ def _way(script: Script[Any], config: Any, options: argparse.Namespace) -> tuple
 def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[Any, list[int]]:
     """Configuration and seeds: the defaults, then --quick, then the options given by name."""
     given = given_options(options, script.config)
+    refuse_unheard(given)
     if options.redraw and ((given and not script.named) or options.seeds is not None or options.quick):
         fail("--redraw", "must come without --quick, --seeds and options of the experiment", "some", "Drop them.")
     config = make_config(script.config, {**(script.quick if options.quick else {}), **given})
@@ -200,7 +203,7 @@ def _parser(script: Script[Any]) -> argparse.ArgumentParser:
     toy = ", ".join(f"{name} {shown(value)}" for name, value in script.quick.items())
     parser.add_argument(
         "--out",
-        type=_folder,
+        type=folder,
         help=f"folder for picture, table, provenance (default: {script.out}; with --quick: build/quick)",
     )
     parser.add_argument("--seeds", type=int, help=f"number of seeds: 0, 1, ... (default: {script.num_seeds})")
@@ -227,10 +230,4 @@ def _parser(script: Script[Any]) -> argparse.ArgumentParser:
 def _file(text: str) -> Path:
     if not Path(text).is_file():
         raise argparse.ArgumentTypeError(f"must name a file that is there, got '{text}'")
-    return Path(text)
-
-
-def _folder(text: str) -> Path:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("must name a folder, got ''")
     return Path(text)

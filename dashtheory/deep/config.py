@@ -75,8 +75,9 @@ class DataConfig:
         real("label_noise", self.label_noise, low=0, high=1, fix="It is a share of the labels.")
         self._check_arrivals()
         self._check_memory()
-        if self.name == TEXT and (self.label_noise or self.balanced):
-            fail("label_noise and balanced", "must be off for text", "on", "They are for pictures.")
+        if not self.pictures and (self.label_noise or self.balanced):
+            what = "text" if self.name == TEXT else "your own stream"
+            fail("label_noise and balanced", f"must be off for {what}", "on", "They are for pictures.")
 
     def _check_arrivals(self) -> None:
         for count in self.arrivals:

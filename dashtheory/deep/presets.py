@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from dashtheory._nested import build
-from dashtheory.deep.config import TEXT, RunConfig
+from dashtheory.deep.config import PYTHON, TEXT, RunConfig
 from dashtheory.deep.data import cifar10_available, cifar10_name
 
 AUTO = "auto"
@@ -110,8 +110,8 @@ def describe_data(config: RunConfig) -> str:
         "digits": "scikit-learn's digits",
         "text": "Python's help texts",
     }
-    words = names.get(kind, kind)
-    if config.data.size and config.data.name != TEXT:
+    words = config.data.name if config.data.name.startswith(PYTHON) else names.get(kind, kind)
+    if config.data.size and config.data.pictures:
         words += f" at {config.data.size} x {config.data.size} pixels"
     if config.data.label_noise:
         words += f" with {100 * config.data.label_noise:g}% wrong training labels"
@@ -125,6 +125,7 @@ def describe_setting(config: RunConfig, *, stages: bool = True) -> str:
         config: the setting.
         stages: whether stages and their criterion belong to it.
     """
+    own = config.data.name.startswith(PYTHON)  # which may have any number of chunks of any size
     what = "windows of text" if config.data.name == TEXT else "pictures"
     model = {"narrow_resnet": "narrow ResNet", "transformer": "character transformer", "mlp": "MLP"}.get(
         config.model.name, config.model.name
@@ -132,10 +133,11 @@ def describe_setting(config: RunConfig, *, stages: bool = True) -> str:
     data, how = config.data, config.training
     training = f"{how.optimizer}, learning rate {how.learning_rate:g}, batch {how.batch_size}"
     if not stages:
-        return f"{model}; {data.num_chunks * data.chunk_size:,} {what}; {training}, {how.max_epochs} epochs"
+        many = "all examples" if own else f"{data.num_chunks * data.chunk_size:,} {what}"
+        return f"{model}; {many}; {training}, {how.max_epochs} epochs"
     unit = " nat" if how.criterion == "loss" else ""
     return (
-        f"{model}; {_stages_in_words(config)} {what}; {training}; "
+        f"{model}; {'its own chunks' if own else f'{_stages_in_words(config)} {what}'}; {training}; "
         f"every stage trains to {how.criterion} {how.threshold:g}{unit}"
     )
 

@@ -6,12 +6,13 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from dashtheory._check import fail
 from dashtheory._door import door
@@ -24,11 +25,12 @@ from dashtheory.measure.network import gradient_norm, weight_norm
 from dashtheory.measure.spectrum import weight_spectra, wide
 from dashtheory.rules import RULES, Context, Learner, Rule, ShrinkReport, parse_rule, targets
 from dashtheory.rules.effective import to_look_at
+from dashtheory.rules.passes import Parts
 from dashtheory.rules.rule import seeded_layers
 from dashtheory.scoring import ScoreChoice
 from dashtheory.stream import Examples, join
 
-Chunk = Examples | tuple[Tensor, Tensor]
+Chunk = Examples | tuple[Tensor, Tensor] | DataLoader[Any] | Parts
 AnyRule = str | Rule | Callable[[nn.Module], object]
 Numbers = dict[tuple[str, str], float]
 
@@ -86,8 +88,8 @@ def compare(
         model: any module of logits (..., classes), on any device; unchanged.
         rule: a name of `dashtheory.rules.RULES`, with options as name:option=value, a `Rule`, or a callable that
             changes a model in place (its return value is ignored, except for a `ShrinkReport`).
-        data: the chunks that the model was trained on, oldest first: pairs (inputs, targets) or `Examples`; a
-            single one may stand alone.
+        data: the chunks that the model was trained on, oldest first: pairs (inputs, targets), `Examples`, or a
+            `DataLoader` each, which is one chunk, as for `dash_`; a single one may stand alone.
         new: the chunk that arrives now, which rules see too, as the newest; none by default.
         canary: bool, one per sample of `data` in order: True where its label is random (`random_labels`).
         loss_fn: mean loss of (logits, targets).
@@ -109,8 +111,9 @@ def compare(
     if not isinstance(model, nn.Module):
         fail("model", "must be a torch.nn.Module", type(model).__name__, "Pass the network itself.")
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    old = [part.to(device) for part in _chunks(data)]
-    arriving = None if new is None else join(_chunks(new)).to(device)
+    with _streams_kept(device), torch.inference_mode(False):  # loaders draw, too
+        old = [_on(device, part) for part in _chunks(data)]
+        arriving = None if new is None else _on(device, join(_chunks(new)))
     if canary is not None:
         canary_mask(canary, join(old))
     context = _context(model, old if arriving is None else [*old, arriving], loss_fn, fresh, generator)
@@ -123,7 +126,7 @@ def compare(
         found |= _alignment(network, old, canary, loss_fn, alpha)
         return found
 
-    with _streams_kept(device):
+    with _streams_kept(device), torch.inference_mode(False):
         replica = copied(model)
         with evaluating(replica), torch.enable_grad():
             refuse_bypass(model, replica(old[0].inputs[:2]))
@@ -290,21 +293,45 @@ def _optimizer(model: nn.Module) -> torch.optim.Optimizer:
 
 def _chunks(data: Chunk | Sequence[Chunk]) -> list[Examples]:
     """Chunks from whatever form they are given in."""
-    if isinstance(data, Examples) or (len(data) == 2 and all(isinstance(part, Tensor) for part in data)):
+    if isinstance(data, Examples | DataLoader | Parts) or _is_pair(data):
         data = [data]  # type: ignore[list-item]
-    found = []
-    for chunk in data:
-        if isinstance(chunk, Examples):
-            found.append(chunk)
-        elif (
-            isinstance(chunk, tuple | list) and len(chunk) == 2 and all(isinstance(part, Tensor) for part in chunk)
-        ):
-            found.append(Examples(chunk[0], chunk[1]))
-        else:
-            fail("data", "must hold pairs of tensors or Examples", type(chunk).__name__, "Give (inputs, targets).")
+    found = [_examples(chunk) for chunk in _no_dataset(data)]
     if not found:
         fail("data", "must hold at least one chunk", "none", "Give what the model was trained on.")
     return found
+
+
+def _examples(chunk: object) -> Examples:
+    """A chunk as one pair of tensors."""
+    if isinstance(chunk, Examples):
+        return chunk
+    if isinstance(chunk, DataLoader | Parts):
+        parts = [_examples(batch) for batch in chunk]
+        return join(parts) if parts else _examples(())
+    if not _is_pair(chunk):
+        got, fix = type(_no_dataset(chunk)).__name__, "Give (inputs, targets), or a DataLoader of such batches."
+        fail("data", "must hold pairs of tensors, Examples or DataLoaders", got, fix)
+    return Examples(*chunk)  # type: ignore[misc]
+
+
+def _is_pair(value: object) -> bool:
+    is_two = isinstance(value, tuple | list) and len(value) == 2
+    return is_two and all(isinstance(part, Tensor) for part in value)  # type: ignore[attr-defined]
+
+
+def _no_dataset(data: Any) -> Any:
+    """Whatever it is, unless it is a data set, each example of which would be a chunk."""
+    if isinstance(data, Dataset):
+        fix = "Say DataLoader(dataset, batch_size=1000): that is one chunk."
+        fail("data", "must hold pairs of tensors, Examples or DataLoaders", type(data).__name__, fix)
+    return data
+
+
+def _on(device: torch.device, part: Examples) -> Examples:
+    """Examples on a device, that autograd may use."""
+    there = part.to(device)
+    inputs, targets = (one.clone() if one.is_inference() else one for one in (there.inputs, there.targets))
+    return Examples(inputs, targets)
 
 
 def _table(before: Numbers, after: Numbers, report: ShrinkReport | None) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.nn import functional
+from torch.nn.utils import parametrize
 
 from dashtheory._check import fail
 from dashtheory.rules.traced import NORMS, WEIGHTED, traced
@@ -277,6 +278,8 @@ class _Search:
             calls = [one for one in node.graph.nodes if one.op == "call_module" and one.target == name]
             if shared or len(calls) > 1:
                 self.blocked(f"{name}, which is used twice")
+            if parametrize.is_parametrized(module):
+                self.blocked(f"{name}, whose weight is computed")
         if isinstance(module, WEIGHTED):
             return
         if isinstance(module, (*NORMS, *_WIDTH_KEPT)):

@@ -12,16 +12,18 @@ step of the optimizer, how much of a shrink is left.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from dashtheory._check import fail
+from dashtheory._door import door
 from dashtheory.rules.groups import by_group, targets
 from dashtheory.rules.report import ShrinkReport
 from dashtheory.rules.wrappers import unwrapped
@@ -67,7 +69,7 @@ def anchored(*keepers: object, model: nn.Module | None = None) -> Iterator[None]
         model: whose weights are averaged.
 
     Raises:
-        ValueError: if something is none of these.
+        ValueError: if something is none of these, or an average is not of the model.
 
     Warns:
         RuleUndone: of state that looks like a copy of the weights and is not known.
@@ -149,18 +151,35 @@ def _of_average(average: object, model: nn.Module | None) -> list[_Copy]:
             inner = getattr(inner, name)
             break
     if isinstance(inner, nn.Module):
-        averaged: Mapping[str, Tensor] = dict(inner.named_parameters())
+        averaged: Mapping[str, Tensor] = dict(unwrapped(inner).named_parameters())
     elif isinstance(getattr(inner, "shadow", inner), Mapping):
         averaged = getattr(inner, "shadow", inner)
     else:
         fail("keepers", "must be optimizers or averages", type(average).__name__, "Give the averaged module.")
     if model is None:
         fail("model", "must be given with an average", "none", "Say anchored(average, model=model).")
+    forms = (averaged, {name.removeprefix(_of_wrapper(name)): value for name, value in averaged.items()})
+    return max((_pairs(unwrapped(model), form) for form in forms), key=len) or _refuse_average(average)
+
+
+def _pairs(model: nn.Module, averaged: Mapping[str, Tensor]) -> list[_Copy]:
+    """The parameters of a model that have an average under their name."""
     return [
         _Copy(value, averaged[name], value.detach().clone())
         for name, value in model.named_parameters()
         if name in averaged and averaged[name].shape == value.shape
     ]
+
+
+def _of_wrapper(name: str) -> str:
+    """What wrappers (torch.compile, data-parallel ones) put before the name of a parameter."""
+    found = re.match(r"((module|_orig_mod)\.)*", name)
+    return found[0] if found else ""
+
+
+def _refuse_average(average: object) -> NoReturn:
+    rule = "must hold averages of parameters of the model, by their names"
+    fail("keepers", rule, f"none in {type(average).__name__}", "Give the model that is averaged as model=model.")
 
 
 def _warn(what: str) -> None:
@@ -184,6 +203,7 @@ class ShrinkLeft:
     layers: Mapping[str, float]
 
 
+@door()
 def check_after_step(report: ShrinkReport, model: nn.Module) -> ShrinkLeft:
     """How much of a shrink is left, asked after the first step of the optimizer that follows it.
 
@@ -220,7 +240,7 @@ def check_after_step(report: ShrinkReport, model: nn.Module) -> ShrinkLeft:
             f"{share:.0%} of the shrink is left: the optimizer, or an average, keeps a copy of the weights. "
             "Shrink inside `with anchored(optimizer):`, or renew the optimizer after it.",
             RuleUndone,
-            stacklevel=2,
+            stacklevel=3,
         )
     return ShrinkLeft(share=share, layers=layers)
 

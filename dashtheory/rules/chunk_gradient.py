@@ -23,12 +23,13 @@ from torch.utils.data import DataLoader
 from dashtheory._check import fail, integer
 from dashtheory.copies import places, reached, refuse_bypass
 from dashtheory.errors import Diverged
+from dashtheory.losses import class_weights, refuse_other_than_mean
 from dashtheory.rules.groups import Target, targets
 from dashtheory.rules.passes import Parts, current_pass, summed_over
 from dashtheory.rules.rule import LossFunction
-from dashtheory.scoring import guess_score, is_mean_loss
+from dashtheory.scoring import IGNORED, guess_score, is_mean_loss
 
-Batches = Iterable[tuple[object, object]] | DataLoader[Any] | Parts
+Batches = Iterable[tuple[object, object] | DataLoader[Any] | Parts] | DataLoader[Any] | Parts
 """One (input, target) pair, or one `DataLoader` or `Parts`, per chunk."""
 
 WHOLE = 2000
@@ -48,7 +49,7 @@ class ChunkGradient:
         part_size: examples of a part, or None.
 
     Raises:
-        ValueError: if `part_size` is none.
+        ValueError: if `part_size` is none, or the loss is known not to be a mean.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ChunkGradient:
             if replica.training:
                 fix = "Take the gradient in evaluation mode, or of whole chunks."
                 fail("part_size", "must not be given in training mode", str(part_size), fix)
+        refuse_other_than_mean(loss_fn)
         self.model, self.replica, self.loss_fn, self.part_size = model, replica, loss_fn, part_size
         self.shrinkable = [_in(replica, target) for target in targets(model)]
         self.originals = dict(model.named_parameters())
@@ -198,6 +200,7 @@ def _gradients(model: nn.Module, replica: nn.Module, shrinkable: Sequence[Target
         found = iter(_by_backward(model, replica, wanted, loss))
     else:
         found = iter(torch.autograd.grad(loss, wanted, allow_unused=True))
+    found = (one.to_dense() if one is not None and one.is_sparse else one for one in found)
     return [
         _folded(target, next(found), {one: next(found) for one in _trainable(target)}) for target in shrinkable
     ]
@@ -213,7 +216,7 @@ def _folded(target: Target, gradient: Tensor | None, others: Mapping[Tensor, Ten
         if more is not None:
             whole = torch.zeros(int(places(target.parameter).max()) + 1, dtype=more.dtype, device=more.device)
             inside = places(value) < len(whole)
-            whole.index_add_(0, places(value)[inside], more.to_dense()[inside])
+            whole.index_add_(0, places(value)[inside], more[inside])
             folded = whole[places(target.parameter)]
             gradient = folded if gradient is None else gradient + folded
     return gradient
@@ -267,12 +270,20 @@ def _check_finite(shrinkable: Sequence[Target], gradients: Gradients, loss: Tens
 
 
 def _counted(loss_fn: LossFunction, output: object, labels: object) -> float:
-    """Targets of a batch that count; where it is not certain what does, its examples."""
+    """Targets of a batch that count, by their weights if classes have some.
+
+    Where it is not certain what counts: of integers all that are no padding, else examples.
+    """
     if not isinstance(labels, Tensor):
         return 1.0
+    weighed = class_weights(loss_fn, labels)
+    if weighed is not None:
+        return float(weighed)
     try:
         return float(guess_score(loss_fn, output, labels).num_counted(labels))
     except ValueError:
+        if not labels.is_floating_point() and not labels.is_complex():
+            return float((labels != IGNORED).sum())
         return float(len(labels)) if labels.ndim else 1.0
 
 

@@ -198,7 +198,7 @@ def apply_factors_(model: nn.Module, report: ShrinkReport) -> None:
     Raises:
         ValueError: before any weight is touched, if the report is about other parameters.
     """
-    shrinkable = targets(model, report.granularity)
+    shrinkable = targets(unwrapped(model), report.granularity)
     ours = {target.name: target.group_shape for target in shrinkable}
     theirs = {layer.name: layer.scales.shape for layer in report}
     for name in [*ours, *theirs]:

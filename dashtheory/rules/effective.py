@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +44,15 @@ def plain_weights(model: nn.Module) -> Iterator[nn.Module]:
         ValueError: if a parametrization cannot give the new weights (spectral_norm fixes the norm that a rule
             would change); then no weight of the model has changed.
     """
-    plain = plain_copy(model)
+    plain, computed = plain_copy(model), computed_weights(model)
+    for prefix, local in computed_weights(plain):
+        got = f"a {_joined((prefix, local))} that its class computes"
+        fix = "Say which parameters it is computed from: layers={MyLayer: {'raw': 'row'}}."
+        fail("model", "must have weights that a plain copy can store", got, fix)
+    before = {name: plain.get_parameter(name).detach().clone() for name in map(_joined, computed)}
     yield plain
-    _write_back(model, plain, computed_weights(model))
+    changed = [one for one in computed if not torch.equal(before[_joined(one)], plain.get_parameter(_joined(one)))]
+    _write_back(model, plain, changed)
 
 
 def plain_copy(model: nn.Module) -> nn.Module:
@@ -76,11 +82,15 @@ def _strip(plain: nn.Module) -> None:
             _strip_parametrizations(module)
         for hook in list(module._forward_pre_hooks.values()):
             if isinstance(hook, WeightNorm):
+                trained = any(_stored(module._parameters, f"{hook.name}_{i}").requires_grad for i in "gv")
                 remove_weight_norm(module, hook.name)
+                _stored(module._parameters, hook.name).requires_grad_(trained)
             elif isinstance(hook, prune.BasePruningMethod):
                 prune.remove(module, hook._tensor_name)
             elif isinstance(hook, SpectralNorm):
+                trained = _stored(module._parameters, f"{hook.name}_orig").requires_grad
                 remove_spectral_norm(module, hook.name)
+                _stored(module._parameters, hook.name).requires_grad_(trained)
 
 
 def _strip_parametrizations(module: nn.Module) -> None:
@@ -97,20 +107,33 @@ def _strip_parametrizations(module: nn.Module) -> None:
 @torch.no_grad()
 def _write_back(model: nn.Module, plain: nn.Module, computed: list[tuple[str, str]]) -> None:
     """Give the model the weights of its plain copy, all or none."""
-    before = [(value, value.detach().clone()) for value in model.parameters()]
+    before = [(name, value, value.detach().clone()) for name, value in model.named_parameters()]
     new = dict(plain.named_parameters())
     for name, value in model.named_parameters():
         if name in new:
             value.copy_(new[name])
     for prefix, local in computed:
-        name = f"{prefix}.{local}".lstrip(".")
+        name = _joined((prefix, local))
         wanted = new[name].detach()
         got = _set_computed(model.get_submodule(prefix), local, wanted)
         if not torch.allclose(got, wanted, rtol=1e-3, atol=1e-6 * float(wanted.abs().max())):
-            for parameter, values in before:
-                parameter.copy_(values)
-            fix = "Freeze that layer (requires_grad_(False)), or remove its parametrization for good."
-            fail("model", "must be able to hold the new weights", f"a parametrization of {name} that is not", fix)
+            _refuse(before, f"a parametrization of {name} that is not")
+    frozen = [name for name, value, values in before if not value.requires_grad and not torch.equal(value, values)]
+    if frozen:
+        _refuse(before, f"a frozen {frozen[0]} that would change")
+
+
+def _joined(computed: tuple[str, str]) -> str:
+    """The full name of a weight."""
+    return ".".join(computed).lstrip(".")
+
+
+def _refuse(before: Sequence[tuple[str, Tensor, Tensor]], got: str) -> NoReturn:
+    """Put back what the parameters were, and say why."""
+    for _, parameter, values in before:
+        parameter.copy_(values)
+    fix = "Freeze all of that layer (requires_grad_(False)), or remove its parametrization for good."
+    fail("model", "must be able to hold the new weights", got, fix)
 
 
 def _set_computed(module: nn.Module, local: str, value: Tensor) -> Tensor:

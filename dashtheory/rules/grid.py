@@ -19,8 +19,10 @@ from dashtheory.rules.chunk_gradient import Batches
 from dashtheory.rules.dash import apply_factors_
 from dashtheory.rules.groups import targets
 from dashtheory.rules.left import LeftAlone, left_alone
+from dashtheory.rules.passes import passing
 from dashtheory.rules.report import ShrinkReport
 from dashtheory.rules.rule import LossFunction
+from dashtheory.rules.wrappers import group_of, unwrapped
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,8 +125,10 @@ def shrink_grid(
     """
     alphas = _once("alphas", [checked_alpha(alpha) for alpha in alphas])
     lams = _once("lams", [checked_lam(lam) for lam in lams])
+    group, model = (group_of(model), unwrapped(model)) if isinstance(model, nn.Module) else (None, model)
     shrinkable = targets(model, granularity) if isinstance(model, nn.Module) else []
-    descents, num_batches = smoothed_descents(model, batches, loss_fn, alphas=alphas, training=training)
+    with passing(group=group):
+        descents, num_batches = smoothed_descents(model, batches, loss_fn, alphas=alphas, training=training)
     found: list[list[Alignment]] = [[] for _ in alphas]
     left = left_alone(model, shrinkable)
     with torch.inference_mode(False):

@@ -7,6 +7,7 @@ arXiv:2402.18762): layer norm and weight decay, layer_norm:weight_decay=1e-4, sa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -60,7 +61,8 @@ class LayerNorms(OtherActivations):
                 got = f"{one.name} after {one.obstacle}"
                 fail("model", "must have activations after layers", got, "Leave this rule out.")
         for one in found:
-            like = next(model.get_submodule(one.layers[0]).parameters())
+            nearest = model.get_submodule(one.layers[0]).parameters()  # a norm may have none
+            like = next(chain(nearest, model.parameters()))
             norm = self._norm(one).to(like.device, like.dtype)
             replace_(model, one.name, lambda before, norm=norm: nn.Sequential(norm, before))  # type: ignore[misc]
 

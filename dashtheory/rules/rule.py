@@ -322,6 +322,7 @@ def remembered(state: RuleState, name: str, like: Tensor) -> Tensor:
             "state",
             f"must hold {name}, {tuple(like.shape)}",
             "none" if found is None else str(tuple(found.shape)),
-            "Give what this rule's start() returned for this model.",
+            "Give what this rule's start() returned for this model; it remembers no weights that are computed "
+            "(weight_norm).",
         )
     return found.to(like.device)

@@ -17,9 +17,11 @@ from torch.nn.modules.batchnorm import _NormBase
 from dashtheory._check import fail, real
 from dashtheory._door import door
 from dashtheory.copies import overlapping
+from dashtheory.rules.effective import to_look_at
 from dashtheory.rules.groups import targets
 from dashtheory.rules.left import left_alone, tell_if_partly
 from dashtheory.rules.rule import Context, InPlace, ablation
+from dashtheory.rules.wrappers import unwrapped
 
 MEANINGS: Mapping[str, str] = {
     "DASH's authors": "sp:shrink=0.3:perturb=0.01",
@@ -83,8 +85,9 @@ def shrink_and_perturb_(
             f"generator={generator is not None}, fresh={fresh is not None}",
             "Pass generator= for Gaussian noise, fresh= for Ash & Adams' form.",
         )
+    model = unwrapped(model)
     if fresh is not None:
-        _mix_with_fresh_(model, fresh, shrink, perturb)
+        _mix_with_fresh_(model, unwrapped(fresh), shrink, perturb)
         return
     assert generator is not None
     shrinkable = targets(model)
@@ -213,4 +216,6 @@ class ShrinkFresh(InPlace):
 
     def change_(self, model: nn.Module, context: Context) -> None:
         """Mix with a fresh model."""
-        shrink_and_perturb_(model, shrink=self.shrink, perturb=self.perturb, fresh=context.fresh().model)
+        shrink_and_perturb_(
+            model, shrink=self.shrink, perturb=self.perturb, fresh=to_look_at(context.fresh().model)
+        )

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from dashtheory._check import choice, integer, real
+from dashtheory._check import choice, fail, integer, real
 from dashtheory.rules.matrices import LayerWeight, layer_weights
 from dashtheory.rules.reset_layers import MOMENTA
 from dashtheory.rules.rule import (
@@ -87,6 +87,10 @@ class SelectiveReset(WhileTraining):
     def start(self, learner: Learner) -> RuleState:
         """How many weights were reset, and the average of the utility."""
         layers = layer_weights(learner.model, last=self.last)
+        if not layers:
+            kind = type(learner.model).__name__
+            fix = "last=True takes that one too."
+            fail("model", "must have a trainable layer before its last", f"{kind}, with one in all", fix)
         found = {f"resets {one.name}": torch.zeros((), dtype=torch.int64) for one in layers}
         if self.momentum:
             found |= {f"utility {one.name}": torch.zeros_like(one.parameter.detach()) for one in layers}

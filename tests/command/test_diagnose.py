@@ -112,7 +112,7 @@ def test_the_picture_has_a_row_per_question(tmp_path: Path) -> None:
         (["--seeds", "1"], "--seeds must be an integer >= 2"),
         (["--margin", "0"], "--margin must be a number"),
         (["--jobs", "0"], "--jobs must be an integer >= 1"),
-        (["--data", "python:nowhere.py:stream"], "data"),
+        (["--data", "python:nowhere.py:stream"], "--num-chunks must be left out with a stream of your own, got 2"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
@@ -122,3 +122,9 @@ def test_bad_input_is_one_line_and_status_2(
     text = capsys.readouterr().err
     assert text.count("\n") == 1
     assert message in text
+
+
+def test_a_stream_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["diagnose", "--data", "python:nowhere.py:stream", "--model", "mlp", "--out", str(tmp_path / "out")]
+    assert program.main(words) == 2
+    assert "data must name a file that is there, got 'nowhere.py'" in capsys.readouterr().err

@@ -195,7 +195,9 @@ def test_a_stream_of_ones_own_is_as_long_as_it_is(tmp_path: Path, monkeypatch: p
         "    return stream_of_tensors(x[:70], (x[:70, 0] > 0).long(), x[70:], (x[70:, 0] > 0).long(), 7)\n"
     )
     mine = ["--data", f"python:{tmp_path}/mine.py:data", "--seeds", "1", "--rules", "warm,dash"]
-    calls = Calls(script("warm_start_images").SCRIPT, tmp_path, [*DEEP, *mine], monkeypatch)
+    sizes = DEEP.index("--num-chunks"), DEEP.index("--batch-size")  # which are the stream's own
+    options = [*DEEP[: sizes[0]], *DEEP[sizes[1] :], *mine]
+    calls = Calls(script("warm_start_images").SCRIPT, tmp_path, options, monkeypatch)
     for stages, words in ((1, ["--stages", "1"]), (6, ["--stages", "6"]), (7, []), (7, ["--stages", "9"])):
         ran = calls(*words)
         assert ran == (["warm-seed0", "dash-seed0"] if words != ["--stages", "9"] else [])

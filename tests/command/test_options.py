@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from dashtheory.command.options import RESERVE, read_duration, setting_name
+from dashtheory.command.options import RESERVE, folder, read_duration, refuse_unheard, setting_name
 
 
 @pytest.mark.parametrize(
@@ -26,3 +28,15 @@ def test_a_setting_is_named_by_its_preset_and_what_was_changed() -> None:
     assert setting_name("a-b", changed) == "a-b+flip=True+model_options=width=8_blocks=1+rho=0_5"
     assert setting_name("a-b", {"rules": ("cold",)}) == "a-b"
     assert setting_name("a-b", {"learning_rate": 1e-05, "data": "x:/y"}) == "a-b+data=x__y+learning_rate=1e-05"
+
+
+def test_a_folder_of_results_may_be_in_the_home() -> None:
+    assert folder("~/runs") == Path.home() / "runs"
+    assert folder("a b/~") == Path("a b/~")
+
+
+def test_a_stream_of_ones_own_hears_no_option_of_the_package_s_data() -> None:
+    for name in ("num_chunks", "chunk_size", "num_test", "size"):
+        refuse_unheard({"data": "digits", name: 3})
+        with pytest.raises(ValueError, match=f"{name} must be left out with a stream of your own, got 3"):
+            refuse_unheard({"data": "python:mine.py:stream", name: 3})

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dashtheory.command.guard import guarded
 from dashtheory.command.program import main
 from dashtheory.rules import MOMENTS, RULES
 from dashtheory.rules.listing import rule_lines
@@ -119,3 +120,28 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["figure"], ["rules", "dash"]])
+def test_every_word_ends_quietly_where_nobody_reads(words: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "dashtheory.command.program", *words]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert done.stderr == b""
+    assert done.returncode == (141 if words == ["figure"] else 0)  # which may have been at work
+
+
+def test_an_output_that_is_closed_is_no_error() -> None:
+    command = [sys.executable, "-m", "dashtheory.command.program", "rules"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_pipe_that_is_not_the_output_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    assert guarded("here", lambda: "there", work) == 2
+    assert "got 'there' (Broken pipe)" in capsys.readouterr().err

@@ -56,6 +56,10 @@ def test_words_for_data_and_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     text = RunConfig.of(data="text", model="transformer", size=64, criterion="loss", threshold=1.0, num_chunks=2)
     assert describe_data(text) == "Python's help texts"
     training = "sgd, learning rate 0.01, batch 64"
+    own = RunConfig.of(data="python:mine.py:stream", model="mlp", size=8)
+    assert describe_data(own) == "python:mine.py:stream"
+    assert describe_setting(own).startswith("MLP; its own chunks; sgd")
+    assert describe_setting(own, stages=False).startswith("MLP; all examples; sgd")
     assert describe_setting(text) == (
         f"character transformer; 2 chunks of 200 windows of text; {training}; every stage trains to loss 1 nat"
     )

@@ -187,6 +187,10 @@ def test_the_optimizer_is_that_of_the_configuration() -> None:
             "label_noise and balanced must be off for text",
         ),
         (
+            {"data": "python:mine.py:stream", "label_noise": 0.1},
+            "label_noise and balanced must be off for your own stream",
+        ),
+        (
             {"model_options": ("height=",)},
             "options of model narrow_resnet must be name=value, each once, got 'height='",
         ),

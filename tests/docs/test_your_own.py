@@ -45,7 +45,7 @@ def test_page_and_help_show_the_same_examples() -> None:
 def test_the_command_of_the_page_runs(folder: Path) -> None:
     words = shlex.split(COMMAND_EXAMPLE.replace("\\\n", " "))
     assert words[0] == "dashtheory"
-    toy = ["--seeds", "1", "--jobs", "1", "--max-epochs", "2", "--num-chunks", "4", "--out", str(folder / "out")]
+    toy = ["--seeds", "1", "--jobs", "1", "--max-epochs", "2", "--out", str(folder / "out")]
     assert main([*words[1:], *toy]) == 0
     (path,) = (folder / "out").glob("run+*.csv")
     table, facts = load_table(path)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
 
 from dashtheory.batchnorm import reestimated
 from dashtheory.evaluate import evaluate
@@ -212,7 +213,10 @@ def test_data_comes_in_chunks_pairs_or_one() -> None:
         ({"rule": lambda network: network.append(nn.Linear(3, 3))}, "rule must keep the architecture"),
         ({"rule": "cold", "fresh": net}, "rule must keep the architecture"),
         ({"data": []}, "data must hold at least one chunk, got none"),
-        ({"data": [torch.ones(3, 1, 4, 4)]}, "data must hold pairs of tensors or Examples, got Tensor"),
+        (
+            {"data": [torch.ones(3, 1, 4, 4)]},
+            "data must hold pairs of tensors, Examples or DataLoaders, got Tensor",
+        ),
         ({"canary": MASK[:5]}, r"canary must be a bool tensor \(28,\)"),
     ],
 )
@@ -241,3 +245,38 @@ def test_dash_keeps_features_and_forgets_canaries_in_the_loss() -> None:
     assert value(table, "canary_memorized", "before") == 1
     assert value(table, "old_loss", "change") > 0
     assert value(table, "canary_loss", "change") > 2 * value(table, "clean_loss", "change")
+
+
+def loader(part: Examples, *, shuffle: bool = False) -> DataLoader[Any]:
+    return DataLoader(TensorDataset(part.inputs, part.targets), batch_size=3, shuffle=shuffle)
+
+
+def test_a_loader_is_one_chunk_as_for_the_rules() -> None:
+    model = perceptron()
+    for data, same in ((CHUNKS, [loader(part) for part in CHUNKS]), (CHUNKS[:1], loader(CHUNKS[0]))):
+        new: Any = loader(NEW)
+        pd.testing.assert_frame_equal(compare(model, "dash", data, new=NEW), compare(model, "dash", same, new=new))
+    torch.manual_seed(4)
+    before = torch.get_rng_state()
+    compare(model, "dash", loader(CHUNKS[0], shuffle=True))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_data_set_is_not_taken_for_chunks_of_one_example_each() -> None:
+    windows = TensorDataset(torch.randn(6, 4, 16), torch.arange(24).reshape(6, 4) % 3)
+    for data in (windows, [windows]):
+        with pytest.raises(ValueError, match=r"got TensorDataset\. Say DataLoader\(dataset, "):
+            compare(nn.Linear(16, 3), "dash", data)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="data must hold at least one chunk"):
+        compare(nn.Linear(16, 3), "dash", [])
+    with pytest.raises(ValueError, match=r"got dict\. Give \(inputs, targets\)"):
+        compare(nn.Linear(16, 3), "dash", [{"x": torch.ones(3)}])  # type: ignore[list-item]
+
+
+def test_it_works_inside_of_inference_mode() -> None:
+    model = perceptron()
+    wanted = compare(model, "dash", CHUNKS, new=NEW, canary=MASK)
+    with torch.inference_mode():
+        made = [Examples(part.inputs.clone(), part.targets.clone()) for part in CHUNKS]
+        found = compare(model, "dash", made, new=NEW, canary=MASK)
+    pd.testing.assert_frame_equal(found, wanted)

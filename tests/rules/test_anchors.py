@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 import torch
@@ -199,9 +200,24 @@ def test_averages_start_anew(kind: str) -> None:
         assert int(average.n_averaged) == 0
 
 
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda model: torch.compile(model, backend="eager")])
+@pytest.mark.parametrize("averaged", ["inside", "wrapper"])
+@pytest.mark.parametrize("mapping", [True, False])
+@pytest.mark.parametrize("outside", [True, False])
+def test_averages_start_anew_inside_of_wrappers(wrap: Any, averaged: str, mapping: bool, outside: bool) -> None:
+    model = network()
+    wrapped = wrap(model)
+    of = copy.deepcopy(model) if averaged == "inside" else wrap(copy.deepcopy(model))
+    values = dict(of.named_parameters())
+    with anchored(values if mapping else of, model=wrapped if outside else model):
+        shrunk(model)
+    assert all(torch.equal(*pair) for pair in zip(values.values(), model.parameters(), strict=True))
+
+
 @pytest.mark.parametrize(
     ("keeper", "model", "words"),
     [
+        ({"other": torch.ones(3)}, network(), "keepers must hold averages of parameters of the model"),
         (3, None, "keepers must be optimizers or averages, got int"),
         (network(), None, "model must be given with an average"),
     ],
@@ -238,3 +254,8 @@ def test_rules_of_a_run_hold_under_such_an_optimizer(name: str) -> None:
 def test_a_report_of_another_model_is_refused() -> None:
     with pytest.raises(ValueError, match=r"report must be about the parameters of this model, got 0\.weight"):
         check_after_step(shrunk(network()), nn.Sequential(nn.Linear(3, 3)))
+
+
+def test_no_report_at_all_is_refused() -> None:
+    with pytest.raises(ValueError, match="report must be"):
+        check_after_step(None, network())  # type: ignore[arg-type]

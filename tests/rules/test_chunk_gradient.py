@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -82,7 +83,40 @@ def test_a_loader_is_one_chunk(batch_size: int) -> None:
     model = network()
     near(dash_factors(model, loader(CHUNKS[0]), cross_entropy), dash_factors(model, CHUNKS[:1], cross_entropy))
     both = [loader(part) for part in CHUNKS]
-    near(dash_factors(model, both, cross_entropy), dash_factors(model, CHUNKS, cross_entropy))  # type: ignore[arg-type]
+    near(dash_factors(model, both, cross_entropy), dash_factors(model, CHUNKS, cross_entropy))
+
+
+class InADictionary(nn.Module):
+    """A model whose outputs a loss of the user's takes apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Logits by name."""
+        return {"logits": self.inner(x)}
+
+
+def test_padding_weighs_nothing_where_the_outputs_are_not_known() -> None:
+    def loss(output: dict[str, Tensor], target: Tensor) -> Tensor:
+        return cross_entropy(output["logits"], target)
+
+    loader: DataLoader[Any] = DataLoader(TensorDataset(*CHUNKS[0]), batch_size=7)  # sorted by length
+    model = InADictionary().eval()
+    near(dash_factors(model, [loader], loss), dash_factors(model, CHUNKS[:1], loss))
+
+
+def test_sparse_gradients_are_as_dense_ones() -> None:
+    def report(*, sparse: bool, loader: bool) -> ShrinkReport:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(9, 4, sparse=sparse), nn.Flatten(), nn.Linear(8, 3))
+        part = torch.arange(12).reshape(6, 2) % 7, torch.arange(6) % 3
+        chunks: Any = [DataLoader(TensorDataset(*part), batch_size=4)] if loader else [part]
+        return dash_factors(model, chunks * 2, cross_entropy, layers={nn.Embedding: "row"})
+
+    for loader in (False, True):
+        near(report(sparse=True, loader=loader), report(sparse=False, loader=loader))
 
 
 def test_parts_in_training_mode_are_refused() -> None:

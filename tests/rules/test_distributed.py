@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,16 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from dashtheory.adapters.core import StageRule
 from dashtheory.errors import Diverged
-from dashtheory.rules import check_after_step, dash_, dash_factors, same_on_all_ranks_, unwrapped
+from dashtheory.rules import (
+    apply_factors_,
+    check_after_step,
+    dash_,
+    dash_factors,
+    same_on_all_ranks_,
+    shrink_and_perturb_,
+    shrink_grid,
+    unwrapped,
+)
 from tests.ranks import may_abort_at_the_end
 
 LOSS = functional.cross_entropy
@@ -49,6 +59,9 @@ def work(rank: int, folder: str) -> None:
     wrapped = DistributedDataParallel(model)
     dash_(wrapped, share(rank), LOSS, lam=0.05)
     found["wrapped"] = flat(model)
+    again = DistributedDataParallel(network())
+    shrink_grid(again, share(rank), LOSS, [0.3], [0.05]).apply_(again, 0.3, 0.05)
+    found["grid"] = flat(again)
     plain = network()
     dash_(plain, share(rank), LOSS, lam=0.05, group=dist.group.WORLD)
     found["group"] = flat(plain)
@@ -91,7 +104,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
-@pytest.mark.parametrize("way", ["wrapped", "group"])
+@pytest.mark.parametrize("way", ["wrapped", "group", "grid"])
 def test_all_processes_end_with_the_bits_of_dash_over_all_data(found: list[dict[str, Tensor]], way: str) -> None:
     whole = network()
     dash_(whole, CHUNKS, LOSS, lam=0.05)
@@ -160,3 +173,17 @@ def test_the_model_inside_of_a_wrapper_is_changed(wrap: object) -> None:
     report = dash_(wrapped, CHUNKS, LOSS)
     assert torch.equal(flat(plain), flat(inside))
     assert check_after_step(report, wrapped).share == pytest.approx(1)
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda model: torch.compile(model, backend="eager")])
+def test_all_that_changes_weights_looks_inside_of_wrappers(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    plain, wrapped, made = network(), wrap(network()), wrap(network())
+    report = dash_(plain, CHUNKS, LOSS, alpha=0.3, lam=0.05)
+    apply_factors_(wrapped, dash_factors(wrapped, CHUNKS, LOSS, alpha=0.3, lam=0.05))
+    found = shrink_grid(made, CHUNKS, LOSS, [0.3], [0.05]).apply_(made, 0.3, 0.05)
+    assert torch.equal(flat(plain), flat(wrapped))
+    assert torch.equal(flat(plain), flat(made))
+    assert [layer.name for layer in found] == [layer.name for layer in report]
+    for one in (plain, wrapped):
+        shrink_and_perturb_(one, fresh=made if one is plain else unwrapped(made))
+    assert torch.equal(flat(plain), flat(wrapped))

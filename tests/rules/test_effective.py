@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.nn.utils import parametrizations, prune, weight_norm
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from dashtheory.measure import compare
-from dashtheory.rules import Context, Learner, dash_, make_rule, plain_weights
+from dashtheory.rules import Context, Learner, dash_, make_rule, plain_weights, shrink_and_perturb_
 
 DATA = [(torch.randn(30, 2, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3)]
 
@@ -133,3 +133,79 @@ def test_measures_look_at_the_weights_that_are_computed(how: str) -> None:
     for column in ("before", "after"):
         found, wanted = table[column][own].to_numpy(), want[column][own].to_numpy()
         np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+def old_spectral_norm(layer: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return spectral_norm(layer)
+
+
+FREEZABLE = {
+    **HOLDING,
+    "spectral_norm of a hook": old_spectral_norm,
+    "spectral_norm": lambda layer: parametrizations.spectral_norm(layer),
+    "orthogonal": lambda layer: parametrizations.orthogonal(layer),
+}
+
+
+@pytest.mark.parametrize("how", FREEZABLE)
+@pytest.mark.parametrize("frozen", [True, False])
+def test_what_does_not_change_keeps_its_stored_tensors_to_the_bit(how: str, frozen: bool) -> None:
+    model = network(FREEZABLE[how]).eval()
+    model.get_submodule("0").requires_grad_(not frozen)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    if frozen:
+        model[3] = nn.Linear(64, 3)  # type: ignore[operator]
+    with plain_weights(model) as plain:
+        dash_(plain, DATA, functional.cross_entropy, lam=0.3 if frozen else 1)
+    after = {name: value for name, value in model.state_dict().items() if not frozen or name.startswith("0.")}
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+
+
+def test_a_frozen_part_of_a_computed_weight_is_not_written_to() -> None:
+    model = network(HOLDING["weight_norm"])
+    lengths = model.get_parameter("0.parametrizations.weight.original0").requires_grad_(False)
+    before = lengths.clone(), weights(model)
+    words = r"hold the new weights, got a frozen 0\.parametrizations\.weight\.original0 that would change"
+    with pytest.raises(ValueError, match=words), plain_weights(model) as plain:
+        dash_(plain, DATA, functional.cross_entropy)
+    assert torch.equal(lengths, before[0])
+    assert all(torch.equal(a, b) for a, b in zip(before[1], weights(model), strict=True))
+
+
+class Centered(nn.Linear):
+    """A layer that computes its weight itself."""
+
+    weight = property(lambda self: self.raw - self.raw.mean())
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.raw, self.bias = nn.Parameter(torch.randn(3, 72)), nn.Parameter(torch.zeros(3))
+
+
+def test_what_a_class_computes_itself_has_another_way_out() -> None:
+    model = nn.Sequential(nn.Flatten(), Centered())
+    words = r"a plain copy can store, got a 1\.weight that its class computes\. Say .*layers="
+    with pytest.raises(ValueError, match=words), plain_weights(model):
+        pass
+    dash_(model, DATA, functional.cross_entropy, layers={Centered: {"raw": "row"}})
+
+
+@pytest.mark.parametrize("how", HOLDING)
+def test_a_fresh_network_is_mixed_in_by_its_weights(how: str) -> None:
+    model, fresh = network(HOLDING[how]), network(HOLDING[how])
+    with torch.no_grad():
+        for value in fresh.parameters():
+            value.mul_(-1)
+    twin, wanted = twin_of(model), twin_of(fresh)
+    context = Context(
+        chunks=lambda: DATA,
+        loss_fn=functional.cross_entropy,
+        fresh=lambda: Learner(fresh, torch.optim.SGD(fresh.parameters(), lr=0.1)),
+        generator=torch.Generator().manual_seed(0),
+    )
+    make_rule("sp_ash_adams").apply(Learner(model, torch.optim.SGD(model.parameters(), lr=0.1)), context)
+    shrink_and_perturb_(twin, shrink=0.4, perturb=0.1, fresh=wanted)
+    for found, right in zip(weights(model), weights(twin), strict=True):
+        torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-6)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrizations import weight_norm
 
 from dashtheory.deep.models import CharTransformer, PictureNetwork, TransformerConfig, build_model
 from dashtheory.rules import AID, CReLU, Fourier, make_rule, parse_rule
@@ -129,6 +130,11 @@ def test_interval_dropout_and_layer_norm_sit_where_rectifiers_were() -> None:
     torch.testing.assert_close(normed(INPUTS), before[7](functional.layer_norm(x, (8,)).relu()))
     assert {"2.0.weight", "6.0.bias"} <= set(dict(normed.named_parameters()))
     assert len([*adapted(plain(), "layer_norm:affine=no").parameters()]) == len([*before.parameters()])
+
+
+def test_a_layer_norm_may_follow_a_norm_without_weights() -> None:
+    model = nn.Sequential(nn.Linear(2, 6), nn.LayerNorm(6, elementwise_affine=False), nn.ReLU()).double()
+    assert adapted(model, "layer_norm").get_parameter("2.0.weight").dtype == torch.float64
 
 
 def test_channels_can_be_normalized_place_by_place() -> None:
@@ -280,6 +286,10 @@ def test_functions_and_modules_used_again_are_swapped_each() -> None:
         (lambda: nn.Sequential(nn.Linear(6, 2)), r"model must have activations, got Sequential, where none"),
         (lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU()), r"model must have .*, got 1 after a width of 5\."),
         (lambda: nn.Sequential(*[nn.Linear(6, 6), nn.ReLU()] * 2), r"model must use every activation once"),
+        (
+            lambda: nn.Sequential(weight_norm(nn.Linear(6, 6)), nn.ReLU()),
+            r"model must have .*, got 1 after 0, whose weight is computed\.",
+        ),
     ],
 )
 def test_what_cannot_be_followed_is_refused_in_one_line(make: Callable[[], nn.Module], said: str) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from dashtheory.evaluate import evaluate
 from dashtheory.protocol import Checkpoints, FastEngine, PlainEngine, Task, TrainConfig, run_stages
-from dashtheory.rules import PartialReset, ReDo, ReGraMa, Rule, SelectiveReset, SelfNormalizedReset
+from dashtheory.rules import Learner, PartialReset, ReDo, ReGraMa, Rule, SelectiveReset, SelfNormalizedReset
 from dashtheory.stream import Examples, Stream, cut
 from tests.rules.unit_cases import ACTIVE, EAGER, NETWORKS, Steps, batch, layers_of, network
 
@@ -181,3 +181,11 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits_in_both_engines(name:
         for ours, others in zip(found[1], found[one], strict=True):
             assert ours.keys() == others.keys()
             assert all(torch.equal(ours[key], others[key]) for key in ours)
+
+
+def test_one_layer_alone_has_no_weights_to_select() -> None:
+    model = nn.Sequential(nn.Linear(4, 2))
+    learner = Learner(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(ValueError, match=r"^model must have a trainable layer before its last, got Sequential"):
+        SelectiveReset().start(learner)
+    assert SelectiveReset(last=True).start(learner)
