@@ -28,7 +28,6 @@ from dashtheory.rules.matrices import LayerWeight, layer_weights
 from dashtheory.rules.rule import Context, InPlace, ablation, flag
 
 _PACKED = ("query_key_value", "c_attn", "qkv", "to_qkv", "in_proj_weight")
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +116,8 @@ def fire_(weights: list[LayerWeight], *, steps: int | None = 10, cut: bool = Tru
 
 def blocks(weight: LayerWeight, *, cut: bool = True) -> Iterator[tuple[Tensor, float]]:
     """The matrices (out, in) that a weight is made of, as views of it, and the scale s of each."""
-    value, module = weight.parameter.detach(), weight.module
-    if isinstance(module, _TRANSPOSED):
+    value, module = weight.outputs_first(weight.parameter.detach()), weight.module
+    if weight.layout == "transposed":
         return
     local = weight.name.split(".")[-2:]
     packed = cut and any(part in _PACKED for part in local) and value.shape[0] % 3 == 0

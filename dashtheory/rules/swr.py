@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from dashtheory._check import integer, real
+from dashtheory.rules.layers import layout_of
 from dashtheory.rules.rule import AfterStep, Context, Learner, RuleState, WhileTraining, ablation, remembered
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,16 +92,21 @@ class SoftRescale(WhileTraining):
                 factor = torch.ones_like(factor)
             product = factor if place <= behind else product * factor
             part.weight.mul_(factor.to(part.weight.dtype))
-            if part.bias is not None and part.bias.requires_grad:
-                part.bias.mul_(product.to(part.bias.dtype))
+            bias = getattr(part, "bias", None)
+            if bias is not None and bias.requires_grad:
+                bias.mul_(product.to(bias.dtype))
 
 
 def layers(model: nn.Module) -> dict[str, Any]:
-    """Convolutions, linear and norm layers that have a weight, by name, in model order, each weight once."""
+    """Norm layers, and layers that rules shrink, that have a `weight`, by name, in model order, each weight once.
+
+    What `dashtheory.rules.layers` knows counts; attention that holds its projections as bare parameters does not.
+    """
     found: dict[str, Any] = {}
     seen: set[int] = set()
     for name, part in model.named_modules():
-        if isinstance(part, (*_LAYERS, *_NORMS)) and part.weight is not None and id(part.weight) not in seen:
+        known = isinstance(part, _NORMS) or "weight" in (layout_of(part) or {})
+        if known and part.weight is not None and id(part.weight) not in seen:
             seen.add(id(part.weight))
             found[name] = part
     return found
