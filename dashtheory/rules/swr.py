@@ -71,18 +71,19 @@ class SoftRescale(WhileTraining):
             return None
         parts = layers(learner.model)
         first = {name: remembered(context.state, name, norm(part.weight)) for name, part in parts.items()}
-        return AfterStep(call=lambda step: self.rescale_(parts, first), every=self.every)
+        behind = _last_norm(learner.model, parts)
+        return AfterStep(call=lambda step: self.rescale_(parts, first, behind), every=self.every)
 
     @torch.no_grad()
-    def rescale_(self, parts: Mapping[str, Any], first: Mapping[str, Tensor]) -> None:
+    def rescale_(self, parts: Mapping[str, Any], first: Mapping[str, Tensor], behind: int) -> None:
         """Rescale layers, in place.
 
         Args:
             parts: `layers` of a model.
             first: norms that the layers began with, by name.
+            behind: place of the layer from which on biases get the product, that one's own factor the first of it.
         """
         linear = [name for name, part in parts.items() if isinstance(part, nn.Linear)]
-        behind = max((place for place, part in enumerate(parts.values()) if isinstance(part, _NORMS)), default=0)
         product: Tensor | float = 1.0
         for place, (name, part) in enumerate(parts.items()):
             lam = self.classifier if linear and name == linear[-1] else self.features
@@ -95,6 +96,15 @@ class SoftRescale(WhileTraining):
             bias = getattr(part, "bias", None)
             if bias is not None and bias.requires_grad:
                 bias.mul_(product.to(bias.dtype))
+
+
+def _last_norm(model: nn.Module, parts: Mapping[str, Any]) -> int:
+    """Place of the last norm layer among `parts`, or of what follows it if it has no weight; 0 without any."""
+    place = behind = 0
+    for name, part in model.named_modules():
+        behind = place if isinstance(part, _NORMS) else behind
+        place += name in parts
+    return behind
 
 
 def layers(model: nn.Module) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dashtheory.rules import Project, SoftRescale
+from dashtheory.rules import Learner, Project, SoftRescale
 from dashtheory.rules.rule import Rule
 from tests.oracles.remedies import soft_rescaling_by_hand
 from tests.oracles.shrink import entries
@@ -64,6 +64,27 @@ def test_rescaling_scales_the_output_of_a_network_of_relus_by_the_product() -> N
         product *= float((weight.norm() / old.norm()).detach())
     assert float(ratio[0, 0]) == pytest.approx(product)
     assert 0 < product < 1
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_rescaling_starts_its_product_anew_at_the_last_norm_whether_that_has_weights_or_not(affine: bool) -> None:
+    torch.manual_seed(3)
+    model = nn.Sequential(
+        *(nn.Linear(5, 7), nn.LayerNorm(7, eps=0, elementwise_affine=affine), nn.ReLU()),
+        *(nn.Linear(7, 6), nn.ReLU(), nn.Linear(6, 3)),
+    ).double()
+    rule, learner = SoftRescale(features=0.4, classifier=0.7), Learner(model, torch.optim.SGD(model.parameters()))
+    state = rule.start(learner)
+    with torch.no_grad():
+        for index, value in enumerate(model.parameters()):
+            value.mul_(1.5 + index).add_(0.1)
+    before = copy.deepcopy(model)
+    hook = rule.after_step(learner, dataclasses.replace(Stage().context, state=state))
+    assert hook is not None
+    hook.call(1)
+    inputs = torch.randn(9, 5, dtype=torch.float64)
+    ratio = (model(inputs) / before(inputs)).detach()
+    torch.testing.assert_close(ratio, torch.full_like(ratio, float(ratio[0, 0])), rtol=1e-9, atol=0)
 
 
 def test_rescaling_at_one_pins_norms_and_norms_above_the_first_never_grow() -> None:
