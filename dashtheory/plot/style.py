@@ -71,7 +71,7 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     "#DC00F0": ("fire",),
     "#0000F0": ("sp_init", "sp_steps", "sp_all"),
     "#642814": ("reset_last", "reset_full", "inject"),
-    "#28C800": ("swr", "nap", "bn"),
+    "#28C800": ("swr", "nap", "bn", "clip"),
     "#6428F0": ("l1_init", "huber_init", "wasserstein"),
     "#788C00": ("parseval", "spectral", "isometry", "adamo", "decoupling"),
     "#3C003C": ("ewc", "ewc_online", "mas", "si", "lwf"),

@@ -117,6 +117,7 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "snr": "dashtheory.rules.snr:SelfNormalizedReset",
         "cpr": "dashtheory.rules.cpr:PartialReset",
         "swr_weights": "dashtheory.rules.swr_weights:SelectiveReset",
+        "clip": "dashtheory.rules.clip:Clip",
     }
 )
 """Rule classes by name."""

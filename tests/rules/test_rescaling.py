@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dashtheory.rules import Learner, Project, SoftRescale
+from dashtheory.rules import Clip, Learner, Project, SoftRescale
 from dashtheory.rules.rule import Rule
 from tests.oracles.remedies import soft_rescaling_by_hand
 from tests.oracles.shrink import entries
@@ -138,6 +138,26 @@ def test_what_a_scale_invariant_layer_says_survives_its_projection() -> None:
     before = model(inputs)
     rule.after_step(learner, dataclasses.replace(stage.context, state=state)).call(1)
     torch.testing.assert_close(model(inputs), before)
+
+
+@pytest.mark.parametrize("bound", ["torch", "kaiming", "drawn"])
+def test_clipped_weights_end_at_their_bound_and_all_others_keep_their_bits(bound: str) -> None:
+    stage = Stage()
+    before = {name: value.detach().clone() for name, value in stage.learner.model.named_parameters()}
+    after = called(Clip(kappa=0.2, bound=bound, last=False), stage)
+    inputs = {"0": 18, "3": 6, "6": 30}  # of groups, a channel of the 1 x 1 layer, and 2 x 3 kernels
+    for name, value in before.items():
+        home = name.split(".")[0]
+        if home not in inputs:
+            assert torch.equal(after[name], value), name
+            continue
+        drawn = float(stage.start[f"{home}.weight"].abs().max())
+        most = 0.2 * {"torch": inputs[home] ** -0.5, "kaiming": (6 / inputs[home]) ** 0.5, "drawn": drawn}[bound]
+        expected = [min(max(entry, -most), most) for entry in value.flatten().tolist()]
+        np.testing.assert_allclose(after[name].flatten(), expected, rtol=1e-12)
+        inside = value.abs() < most
+        assert torch.equal(after[name][inside], value[inside])
+    assert any((after[name] != before[name]).any() for name in before)
 
 
 def test_in_a_run_the_norms_after_every_stage_are_the_first() -> None:
