@@ -82,6 +82,7 @@ LABELS: Mapping[str, str] = {
     "cpr": "partial resets (CPR)",
     "swr_weights": "selective weight resets",
     "clip": "weight clipping",
+    "cchain": "C-CHAIN",
     "dash_channels": "DASH by channel",
     "soft": "half of the noise (oracle)",
     "oracle": "neurons by share (oracle)",

@@ -75,7 +75,7 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     "#6428F0": ("l1_init", "huber_init", "wasserstein"),
     "#788C00": ("parseval", "spectral", "isometry", "adamo", "decoupling"),
     "#3C003C": ("ewc", "ewc_online", "mas", "si", "lwf"),
-    "#A0C8C8": ("hare_tortoise", "ema", "distill"),
+    "#A0C8C8": ("hare_tortoise", "ema", "distill", "cchain"),
     "#F0A0A0": ("sam", "muon", "upgd", "trac"),
     # Dashes begin again in a tenth family, whose first look is FIRE's.
     "#505000": ("", "crelu", "fourier", "aid", "layer_norm", "nap_norm"),

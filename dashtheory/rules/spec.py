@@ -118,6 +118,7 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "cpr": "dashtheory.rules.cpr:PartialReset",
         "swr_weights": "dashtheory.rules.swr_weights:SelectiveReset",
         "clip": "dashtheory.rules.clip:Clip",
+        "cchain": "dashtheory.rules.cchain:ChurnReduction",
     }
 )
 """Rule classes by name."""

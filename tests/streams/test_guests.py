@@ -30,7 +30,7 @@ ACTING = (
     *("cpr:every=2:r=0.3", "swr_weights:every=2:share=0.2", "swr:features=0.1", "nap", "clip:kappa=0.7"),
     *("adamo:strength=0.1", "sp_steps:perturb=0.01", "l2_init:to=fresh:l2=0.01", "l1_init:strength=0.01"),
     *("parseval:strength=0.001", "spectral:strength=0.1", "decoupling:strength=0.1"),
-    *("ewc:strength=5:batch_size=8", "mas:strength=0.1", "si:strength=100", "lwf", "distill"),
+    *("ewc:strength=5:batch_size=8", "mas:strength=0.1", "si:strength=100", "lwf", "distill", "cchain:strength=5"),
 )
 INERT = ("redo:tau=-1:every=1", "cbp:rho=0", "ewc:strength=0", "sp_steps:perturb=0", "cpr:r=0", "clip:kappa=1000")
 
