@@ -81,6 +81,8 @@ LABELS: Mapping[str, str] = {
     "snr": "self-normalized resets",
     "cpr": "partial resets (CPR)",
     "swr_weights": "selective weight resets",
+    "clip": "weight clipping",
+    "cchain": "C-CHAIN",
     "dash_channels": "DASH by channel",
     "soft": "half of the noise (oracle)",
     "oracle": "neurons by share (oracle)",

@@ -1,4 +1,4 @@
-"""Spectra of weights and of representations, and the four things that are called their rank.
+"""Spectra of weights and of representations, and the things that are called their rank.
 
 With singular values s_1 >= s_2 >= ... of a matrix and p_i = s_i / sum s:
 
@@ -6,9 +6,13 @@ With singular values s_1 >= s_2 >= ... of a matrix and p_i = s_i / sum s:
     stable rank             sum s_i^2 / s_1^2 = |W|_F^2 / |W|_2^2        Rudelson & Vershynin (2007)
     participation ratio     (sum s_i^2)^2 / sum s_i^4                    of the eigenvalues s_i^2
     srank_delta             least k with s_1 + ... + s_k >= (1 - delta) sum s       Kumar et al. (ICLR 2021)
+    approximate rank        the same of the squares s_i^2                           Dohare et al. (Nature 2024)
+    matrix rank             how many s_i > eps max(rows, columns) s_1               numpy, SimBa
+    feature rank            how many s_i > tau sqrt(rows)                           Lyle et al. (ICLR 2022)
 
-All lie between 1 and the rank, are in no unit, and do not change if the matrix is multiplied by a number; a matrix
-of zeros has 0. (Some papers call srank_delta "stable rank" or "approximate rank": here the names are as above.)
+All but the last lie between 1 and the rank, are in no unit, and do not change if the matrix is multiplied by a
+number; a matrix of zeros has 0. The last falls with any shrink. (Some papers call srank_delta "stable rank" or
+"approximate rank": here the names are as above.)
 
 What would fool them: they say how many directions are in use, not whether these hold features or noise. A random
 initialisation has a high rank and knows nothing; noise that is memorised raises ranks as features do; a factor per
@@ -22,7 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dashtheory._check import choice, fail, real
+from dashtheory._check import choice, fail, integer, real
 from dashtheory.copies import copied
 from dashtheory.evaluate import evaluating
 from dashtheory.rules import targets
@@ -89,6 +93,48 @@ def srank(values: Tensor, *, delta: float = 0.01) -> Tensor:
     ordered = _of_largest(values).sort(dim=-1, descending=True).values
     enough = ordered.cumsum(dim=-1) / ordered.sum(dim=-1, keepdim=True) >= (1 - delta) * (1 - 1e-12)
     return torch.where(_is_zero(values), 0, (~enough).sum(dim=-1) + 1).clamp_max(values.shape[-1])
+
+
+def approximate_rank(values: Tensor, *, delta: float = 0.01) -> Tensor:
+    """The directions that hold 1 - delta of the sum of squares (the variance, if centered), (...) int64.
+
+    Range: 0, or 1 to srank of the same delta; the module says more.
+
+    Args:
+        values: as `effective_rank`.
+        delta: in [0, 1); 0.01 in the paper.
+    """
+    return srank(_of_largest(values).nan_to_num(0.0).square(), delta=delta)
+
+
+def matrix_rank(values: Tensor, *, size: int, eps: float = torch.finfo(torch.float32).eps) -> Tensor:
+    """How many singular values are above rounding, s_i > eps size s_1, (...) int64; the module says more.
+
+    Args:
+        values: as `effective_rank`.
+        size: the larger side of the matrix.
+        eps: of the numbers that it was computed in; that of float32 by default.
+    """
+    size = integer("size", size, minimum=1, fix="It is the larger side of the matrix.")
+    largest = values.amax(dim=-1, keepdim=True)
+    return (values > real("eps", eps, low=0, fix="It is a share of the largest.") * size * largest).sum(dim=-1)
+
+
+def feature_rank(values: Tensor, *, num_inputs: int, tau: float = 0.01) -> Tensor:
+    """How many s_i / sqrt(inputs) are above tau, (...) int64.
+
+    Range: 0 to the rank. Source: Lyle, Rowland & Dabney (ICLR 2022, arXiv:2204.09560). What would fool it: it is
+    in the units of the features, so that any shrink of a layer lowers it and any growth raises it.
+
+    Args:
+        values: singular values of a representation (inputs, units), as `effective_rank`.
+        num_inputs: its rows.
+        tau: >= 0; 0.01 in the paper.
+    """
+    number = integer("num_inputs", num_inputs, minimum=1, fix="It counts the rows of the representation.")
+    least = real("tau", tau, low=0, fix="0.01 is usual.") * number**0.5
+    found: Tensor = (values > least).sum(dim=-1)
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,11 +71,11 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     "#DC00F0": ("fire",),
     "#0000F0": ("sp_init", "sp_steps", "sp_all"),
     "#642814": ("reset_last", "reset_full", "inject"),
-    "#28C800": ("swr", "nap", "bn"),
+    "#28C800": ("swr", "nap", "bn", "clip"),
     "#6428F0": ("l1_init", "huber_init", "wasserstein"),
     "#788C00": ("parseval", "spectral", "isometry", "adamo", "decoupling"),
     "#3C003C": ("ewc", "ewc_online", "mas", "si", "lwf"),
-    "#A0C8C8": ("hare_tortoise", "ema", "distill"),
+    "#A0C8C8": ("hare_tortoise", "ema", "distill", "cchain"),
     "#F0A0A0": ("sam", "muon", "upgd", "trac"),
     # Dashes begin again in a tenth family, whose first look is FIRE's.
     "#505000": ("", "crelu", "fourier", "aid", "layer_norm", "nap_norm"),

@@ -49,6 +49,7 @@ RL_RULES: Mapping[str, type[Any]] = Registry(
         "sp": "dashtheory.rules.shrink_and_perturb:ShrinkPerturb",
         "sp_ash_adams": "dashtheory.rules.shrink_and_perturb:ShrinkFresh",
         "sp_init": "dashtheory.rules.sp_init:ShrinkInit",
+        "fire": "dashtheory.rules.fire:Fire",
         "perturb": "dashtheory.rules.controls:Perturb",
         "dash": "dashtheory.rules.dash:Dash",
         "permuted": "dashtheory.rules.controls:Permuted",

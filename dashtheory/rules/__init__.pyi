@@ -8,6 +8,8 @@ from .anchors import anchored as anchored
 from .anchors import check_after_step as check_after_step
 from .bn import Reestimate as Reestimate
 from .cbp import ContinualBackprop as ContinualBackprop
+from .cchain import ChurnReduction as ChurnReduction
+from .clip import Clip as Clip
 from .cold import Cold as Cold
 from .controls import ColdShrunk as ColdShrunk
 from .controls import Permuted as Permuted

@@ -23,12 +23,23 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from dashtheory._check import fail, integer
+from dashtheory._check import choice, fail, integer
 from dashtheory.rules.matrices import LayerWeight, layer_weights
-from dashtheory.rules.rule import Context, InPlace, ablation, flag
+from dashtheory.rules.rule import (
+    Context,
+    InPlace,
+    Learner,
+    RuleState,
+    ablation,
+    flag,
+    remembered,
+    trainable,
+)
+
+LINEAR = ("fire", "reset")
+"""What can become of linear layers."""
 
 _PACKED = ("query_key_value", "c_attn", "qkv", "to_qkv", "in_proj_weight")
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +68,8 @@ class Fire(InPlace):
         exact: the polar factor itself, in float64, instead of steps towards it.
         cut: whether a projection that packs query, key and value is three matrices, as published for GPT.
         only: names of the layers to act on, joined by +, as published for ViT (to_q+to_k); empty for all.
+        linear: what becomes of `nn.Linear` layers: "fire", or "reset" to the run's first weights, biases too, as
+            published for DQN (`fire:linear=reset:optimizer=kept`).
         optimizer: as `InPlace`; "renewed" as published.
     """
 
@@ -64,6 +77,7 @@ class Fire(InPlace):
     exact: bool = ablation(False)
     cut: bool = ablation(True)
     only: str | tuple[object, ...] = ablation("")
+    linear: str = ablation("fire")
     optimizer: str = ablation("renewed")
     name: ClassVar[str] = "fire"
 
@@ -72,8 +86,24 @@ class Fire(InPlace):
         integer("steps", self.steps, minimum=1, fix="The published code takes 10, and 5 for GPT.")
         flag("exact", self.exact)
         flag("cut", self.cut)
+        choice("linear", self.linear, LINEAR)
         if not isinstance(self.only, str | tuple):
             fail("only", "must be names of layers joined by +", repr(self.only), "Leave it empty for all.")
+
+    @property
+    def _steps(self) -> int | None:
+        return None if self.exact else self.steps
+
+    def start(self, learner: Learner) -> RuleState:
+        """Copy the first weights of what is reset."""
+        return {name: value.detach().clone() for name, value in self.resets(learner.model).items()}
+
+    def resets(self, model: nn.Module) -> dict[str, nn.Parameter]:
+        """What goes back to the first weights, by name."""
+        if self.linear == "fire":
+            return {}
+        homes = [one.name.rpartition(".")[0] for one in self.weights(model) if isinstance(one.module, nn.Linear)]
+        return {name: value for name, value in trainable(model).items() if name.rpartition(".")[0] in homes}
 
     def change_(self, model: nn.Module, context: Context) -> None:
         """Replace every matrix.
@@ -81,7 +111,12 @@ class Fire(InPlace):
         Raises:
             ValueError: before anything changes, if `only` names no layer.
         """
-        fire_(self.weights(model), steps=None if self.exact else self.steps, cut=self.cut)
+        weights, resets = self.weights(model), self.resets(model)
+        pairs = [(value, remembered(context.state, name, value)) for name, value in resets.items()]
+        fire_([one for one in weights if one.name not in resets], steps=self._steps, cut=self.cut)
+        with torch.no_grad():
+            for value, first in pairs:
+                value.copy_(first)
 
     def weights(self, model: nn.Module) -> list[LayerWeight]:
         """The weights that are replaced.
@@ -117,8 +152,8 @@ def fire_(weights: list[LayerWeight], *, steps: int | None = 10, cut: bool = Tru
 
 def blocks(weight: LayerWeight, *, cut: bool = True) -> Iterator[tuple[Tensor, float]]:
     """The matrices (out, in) that a weight is made of, as views of it, and the scale s of each."""
-    value, module = weight.parameter.detach(), weight.module
-    if isinstance(module, _TRANSPOSED):
+    value, module = weight.outputs_first(weight.parameter.detach()), weight.module
+    if weight.layout == "transposed":
         return
     local = weight.name.split(".")[-2:]
     packed = cut and any(part in _PACKED for part in local) and value.shape[0] % 3 == 0

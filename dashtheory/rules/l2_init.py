@@ -12,7 +12,16 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from dashtheory._check import choice, fail, real
 from dashtheory.rules.groups import targets
-from dashtheory.rules.rule import Learner, RuleState, WhileTraining, ablation, trainable
+from dashtheory.rules.rule import (
+    AfterStep,
+    Context,
+    Learner,
+    RuleState,
+    WhileTraining,
+    ablation,
+    remembered,
+    trainable,
+)
 
 FORMS = ("authors", "textbook", "norm")
 """Forms of the penalty of `L2Init`."""
@@ -32,10 +41,11 @@ class L2Init(WhileTraining):
         "textbook"   l2 sum over layers of ||w - w_0||^2       Kumar et al. (arXiv:2308.11958)
         "norm"       l2 ||w - w_0||, over all of them          the library Plasticine
 
-    w_0 is the run's own first initialization, the state of this rule. A layer is a convolution or a linear layer,
-    w its weight and bias together; all forms take the same layers, so that they differ in the formula alone. Kumar
-    et al. take all that is trained but norm layers, and half of the square: `form=textbook:on=no_norms` with half
-    of their strength. FIRE's comparison has half of the square over all: `form=textbook:on=all`.
+    w_0 is the run's own first initialization, the state of this rule; with `to=fresh`, an option of Kumar et al.,
+    it is drawn anew after every step. A layer is a convolution or a linear layer, w its weight and bias together;
+    all forms take the same layers, so that they differ in the formula alone. Kumar et al. take all that is trained
+    but norm layers, and half of the square: `form=textbook:on=no_norms` with half of their strength. FIRE's
+    comparison has half of the square over all: `form=textbook:on=all`.
 
     A distance of zero has gradient zero. Scores and the criterion that ends a stage are of the loss without the
     penalty. The authors' form grows with the square of the number of layers: 1e-2 can keep small networks from
@@ -54,18 +64,22 @@ class L2Init(WhileTraining):
         l2: strength, >= 0; the authors' default is 1e-2.
         form: "authors", "textbook" or "norm".
         on: "layers", "no_norms" (all that is trained but norm layers) or "all".
+        to: "own" (the run's first initialization) or "fresh" (a new one after every step, which builds a network).
     """
 
     l2: float = ablation(1e-2)
     form: str = ablation("authors")
     on: str = ablation("layers")
+    to: str = ablation("own")
     name: ClassVar[str] = "l2_init"
+    acts: ClassVar[tuple[str, ...]] = ("loss", "steps")
     inert: ClassVar[Mapping[str, Any]] = {"l2": 0}
 
     def __post_init__(self) -> None:
         real("l2", self.l2, low=0, fix="It multiplies the penalty.")
         choice("form", self.form, FORMS)
         choice("on", self.on, PARAMETERS)
+        choice("to", self.to, ("own", "fresh"))
 
     def start(self, learner: Learner) -> RuleState:
         """Copy the weights that are pulled."""
@@ -89,6 +103,21 @@ class L2Init(WhileTraining):
             return whole * self.l2
 
         return {"authors": square_of_sum, "textbook": squares, "norm": norm}[self.form]
+
+    def after_step(self, learner: Learner, context: Context) -> AfterStep | None:
+        """Draw where the weights are pulled to anew, if that is wanted."""
+        if not self.l2 or self.to == "own":
+            return None
+        pulled = _pulled(learner.model, self.on)
+        pairs = {name: remembered(context.state, name, value) for name, value in pulled.items()}
+
+        @torch.no_grad()
+        def call(step: int) -> None:
+            drawn = dict(context.draw(context.generator).named_parameters())
+            for name, start in pairs.items():
+                start.copy_(drawn[name])
+
+        return AfterStep(call=call)
 
 
 def _square(values: Tensor) -> Tensor:

@@ -83,6 +83,7 @@ class Muon(ClosureOptimizer):
     Args:
         hidden: weights of two axes or more, an output a row.
         rest: other parameters.
+        columns: hidden matrices too, an output a column.
         learning_rate: of the hidden ones; 0.02 as published.
         weight_decay: of all, decoupled (SGD adds it to the gradient).
         momentum: mu, in [0, 1); 0.95 as published, with Nesterov's look ahead.
@@ -103,6 +104,7 @@ class Muon(ClosureOptimizer):
         hidden: Iterable[nn.Parameter],
         rest: Iterable[nn.Parameter],
         *,
+        columns: Iterable[nn.Parameter] = (),
         learning_rate: float,
         weight_decay: float = 0.0,
         momentum: float = 0.95,
@@ -120,6 +122,8 @@ class Muon(ClosureOptimizer):
             rest_by: {"lr": learning_rate * rest_rate, "momentum": rest_momentum},
         }
         groups = [{"params": part, "by": name, **by[name], **settings} for name, part in parts.items() if part]
+        if turned := [*columns]:
+            groups.append({"params": turned, "by": "hidden", "columns": True, **by["hidden"], **settings})
         super().__init__(groups, {"lr": learning_rate, "momentum": momentum, "by": rest_by, **settings})
 
     def update(self) -> None:
@@ -133,10 +137,12 @@ class Muon(ClosureOptimizer):
             gradient, state = gradient_of(parameter), self.state[parameter]
             average: Tensor = state.setdefault("momentum_buffer", torch.zeros_like(gradient))
             average.lerp_(gradient, 1 - group["momentum"])
-            update = gradient.lerp(average, group["momentum"]).flatten(1)
-            step = orthogonalized(update).reshape(parameter.shape)
+            update, turned = gradient.lerp(average, group["momentum"]), group.get("columns", False)
+            update = update.T if turned else update
+            step = orthogonalized(update.flatten(1)).reshape(update.shape)
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            parameter.add_(step, alpha=-group["lr"] * scale_of(parameter.shape, group["scale"]))
+            scale = scale_of(update.shape, group["scale"])
+            parameter.add_(step.T if turned else step, alpha=-group["lr"] * scale)
 
     def _adamw(self, group: dict[str, Any], parameters: list[nn.Parameter]) -> None:
         states = [self.state[parameter] for parameter in parameters]
@@ -235,12 +241,13 @@ class WithMuon(OtherOptimizer):
     def optimizer_for(self, model: nn.Module, make: MakeOptimizer) -> Muon:
         """Muon of the hidden weights, and what steps the rest."""
         run = settings_of(make(model.parameters()))
-        weights = [one.parameter for one in layer_weights(model) if one.parameter.ndim > 1]
+        weights = [one for one in layer_weights(model) if one.parameter.ndim > 1]
         weights = weights[self.ends == "both" : len(weights) - (self.ends != "none")]
-        hidden = {id(one) for one in weights}
+        hidden = {id(one.parameter) for one in weights}
         return Muon(
-            weights,
+            [one.parameter for one in weights if one.layout != "column"],
             [one for one in model.parameters() if id(one) not in hidden],
+            columns=[one.parameter for one in weights if one.layout == "column"],
             learning_rate=run.learning_rate,
             weight_decay=run.weight_decay,
             momentum=self.momentum,

@@ -14,7 +14,7 @@ from torch import nn
 
 from dashtheory._check import choice
 from dashtheory.rules.activations import Activation
-from dashtheory.rules.layer_norm import OVER, LayerNorms
+from dashtheory.rules.layer_norm import NORM_KINDS, OVER, LayerNorms
 from dashtheory.rules.nap import Project
 from dashtheory.rules.rule import AfterStep, Context, Learner, RuleState, ablation
 from dashtheory.rules.swaps import OtherActivations
@@ -37,23 +37,26 @@ class NormalizeProject(OtherActivations):
             drops, freezes or jointly normalizes them.
         over: of maps, "map" or "channels", as in `dashtheory.rules.layer_norm`.
         last: whether the classifier's weight is projected too.
+        kind: of the norms, "layer" or "rms", as in `dashtheory.rules.layer_norm`.
     """
 
     every: int = ablation(1)
     scales: str = ablation("none")
     over: str = ablation("map")
     last: bool = ablation(True)
+    kind: str = ablation("layer")
     name: ClassVar[str] = "nap_norm"
     acts: ClassVar[tuple[str, ...]] = ("network", "steps")
 
     def __post_init__(self) -> None:
         choice("scales", self.scales, SCALES)
         choice("over", self.over, OVER)
+        choice("kind", self.kind, NORM_KINDS)
         self._projection()
 
     def swap_(self, model: nn.Module, found: list[Activation]) -> None:
         """Put the norms."""
-        LayerNorms(over=self.over, affine=self.scales != "none").swap_(model, found)
+        LayerNorms(over=self.over, affine=self.scales != "none", kind=self.kind).swap_(model, found)
 
     def start(self, learner: Learner) -> RuleState:
         """Note all norms."""

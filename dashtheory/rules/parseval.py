@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from dashtheory._check import real
+from dashtheory._check import integer, real
 from dashtheory.rules.matrices import LayerWeight, layer_weights
 from dashtheory.rules.rule import RuleState, WhileTraining, ablation, flag
 
@@ -31,19 +31,26 @@ class Parseval(WhileTraining):
     Source: Chung, Cherif, Precup & Meger (NeurIPS 2024, arXiv:2412.07224) and the facts of its code.
 
     Elsewhere: the paper adds a learnable diagonal layer to keep the network expressive; the network is left as it
-    is here. FIRE's comparison has s=1, all layers and no factor of width: `parseval:s=1:last=yes:by_width=no`.
+    is here. FIRE's comparison has s=1, all layers and no factor of width: `parseval:s=1:last=yes:by_width=no`; it
+    also pulls scales of norm layers to 1, which is not done here.
 
     Attributes:
         strength: >= 0; published 1e-3 for gridworlds, 1e-4 for others.
         s: squared length of a row, > 0; 2 as published (the square of the gain of ReLU).
         last: whether the last layer counts; not as published.
         by_width: whether there is the factor (64 / width)^2.
+        groups: rows are cut into so many groups of neighbours, as even as can be, and pulled to be orthogonal to
+            those of their own group alone (a block-diagonal Gram matrix), an option of the paper's code; 1: all.
+        angles: whether rows are divided by their lengths first, another option there, so that angles between
+            them count and lengths do not; s plays no part then.
     """
 
     strength: float = ablation(1e-3)
     s: float = ablation(2.0)
     last: bool = ablation(False)
     by_width: bool = ablation(True)
+    groups: int = ablation(1)
+    angles: bool = ablation(False)
     name: ClassVar[str] = "parseval"
     inert: ClassVar[Mapping[str, Any]] = {"strength": 0}
 
@@ -52,6 +59,8 @@ class Parseval(WhileTraining):
         real("s", self.s, low=0, open_low=True, fix="It is the squared length of a row.")
         flag("last", self.last)
         flag("by_width", self.by_width)
+        integer("groups", self.groups, minimum=1, fix="1 takes all rows together.")
+        flag("angles", self.angles)
 
     def penalty(self, model: nn.Module, state: RuleState) -> Callable[[], Tensor] | None:
         """The penalty of the model's weights at the time of the call; None for a network of one layer."""
@@ -63,7 +72,10 @@ class Parseval(WhileTraining):
     def _of(self, weight: LayerWeight) -> Tensor:
         matrix = weight.matrix()
         factor = (64 / len(matrix)) ** 2 if self.by_width else 1.0
-        return factor * gram_defect(matrix, self.s)
+        s = 1.0 if self.angles else self.s
+        rows = nn.functional.normalize(matrix, dim=1) if self.angles else matrix
+        parts = rows.tensor_split(min(self.groups, len(rows)))
+        return factor * torch.stack([gram_defect(part, s) for part in parts]).sum()
 
 
 def gram_defect(matrix: Tensor, s: float = 1.0) -> Tensor:

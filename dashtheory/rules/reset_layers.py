@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import choice, fail, integer
-from dashtheory.rules.anchors import COPIES
+from dashtheory.rules.anchors import copy_keys, optimizers_in
 from dashtheory.rules.matrices import layer_weights
 from dashtheory.rules.report import ShrinkReport
 from dashtheory.rules.rule import Context, InPlace, Learner, RuleState, ablation, remembered, trainable
@@ -153,7 +153,11 @@ def clear_moments_(optimizer: torch.optim.Optimizer, parameters: list[nn.Paramet
 
     Copies of the weights (`dashtheory.rules.anchors`) become those of the moment.
     """
+    copies = copy_keys(optimizer)
     for parameter in parameters:
-        for key, value in optimizer.state.get(parameter, {}).items():
-            if isinstance(value, Tensor):
-                value.copy_(parameter) if key in COPIES else value.zero_()
+        for state in (one.state.get(parameter, {}) for one in optimizers_in(optimizer)):
+            for key, value in state.items():
+                if isinstance(value, Tensor):
+                    value.copy_(parameter) if key in copies else value.zero_()
+                elif key == "step":
+                    state[key] = 0

@@ -117,6 +117,8 @@ RULES: Mapping[str, type[Rule]] = Registry(
         "snr": "dashtheory.rules.snr:SelfNormalizedReset",
         "cpr": "dashtheory.rules.cpr:PartialReset",
         "swr_weights": "dashtheory.rules.swr_weights:SelectiveReset",
+        "clip": "dashtheory.rules.clip:Clip",
+        "cchain": "dashtheory.rules.cchain:ChurnReduction",
     }
 )
 """Rule classes by name."""

@@ -61,7 +61,8 @@ class Spectral(WhileTraining):
             return None
         weights = [(one, remembered(state, one.name, one.matrix()[:, 0])) for one in layer_weights(model)]
         parts = list(layers(model).values())
-        shifts = [part.bias for part in parts if part.bias is not None and part.bias.requires_grad]
+        biases = [getattr(part, "bias", None) for part in parts]
+        shifts = [bias for bias in biases if bias is not None and bias.requires_grad]
         scales = [part.weight for part in parts if isinstance(part, _NORMS) and part.weight.requires_grad]
 
         def penalty() -> Tensor:

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from dashtheory._check import integer, real
+from dashtheory.rules.layers import layout_of
 from dashtheory.rules.rule import AfterStep, Context, Learner, RuleState, WhileTraining, ablation, remembered
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,18 +71,19 @@ class SoftRescale(WhileTraining):
             return None
         parts = layers(learner.model)
         first = {name: remembered(context.state, name, norm(part.weight)) for name, part in parts.items()}
-        return AfterStep(call=lambda step: self.rescale_(parts, first), every=self.every)
+        behind = _last_norm(learner.model, parts)
+        return AfterStep(call=lambda step: self.rescale_(parts, first, behind), every=self.every)
 
     @torch.no_grad()
-    def rescale_(self, parts: Mapping[str, Any], first: Mapping[str, Tensor]) -> None:
+    def rescale_(self, parts: Mapping[str, Any], first: Mapping[str, Tensor], behind: int) -> None:
         """Rescale layers, in place.
 
         Args:
             parts: `layers` of a model.
             first: norms that the layers began with, by name.
+            behind: place of the layer from which on biases get the product, that one's own factor the first of it.
         """
         linear = [name for name, part in parts.items() if isinstance(part, nn.Linear)]
-        behind = max((place for place, part in enumerate(parts.values()) if isinstance(part, _NORMS)), default=0)
         product: Tensor | float = 1.0
         for place, (name, part) in enumerate(parts.items()):
             lam = self.classifier if linear and name == linear[-1] else self.features
@@ -92,16 +93,30 @@ class SoftRescale(WhileTraining):
                 factor = torch.ones_like(factor)
             product = factor if place <= behind else product * factor
             part.weight.mul_(factor.to(part.weight.dtype))
-            if part.bias is not None and part.bias.requires_grad:
-                part.bias.mul_(product.to(part.bias.dtype))
+            bias = getattr(part, "bias", None)
+            if bias is not None and bias.requires_grad:
+                bias.mul_(product.to(bias.dtype))
+
+
+def _last_norm(model: nn.Module, parts: Mapping[str, Any]) -> int:
+    """Place of the last norm layer among `parts`, or of what follows it if it has no weight; 0 without any."""
+    place = behind = 0
+    for name, part in model.named_modules():
+        behind = place if isinstance(part, _NORMS) else behind
+        place += name in parts
+    return behind
 
 
 def layers(model: nn.Module) -> dict[str, Any]:
-    """Convolutions, linear and norm layers that have a weight, by name, in model order, each weight once."""
+    """Norm layers, and layers that rules shrink, that have a `weight`, by name, in model order, each weight once.
+
+    What `dashtheory.rules.layers` knows counts; attention that holds its projections as bare parameters does not.
+    """
     found: dict[str, Any] = {}
     seen: set[int] = set()
     for name, part in model.named_modules():
-        if isinstance(part, (*_LAYERS, *_NORMS)) and part.weight is not None and id(part.weight) not in seen:
+        known = isinstance(part, _NORMS) or "weight" in (layout_of(part) or {})
+        if known and part.weight is not None and id(part.weight) not in seen:
             seen.add(id(part.weight))
             found[name] = part
     return found

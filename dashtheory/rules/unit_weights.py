@@ -214,12 +214,10 @@ def clear_entries_(
     """
     copies, optimizers = copy_keys(optimizer), optimizers_in(optimizer)
     for parameter, mask in entries:
-        kept = [item for one in optimizers for item in one.state.get(parameter, {}).items()]
-        for key, value in kept:
-            if not isinstance(value, Tensor):
-                continue
-            if value.shape == parameter.shape and value.ndim:
-                fresh = parameter.to(value) if key in copies else torch.zeros_like(value)
-                value.copy_(torch.where(mask.to(value.device), fresh, value))
-            elif key == "step" and counters:
-                value.zero_()
+        for state in (one.state.get(parameter, {}) for one in optimizers):
+            for key, value in state.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim:
+                    fresh = parameter.to(value) if key in copies else torch.zeros_like(value)
+                    value.copy_(torch.where(mask.to(value.device), fresh, value))
+                elif key == "step" and counters:
+                    state[key] = value.zero_() if isinstance(value, Tensor) else 0

@@ -6,6 +6,7 @@
     stack         many small networks as one tensor, gradients by hand
     steps         SGD and Adam on them, with decay and a pull to the start for each
     boundary      rules of `dashtheory.rules` between tasks
+    guests        those that act while a task trains
     train         the stream of tasks; gives a tidy table for `dashtheory.measure.plasticity`
 
 Rooms above give the data; no data set is known here.

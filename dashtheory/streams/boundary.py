@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dashtheory._check import fail
 from dashtheory.rules import L2Init, WarmRenewed, parse_spec
-from dashtheory.rules.rule import Context, Learner, Rule, RuleState
+from dashtheory.rules.rule import Context, Learner, Rule, RuleState, from_the_start
 from dashtheory.seeds import torch_stream
 from dashtheory.stream import Examples
 from dashtheory.streams.stack import NetworkStack
@@ -32,8 +32,8 @@ class Member:
         text: such as "dash", "l2_init:l2=0.001", "warm:weight_decay=0.001".
 
     Raises:
-        ValueError: if there is no such rule, it acts at other moments than between tasks (`l2_init` apart), or an
-            option is to be tuned.
+        ValueError: if there is no such rule, it has a network or an optimizer of its own or is scored by another
+            network, or an option is to be tuned.
     """
 
     text: str
@@ -42,22 +42,31 @@ class Member:
         spec, kind = parse_spec(self.text), type(self.rule)
         if spec.tuned:
             fail("rules", "must have numbers here", repr(self.text), "Tune them in runs of their own.")
-        ours = (Rule.after_step, Rule.penalty, Rule.batch_penalty, Rule.evaluated)
-        theirs = (kind.after_step, kind.penalty, kind.batch_penalty, kind.evaluated)
-        plain = ours == theirs and set(kind.acts) <= {"between"}
-        if not (plain or isinstance(self.rule, L2Init | WarmRenewed)):
-            rule = "must act between tasks alone, or be l2_init"
-            fail("rules", rule, repr(self.text), "The stacked trainer has no other moments.")
+        own = from_the_start(self.rule) or kind.evaluated is not Rule.evaluated
+        if (own or not set(kind.acts) <= {"between", "loss", "steps"}) and not isinstance(self.rule, WarmRenewed):
+            rule = "must train and score the stream's network by its optimizer"
+            fail("rules", rule, repr(self.text), "The stacked trainer has no other.")
+        if getattr(self.rule, "counters", False):
+            fail("counters", "must be no", repr(self.text), "The stacked trainer counts steps of whole networks.")
 
     @cached_property
     def rule(self) -> Rule:
         """The rule."""
         return parse_spec(self.text).rule
 
+    @property
+    def acts_while_training(self) -> bool:
+        """Whether it is asked at every step; the pull of `l2_init` is in the stacked trainer."""
+        return bool({"loss", "steps"} & set(self.rule.acts)) and not self._pulls
+
+    @property
+    def _pulls(self) -> bool:
+        return isinstance(self.rule, L2Init) and self.rule.to == "own"
+
     def training(self, learning_rate: float) -> Training:
         """How it trains, given the stream's step size."""
         given = parse_spec(self.text).training
-        pulls = isinstance(self.rule, L2Init) and self.rule.l2 > 0
+        pulls = self._pulls and isinstance(self.rule, L2Init) and self.rule.l2 > 0
         return Training(
             learning_rate=given.get("learning_rate", learning_rate),
             weight_decay=given.get("weight_decay", 0.0),
@@ -85,13 +94,13 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Boundary:
-    """What rules may use between two tasks of a seed.
+    """What rules may use between two tasks of a seed, or in one.
 
     Attributes:
         stack: the kind of network.
         seed: root seed.
-        task: number of the task that begins, from 2.
-        chunks: data of finished tasks, the newest last.
+        task: number of the task that begins, or trains.
+        chunks: data of finished tasks, the newest last; while a task trains its own are the last.
         learning_rate: of the stream.
     """
 
@@ -101,8 +110,13 @@ class Boundary:
     chunks: Sequence[Examples]
     learning_rate: float
 
-    def context(self, state: RuleState) -> Context:
-        """For one rule; draws of a stream begin anew, so that the rules of a seed share them."""
+    def context(self, state: RuleState, *, moment: str = "perturbation") -> Context:
+        """For one rule; draws of a stream begin anew, so that the rules of a seed share them.
+
+        Args:
+            state: what the rule remembers.
+            moment: name of the stream: "perturbation" between tasks; "loss", "steps" and "finish" in one.
+        """
 
         def batches() -> list[tuple[object, object]]:
             return [(chunk.inputs, chunk.targets) for chunk in self.chunks]
@@ -114,7 +128,7 @@ class Boundary:
             chunks=batches,
             loss_fn=self.stack.loss,
             fresh=lambda: self.learner(draw(torch_stream(self.seed, "init", self.task))),
-            generator=torch_stream(self.seed, "perturbation", self.task),
+            generator=torch_stream(self.seed, moment, self.task),
             renew=self._optimizer,
             state=state,
             draw=draw,

@@ -1,7 +1,8 @@
 """A stream of tasks, and a fresh twin beside every one: all rules and seeds at once.
 
 At each task a replica goes on from where it was, after its rule; beside it a twin begins anew, with the same data
-in the same order, the same optimizer and the same penalties. Rules that train alike share their twin. In the
+in the same order, the same optimizer and the same pull to its start; of other rules that act while training a twin
+has nothing. Rules that train alike share their twin. In the
 first task both begin from the same weights, so that they end alike.
 """
 
@@ -32,6 +33,7 @@ from dashtheory.seeds import torch_stream
 from dashtheory.stream import Examples
 from dashtheory.streams.boundary import Boundary, Member, Training, apply_rules_, remembered_at_start
 from dashtheory.streams.config import StreamConfig, StreamTraining
+from dashtheory.streams.guests import Networks, guests_of
 from dashtheory.streams.stack import NetworkStack, Pass
 from dashtheory.streams.steps import OptimizerState, Pull, Stepper
 from dashtheory.streams.tasks import Base, Task, make_tasks
@@ -171,7 +173,10 @@ class _Run:
                 self._change_(finished, task)
             flat = torch.cat([self.flat, fresh], dim=1)
             optimizer = self.optimizer.joined(OptimizerState.zero(fresh, self.training.optimizer))
-            metrics = self._train(flat, optimizer, data, torch.cat([self.start, fresh], dim=1), task)
+            chunks = [*(finished[1 - self.training.replay :] if self.training.replay > 1 else ()), data]
+            boundaries = self._boundaries(chunks, task)
+            start = torch.cat([self.start, fresh], dim=1)
+            metrics = self._train(flat, optimizer, data, start, boundaries, task)
             self.flat, self.optimizer = flat[:, :number_of].contiguous(), optimizer.head(number_of)
             if not bool(torch.isfinite(self.flat).all()):
                 fail("learning_rate", "must let weights stay finite", f"task {task}", "Lower it.", error=Diverged)
@@ -199,23 +204,32 @@ class _Run:
 
     def _change_(self, finished: Sequence[_Data], task: int) -> None:
         """What happens between two tasks."""
-        boundaries = [
-            Boundary(
-                stack=self.stack,
-                seed=seed,
-                task=task,
-                chunks=[data.parts[place] for data in finished],
-                learning_rate=self.training.learning_rate,
-            )
-            for place, seed in enumerate(self.seeds)
-        ]
-        apply_rules_(self.members, self.flat, self.optimizer, boundaries, self.states)
+        apply_rules_(self.members, self.flat, self.optimizer, self._boundaries(finished, task), self.states)
         self._headless(self.flat)
         if self.training.task_optimizer == "renewed":
             self.optimizer.renew_(slice(None), slice(None))
 
+    def _boundaries(self, seen: Sequence[_Data], task: int) -> list[Boundary]:
+        """What rules may use of the data of some tasks, by seed."""
+        return [
+            Boundary(
+                stack=self.stack,
+                seed=seed,
+                task=task,
+                chunks=[data.parts[place] for data in seen],
+                learning_rate=self.training.learning_rate,
+            )
+            for place, seed in enumerate(self.seeds)
+        ]
+
     def _train(
-        self, flat: Tensor, optimizer: OptimizerState, data: _Data, start: Tensor, task: int
+        self,
+        flat: Tensor,
+        optimizer: OptimizerState,
+        data: _Data,
+        start: Tensor,
+        boundaries: Sequence[Boundary],
+        task: int,
     ) -> dict[str, Tensor]:
         """Train all networks on a task, in place; metrics of rules and twins."""
         stepper = self._stepper(start)
@@ -223,11 +237,21 @@ class _Run:
         before = self.stack.run(flat, probe[0]).outputs if self._is_measured(task) else None
         slope = torch.empty_like(flat)
         right, seen = torch.zeros(flat.shape[:2], dtype=torch.float64), 0
+        networks = Networks(
+            stack=self.stack, flat=flat, slope=slope, optimizer=optimizer, momentum=self.training.momentum
+        )
+        guests = guests_of(self.members, networks, boundaries, self.states)
         for inputs, targets in data.batches(self.training, self.seeds, task):
             outputs = self.stack.gradient_(flat, inputs, targets, slope)
             right += self.stack.score(outputs, targets, flat.shape[:2])
             seen += inputs.shape[1]
+            for guest in guests.values():
+                guest.look(inputs[guest.seed], targets[guest.seed])
             stepper.step_(flat, slope, optimizer, self.stack)
+            for guest in guests.values():
+                guest.follow()
+        for (place, replica), guest in guests.items():
+            self.states[place][replica] = guest.finish()
         kind = "error" if self.config.is_regression else "accuracy"
         found = {f"online_{kind}": right / seen, **self._at_end(flat, data, kind)}
         if before is None:

@@ -19,9 +19,12 @@ from dashtheory.evaluate import Scores, evaluate
 from dashtheory.measure import (
     activations,
     alignment_histograms,
+    approximate_rank,
     canary_gap,
     cosines,
     effective_rank,
+    feature_rank,
+    matrix_rank,
     mean_cosines,
     memorization_gap,
     participation_ratio,
@@ -161,6 +164,21 @@ def test_ranks_by_hand() -> None:
     assert [int(srank(values, delta=delta)) for delta in (0.3, 0.25, 0.2, 0.01)] == [1, 1, 2, 2]
     with pytest.raises(ValueError, match=r"^delta must be a number in \[0, 1\]"):
         srank(values, delta=-0.1)
+
+
+def test_ranks_of_squares_of_rounding_and_of_sizes_are_counts() -> None:
+    values = torch.tensor([8.0, 4.0, 1.0, 1e-7, 0.0], dtype=torch.float64)  # squares 64, 16 and 1: 79%, 99%, 100%
+    assert [int(approximate_rank(values, delta=delta)) for delta in (0.5, 0.1, 0.01)] == [1, 2, 3]
+    assert int(approximate_rank(torch.zeros(3))) == 0
+    assert [int(matrix_rank(values, size=10, eps=eps)) for eps in (2e-2, 1e-3, 1e-10)] == [2, 3, 4]
+    assert [int(feature_rank(values, num_inputs=10_000, tau=tau)) for tau in (0.05, 0.01, 0.0)] == [1, 2, 4]
+    shrunk = values / 10
+    assert int(approximate_rank(shrunk)) == int(approximate_rank(values))
+    assert int(matrix_rank(shrunk, size=10)) == int(matrix_rank(values, size=10))
+    assert int(feature_rank(shrunk, num_inputs=10_000)) < int(feature_rank(values, num_inputs=10_000))
+    batched = torch.stack([values, shrunk])
+    assert approximate_rank(batched).tolist() == [3, 3]
+    assert matrix_rank(batched, size=10, eps=1e-3).tolist() == [3, 3]
 
 
 @given(

@@ -116,6 +116,19 @@ def test_only_the_named_layers_change() -> None:
         Stage().apply(make_rule("fire", only="to_q"))
 
 
+def test_linear_layers_may_go_back_to_the_first_weights_instead() -> None:
+    stage = Stage()
+    stage.apply(make_rule("fire", linear="reset", optimizer="kept"))
+    kernels = {"0.weight": 2, "3.weight": 1, "6.weight": 1}
+    stage.expect(
+        {
+            name: fire_by_hand(entries(stage.twin.get_parameter(name)), 10, number)
+            for name, number in kernels.items()
+        }
+        | {name: entries(stage.start[name]) for name in ("8.weight", "8.bias")}
+    )
+
+
 def test_norms_are_those_of_orthogonal_kernels() -> None:
     stage = Stage()
     stage.apply(Fire(exact=True))

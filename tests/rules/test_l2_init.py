@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -125,3 +127,21 @@ def test_l2_init_without_strength_is_warm_to_the_bit_and_its_start_is_the_first_
         assert set(result.state) == {"0.weight", "0.bias", "4.weight", "4.bias"}
         assert all(torch.equal(value, first.get_parameter(name)) for name, value in result.state.items())
     assert warm[0].state == {}
+
+
+def test_where_it_pulls_to_is_drawn_anew_after_every_step_if_wanted() -> None:
+    stage = Stage()
+    rule = L2Init(to="fresh", form="textbook", l2=0.5)
+    state = rule.start(stage.learner)
+    context = dataclasses.replace(stage.context, state=state)
+    hook, penalty = rule.after_step(stage.learner, context), rule.penalty(stage.learner.model, state)
+    assert hook is not None
+    assert penalty is not None
+    assert float(penalty().detach()) == 0
+    generator = torch.Generator().manual_seed(5)  # of the context
+    for step in (1, 2):
+        hook.call(step)
+        drawn = dict(stage.draw(generator).named_parameters())
+        gaps = [(stage.learner.model.get_parameter(name) - drawn[name]).detach() for name in state]
+        assert float(penalty().detach()) == pytest.approx(0.5 * sum(float(gap.square().sum()) for gap in gaps))
+    assert L2Init().after_step(stage.learner, context) is None

@@ -146,6 +146,19 @@ def test_channels_can_be_normalized_place_by_place() -> None:
     assert not torch.allclose(out, functional.group_norm(maps, 1))
 
 
+@pytest.mark.parametrize(("over", "axes"), [("map", (1, 2, 3)), ("channels", (1,))])
+def test_norms_may_leave_the_mean_where_it_is(over: str, axes: tuple[int, ...]) -> None:
+    model = adapted(plain(), f"layer_norm:kind=rms:over={over}").eval()
+    before = plain().eval()
+    x = before[1](before[0](INPUTS))
+    x = x / (x.square().mean(dim=axes, keepdim=True) + 1e-5).sqrt()
+    x = before[5](functional.max_pool2d(x.relu(), 2).flatten(1))
+    x = x / (x.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(model(INPUTS), before[7](x.relu()))
+    assert [name for name, _ in model.named_parameters() if name.startswith("2.")] == ["2.0.weight"]
+    assert not [name for name, _ in adapted(plain(), "nap_norm:kind=rms").named_parameters() if name[0] in "26"]
+
+
 def test_normalized_and_projected_weights_have_no_size_and_keep_it() -> None:
     model = adapted(plain(), "nap_norm")
     assert not [name for name, _ in model.named_parameters() if name.startswith(("2.", "6."))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,18 @@ def test_parseval_is_its_formula(last: bool, by_width: bool) -> None:
     rule = Parseval(s=1.5, last=True)
     assert value_of(rule, learner, {}) == pytest.approx(0, abs=1e-20)
     assert value_of(Parseval(), learner, {}) == 0  # there is no hidden layer
+
+
+@pytest.mark.parametrize(("groups", "cut"), [(1, [0, 7]), (2, [0, 4, 7]), (3, [0, 3, 5, 7]), (99, [*range(8)])])
+def test_rows_of_one_group_alone_are_pulled_apart_by_parseval(groups: int, cut: list[int]) -> None:
+    learner = learner_of(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 2))
+    rows = entries(learner.model.get_parameter("0.weight"))
+    expected = (64 / 7) ** 2 * sum(gram(rows[a:b], 2.0) for a, b in itertools.pairwise(cut))
+    assert value_of(Parseval(strength=1.0, groups=groups), learner, {}) == pytest.approx(expected)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    angles = (64 / 7) ** 2 * sum(gram((rows / lengths)[a:b], 1.0) for a, b in itertools.pairwise(cut))
+    rule = Parseval(strength=1.0, groups=groups, angles=True)
+    assert value_of(rule, learner, {}) == pytest.approx(angles, rel=1e-9, abs=1e-18)
 
 
 def test_isometry_takes_the_smaller_gram_matrix() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dashtheory.rules import Project, SoftRescale
+from dashtheory.rules import Clip, Learner, Project, SoftRescale
 from dashtheory.rules.rule import Rule
 from tests.oracles.remedies import soft_rescaling_by_hand
 from tests.oracles.shrink import entries
@@ -66,6 +66,27 @@ def test_rescaling_scales_the_output_of_a_network_of_relus_by_the_product() -> N
     assert 0 < product < 1
 
 
+@pytest.mark.parametrize("affine", [True, False])
+def test_rescaling_starts_its_product_anew_at_the_last_norm_whether_that_has_weights_or_not(affine: bool) -> None:
+    torch.manual_seed(3)
+    model = nn.Sequential(
+        *(nn.Linear(5, 7), nn.LayerNorm(7, eps=0, elementwise_affine=affine), nn.ReLU()),
+        *(nn.Linear(7, 6), nn.ReLU(), nn.Linear(6, 3)),
+    ).double()
+    rule, learner = SoftRescale(features=0.4, classifier=0.7), Learner(model, torch.optim.SGD(model.parameters()))
+    state = rule.start(learner)
+    with torch.no_grad():
+        for index, value in enumerate(model.parameters()):
+            value.mul_(1.5 + index).add_(0.1)
+    before = copy.deepcopy(model)
+    hook = rule.after_step(learner, dataclasses.replace(Stage().context, state=state))
+    assert hook is not None
+    hook.call(1)
+    inputs = torch.randn(9, 5, dtype=torch.float64)
+    ratio = (model(inputs) / before(inputs)).detach()
+    torch.testing.assert_close(ratio, torch.full_like(ratio, float(ratio[0, 0])), rtol=1e-9, atol=0)
+
+
 def test_rescaling_at_one_pins_norms_and_norms_above_the_first_never_grow() -> None:
     stage = Stage()
     norms = [value.norm() for name, value in stage.start.items() if name.endswith("weight")]
@@ -117,6 +138,26 @@ def test_what_a_scale_invariant_layer_says_survives_its_projection() -> None:
     before = model(inputs)
     rule.after_step(learner, dataclasses.replace(stage.context, state=state)).call(1)
     torch.testing.assert_close(model(inputs), before)
+
+
+@pytest.mark.parametrize("bound", ["torch", "kaiming", "drawn"])
+def test_clipped_weights_end_at_their_bound_and_all_others_keep_their_bits(bound: str) -> None:
+    stage = Stage()
+    before = {name: value.detach().clone() for name, value in stage.learner.model.named_parameters()}
+    after = called(Clip(kappa=0.2, bound=bound, last=False), stage)
+    inputs = {"0": 18, "3": 6, "6": 30}  # of groups, a channel of the 1 x 1 layer, and 2 x 3 kernels
+    for name, value in before.items():
+        home = name.split(".")[0]
+        if home not in inputs:
+            assert torch.equal(after[name], value), name
+            continue
+        drawn = float(stage.start[f"{home}.weight"].abs().max())
+        most = 0.2 * {"torch": inputs[home] ** -0.5, "kaiming": (6 / inputs[home]) ** 0.5, "drawn": drawn}[bound]
+        expected = [min(max(entry, -most), most) for entry in value.flatten().tolist()]
+        np.testing.assert_allclose(after[name].flatten(), expected, rtol=1e-12)
+        inside = value.abs() < most
+        assert torch.equal(after[name][inside], value[inside])
+    assert any((after[name] != before[name]).any() for name in before)
 
 
 def test_in_a_run_the_norms_after_every_stage_are_the_first() -> None:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dashtheory.batchnorm import reestimated
-from dashtheory.rules import ResetFull, ResetLast, make_rule
+from dashtheory.rules import UPGD, Learner, ResetFull, ResetLast, make_rule
 from tests.oracles.shrink import chunks
-from tests.rules.control_cases import Stage, equal, run, tensors_of
+from tests.rules.control_cases import Stage, batch_step, equal, run, tensors_of
 
 
 @pytest.mark.parametrize("to", ["fresh", "own", "zero"])
@@ -45,6 +45,35 @@ def test_a_reset_weight_has_no_moments_and_no_steps_and_the_others_keep_theirs()
     before = tensors_of(kept.learner.optimizer)
     learner, _ = kept.apply(ResetLast(moments="kept"))
     assert equal(tensors_of(learner.optimizer), before)
+
+
+class ScheduleFreeDescent(torch.optim.SGD):
+    """Keeps z, from which it goes on, beside its momentum."""
+
+
+def test_a_copy_of_the_weights_becomes_the_new_weights_whoever_keeps_it() -> None:
+    stage = Stage()
+    weight = stage.learner.model.get_parameter("8.weight")
+    inner = ScheduleFreeDescent(stage.learner.model.parameters(), lr=0.1)
+    inner.state[weight] = {"z": weight.detach().clone(), "momentum_buffer": torch.ones_like(weight)}
+    outer = torch.optim.SGD(stage.learner.model.parameters(), lr=0.1)
+    outer.optimizer = inner  # type: ignore[attr-defined]
+    stage.learner = Learner(stage.learner.model, outer)
+    stage.apply(ResetLast())
+    assert torch.equal(inner.state[weight]["z"], weight)
+    assert not inner.state[weight]["momentum_buffer"].any()
+
+
+def test_a_counter_that_is_a_number_begins_again_too() -> None:
+    stage = Stage()
+    model = stage.learner.model
+    optimizer = UPGD(model.parameters(), learning_rate=0.01, sigma=0)
+    stage.learner = Learner(model, optimizer)
+    for inputs, labels in chunks(stage.name):
+        batch_step(stage.learner, inputs, labels)
+    stage.apply(ResetLast())
+    steps = {name: optimizer.state[value]["step"] for name, value in model.named_parameters()}
+    assert steps == {name: 0 if name in ("8.weight", "8.bias") else 3 for name in steps}
 
 
 def test_more_layers_than_there_are_cannot_be_reset() -> None:

@@ -153,9 +153,12 @@ def test_measures_at_the_end_of_a_task_are_those_of_the_module() -> None:
     assert "test_accuracy" not in first
 
 
-@pytest.mark.parametrize("rule", ["ema", "ewc", "rewarm", "warm:weight_decay=tuned", "hare_tortoise"])
-def test_rules_that_act_at_other_moments_are_refused(rule: str) -> None:
-    with pytest.raises(ValueError, match=r"^rules must "):
+REFUSED = ("ema", "upgd", "crelu", "rewarm", "warm:weight_decay=tuned", "hare_tortoise", "redo:counters=yes")
+
+
+@pytest.mark.parametrize("rule", REFUSED)
+def test_rules_that_the_stacked_trainer_has_no_place_for_are_refused(rule: str) -> None:
+    with pytest.raises(ValueError, match=r"^(rules|counters) must "):
         Member(rule)
 
 
