@@ -106,13 +106,6 @@ def run_phases(config: PhasesConfig, seed: int, experiment: str, report: Report)
 
 def _parts(source: Source, clean: Source) -> Mapping[str, Examples]:
     """All training examples, those with right and with wrong labels, the latter with their true ones; and test."""
-    if not source.noisy:
-        fail(
-            "data",
-            "must be pictures whose wrong labels are known",
-            "none",
-            "Say data='digits', or data='cifar10'.",
-        )
     together, true = join(source.stream.chunks), join(clean.stream.chunks)
     wrong = torch.cat(list(source.noisy))
     return {

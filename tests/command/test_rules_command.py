@@ -126,7 +126,7 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
 def test_every_word_ends_quietly_where_nobody_reads(words: list[str]) -> None:
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "dashtheory.command.program", *words]
+    command = [sys.executable, "-u", "-m", "dashtheory.command.program", *words]  # -u: every line is sent at once
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
     os.close(write)
     assert done.stderr == b""

@@ -35,7 +35,7 @@ from tests.rules.control_cases import IN_PLACE, NEW_MODEL, Stage, equal, tensors
 DEFAULTS: dict[str, tuple[type[Rule], dict[str, Any]]] = {
     "warm_rm": (WarmRenewed, {}),
     "reset": (Reset, {"layer": "", "optimizer": "kept"}),
-    "l2_init": (L2Init, {"l2": 1e-2, "form": "authors", "on": "layers"}),
+    "l2_init": (L2Init, {"l2": 1e-2, "form": "authors", "on": "layers", "to": "own"}),
     "sp_ash_adams": (ShrinkFresh, {"shrink": 0.4, "perturb": 0.1, "optimizer": "kept"}),
     "perturb": (Perturb, {"perturb": 0.01, "optimizer": "kept"}),
     "uniform": (Uniform, {"alpha": 0.3, "lam": 0.3, "per_layer": False, "optimizer": "kept"}),
