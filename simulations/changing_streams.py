@@ -40,6 +40,8 @@ WORDS = {
     "regression": "regression, a bit flips",
 }
 TWIN = "#666666"
+LEGEND = 4
+"""Columns of the legend."""
 
 
 def plan(config: ChangingStreamsConfig, seeds: Sequence[int]) -> list[Job]:
@@ -52,7 +54,8 @@ def draw(table: pd.DataFrame, config: ChangingStreamsConfig) -> Figure:
     measured = config.probe > 0
     streams = {config.name_of(text): text for text in config.streams}
     streams = {name: text for name, text in streams.items() if name in set(table["stream"])}
-    size = (max(4.2 * len(streams), 8.4), 10.4 if measured else 4.6)
+    lines = 0.19 * max(0, -(-(table["rule"].nunique() + measured) // LEGEND) - 3)  # inches beyond three lines
+    size = (max(4.2 * len(streams), 8.4), (10.4 if measured else 4.6) + lines)
     figure, axes = plt.subplots(3 if measured else 1, len(streams), figsize=size, squeeze=False)
     for column, (name, text) in enumerate(streams.items()):
         rows = table[table["stream"] == name].drop(columns="stream")
@@ -63,9 +66,13 @@ def draw(table: pd.DataFrame, config: ChangingStreamsConfig) -> Figure:
             _draw_measure(axes[2, column], rows, "effective_rank", "effective rank, last hidden layer", scale=1)
         axes[-1, column].set(xlabel="task")
     inch, left = 1 / figure.get_figheight(), 0.68 / figure.get_figwidth()
-    figure.subplots_adjust(left=left, right=0.985, top=1 - inch, bottom=1.45 * inch, wspace=0.24, hspace=0.17)
+    figure.subplots_adjust(
+        left=left, right=0.985, top=1 - inch, bottom=(1.45 + lines) * inch, wspace=0.24, hspace=0.17
+    )
     handles, labels = axes[-1, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=4, fontsize=8.5, bbox_to_anchor=(0.5, 0.42 * inch))
+    figure.legend(
+        handles, labels, loc="lower center", ncols=LEGEND, fontsize=8.5, bbox_to_anchor=(0.5, 0.42 * inch)
+    )
     title = "Does a network that goes on learn as well as a fresh one?"
     title += "" if config == ChangingStreamsConfig() else " (another setting)"
     add_heading(figure, title, _setting(config), _foot(table, measured=measured))

@@ -146,7 +146,9 @@ def remedies(name: str = REMEDIES) -> str:
 
 
 TABLES: dict[str, Callable[[str], str]] = {
-    **dict.fromkeys(("changing_streams", "optimizer_renewed/changing_streams"), streams),
+    **dict.fromkeys(
+        ("changing_streams", "optimizer_renewed/changing_streams", "while_training/changing_streams"), streams
+    ),
     "two_phase_text": two_phases,
     "primacy_bias": agents,
     "cifar10-resnet18": paper,

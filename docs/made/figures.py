@@ -29,6 +29,7 @@ OPTIONS: Mapping[str, str] = {
     "mlp_small/two_layer_dynamics": "--regime mlp_small",
     "optimizer_renewed/changing_streams": "--task-optimizer renewed --streams {streams} --rules {rules} "
     "--out figures/optimizer_renewed",
+    "while_training/changing_streams": "--streams {streams} --rules {rules} --out figures/while_training",
 }
 """What is said to a script for a figure in another setting, by its name; {field}: of its configuration."""
 

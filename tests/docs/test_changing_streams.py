@@ -55,9 +55,60 @@ def test_the_numbers_with_a_new_optimizer_are_those_of_the_committed_runs() -> N
         assert words in PAGE, (rule, words)
 
 
-def ends(rule: str, stream: str) -> pd.DataFrame:
+def minus_twin(found: pd.DataFrame, rule: str, stream: str) -> str:
+    mean, low, high = found[["mean", "low", "high"]].xs((rule, stream)).to_numpy()
+    return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
+
+
+def test_the_numbers_of_rules_that_act_while_training_are_those_of_the_committed_runs() -> None:
+    found, (first, second) = numbers("while_training"), STREAMS[:2]
+    rules = found.index.get_level_values("rule")
+    both = {rule: [minus_twin(found, rule, stream) for stream in (first, second)] for rule in rules}
+    for said in (
+        f"A spectral penalty ends above its twin in both ({' and '.join(both['spectral'])})",
+        f"weight clipping stays near it ({' and '.join(both['clip'])})",
+        f"with permuted inputs ({both['parseval'][0]}) and of no certain sign with random labels "
+        f"({both['parseval'][1]})",
+        f"resets end at {' and '.join(both['snr'])}",
+        f"make it worse**: {both['ewc'][1]} and {both['si'][1]} where warm is {both['warm'][1]}",
+    ):
+        assert said in PAGE, said
+    resets = ("redo", "regrama", "cbp", "cpr", "swr_weights")
+    means = {stream: found["mean"].xs(stream, level="stream") for stream in (first, second)}
+    gains = {stream: [mean[rule] - mean["warm"] for rule in resets] for stream, mean in means.items()}
+    lost = {stream: -mean["warm"] for stream, mean in means.items()}
+    words = (
+        f"recover at most {max(gains[first]):.1f} of the {lost[first]:.1f} points that warm has lost with "
+        f"permuted inputs, and {max(gains[second]):.1f} of {lost[second]:.1f} with random labels"
+    )
+    assert words in PAGE, words
+
+
+def test_what_is_said_of_redo_and_nap_is_what_the_committed_runs_show() -> None:
+    last = ends("redo", "random_labels", "while_training").mean()
+    assert f"({last['dormant_share']:.0%} and {last['fresh_dormant_share']:.0%})" in PAGE
+    behind = 100 * (last["fresh_online_accuracy"] - last["online_accuracy"])
+    assert f"learned {behind:.0f} points less in that task" in PAGE
+    table, _ = load_table(ROOT / "figures" / "while_training" / "changing_streams.csv")
+    mine = table[(table["rule"] == "nap") & (table["stream"] == "random_labels")]
+    means = mine.pivot_table(index="stage", columns="metric", values="value")
+    gap = 100 * (means["online_accuracy"] - means["fresh_online_accuracy"])
+    assert f"in the first task already ({gap.loc[1]:.1f} points with random labels)".replace("-", "−") in PAGE
+    assert gap.max() - gap.min() < 4
+
+
+def test_the_same_rule_in_both_tables_is_the_same_run() -> None:
+    """Rules that act while training change nothing for their neighbours."""
+    coordinates = ["rule", "stream", "seed", "stage", "metric"]
+    one, two = (load_table(ROOT / "figures" / name / "changing_streams.csv")[0] for name in ("", "while_training"))
+    both = one.merge(two, on=coordinates)
+    assert {*both["rule"]} == {"warm", "fire", "l2_init:l2=0.001:form=textbook"}
+    assert (both["value_x"] == both["value_y"]).all()
+
+
+def ends(rule: str, stream: str, folder: str = "") -> pd.DataFrame:
     """Metrics of the last task, by seed."""
-    table, _ = load_table(ROOT / "figures" / "changing_streams.csv")
+    table, _ = load_table(ROOT / "figures" / folder / "changing_streams.csv")
     mine = table[(table["rule"] == rule) & (table["stream"] == stream)]
     last: pd.DataFrame = mine[mine["stage"] == mine["stage"].max()]
     return last.pivot_table(index="seed", columns="metric", values="value")
