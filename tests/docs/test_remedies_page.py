@@ -88,6 +88,9 @@ def test_numbers_of_the_finding() -> None:
     }
     assert best_remedy(STREAMS["wrong_first"]) == "dash"
     assert all(row(stream, "dash")["low_left"] <= 0 <= row(stream, "dash")["high_left"] for stream in STREAMS)
+    for stream in ("wrong_first", "half", "digits"):  # "does about the same": intervals from warm overlap
+        dash, uniform = row(stream, "dash"), row(stream, "uniform")
+        assert max(dash["low_warm"], uniform["low_warm"]) < min(dash["high_warm"], uniform["high_warm"])
     ends = [at_ends(STREAMS[stream]) for stream in ("digits", "half")]
     steps, decays = (
         " and ".join(str(one[end]) for one in ends) for end in ("smallest step size", "largest weight decay")
