@@ -67,11 +67,15 @@ def folder(text: str) -> Path:
     """A folder of results, as it is written on a command line.
 
     Raises:
-        ArgumentTypeError: if it is empty.
+        ArgumentTypeError: if it is empty, or in the home of a user that is not there.
     """
     if not text.strip():
         raise argparse.ArgumentTypeError("must name a folder, got ''")
-    return Path(text).expanduser()  # a shell leaves --out=~/runs as it is
+    try:
+        return Path(text).expanduser()  # a shell leaves --out=~/runs as it is
+    except RuntimeError:
+        words = f"must be in a home that is there, got '{text}'; say ./{text} for a folder of that name"
+        raise argparse.ArgumentTypeError(words) from None
 
 
 def refuse_unheard(given: Mapping[str, object]) -> None:

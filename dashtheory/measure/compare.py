@@ -307,7 +307,9 @@ def _examples(chunk: object) -> Examples:
         return chunk
     if isinstance(chunk, DataLoader | Parts):
         parts = [_examples(batch) for batch in chunk]
-        return join(parts) if parts else _examples(())
+        if not parts:
+            fail("data", "must hold examples in every chunk", f"an empty {type(chunk).__name__}", "Leave it out.")
+        return join(parts)
     if not _is_pair(chunk):
         got, fix = type(_no_dataset(chunk)).__name__, "Give (inputs, targets), or a DataLoader of such batches."
         fail("data", "must hold pairs of tensors, Examples or DataLoaders", got, fix)

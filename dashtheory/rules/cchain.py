@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from dashtheory._check import choice, integer, real
+from dashtheory._check import choice, fail, integer, real
 from dashtheory.evaluate import evaluating
 from dashtheory.rules.importance import prefixed
 from dashtheory.rules.lwf import divergence
@@ -82,10 +82,17 @@ class ChurnReduction(WhileTraining):
         return {**prefixed("now", values), **prefixed("before", values), **counts, **sizes}
 
     def batch_penalty(self, model: nn.Module, context: Context) -> BatchPenalty | None:
-        """The distance to what the network said one update ago."""
+        """The distance to what the network said one update ago.
+
+        Raises:
+            ValueError: if no chunk has a tensor of inputs to draw the second batch from.
+        """
         if not self.strength:
             return None
         state, pool = context.state, [inputs for inputs, _ in context.chunks() if isinstance(inputs, Tensor)]
+        if not pool:
+            fix = "The second batch is drawn from them: give pairs of tensors."
+            fail("chunks", "must have inputs that are tensors", "none", fix)
         before = {name: remembered(state, f"before.{name}", value) for name, value in trainable(model).items()}
         examples, followed = torch.cat(pool), [-1]
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from dashtheory._check import choice, integer, real
+from dashtheory._check import choice, fail, integer, real
 from dashtheory.rules.matrices import layer_weights
 from dashtheory.rules.rule import (
     AfterStep,
@@ -71,12 +71,19 @@ class Clip(WhileTraining):
         integer("every", self.every, minimum=1, fix="It counts optimizer steps.")
 
     def start(self, learner: Learner) -> RuleState:
-        """The bound of every layer."""
+        """The bound of every layer.
+
+        Raises:
+            ValueError: if a bound that is drawn is zero, so that the layer could never train.
+        """
         found = {}
         for one in layer_weights(learner.model, last=self.last):
             value = one.parameter.detach()
             if self.bound == "drawn":
                 found[one.name] = value.abs().amax().clone()
+                if not found[one.name] > 0:
+                    fix = "bound='torch' goes by the number of inputs."
+                    fail("bound", "must not be drawn where first weights are zero", f"zeros in {one.name}", fix)
             else:
                 inputs = one.matrix().shape[1]
                 size = math.sqrt((6 if self.bound == "kaiming" else 1) / inputs)

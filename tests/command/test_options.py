@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,8 @@ def test_a_setting_is_named_by_its_preset_and_what_was_changed() -> None:
 def test_a_folder_of_results_may_be_in_the_home() -> None:
     assert folder("~/runs") == Path.home() / "runs"
     assert folder("a b/~") == Path("a b/~")
+    with pytest.raises(argparse.ArgumentTypeError, match="a home that is there, got '~nobody-here/runs'"):
+        folder("~nobody-here/runs")
 
 
 def test_a_stream_of_ones_own_hears_no_option_of_the_package_s_data() -> None:

@@ -90,11 +90,29 @@ def test_what_is_said_of_redo_and_nap_is_what_the_committed_runs_show() -> None:
     behind = 100 * (last["fresh_online_accuracy"] - last["online_accuracy"])
     assert f"learned {behind:.0f} points less in that task" in PAGE
     table, _ = load_table(ROOT / "figures" / "while_training" / "changing_streams.csv")
-    mine = table[(table["rule"] == "nap") & (table["stream"] == "random_labels")]
-    means = mine.pivot_table(index="stage", columns="metric", values="value")
-    gap = 100 * (means["online_accuracy"] - means["fresh_online_accuracy"])
-    assert f"in the first task already ({gap.loc[1]:.1f} points with random labels)".replace("-", "−") in PAGE
+    means = table[table["rule"] == "nap"].pivot_table(index=["stream", "stage"], columns="metric", values="value")
+    gaps = 100 * (means["online_accuracy"] - means["fresh_online_accuracy"])
+    gap, other = gaps.xs("random_labels", level="stream"), gaps.xs("input_permuted", level="stream")
+    assert f"in the first task already ({gap.loc[1]:.1f} points)".replace("-", "−") in PAGE
     assert gap.max() - gap.min() < 4
+    words = f"With permuted inputs it falls from {other.loc[1]:.1f} to {other.iloc[-5:].mean():.1f} points"
+    assert words.replace("-", "−") in PAGE, words
+
+
+def test_only_bounds_and_fire_are_near_or_above_their_twin_in_both_streams() -> None:
+    """The worse stream of each rule, in points."""
+    found = numbers("while_training")["mean"].unstack("stream").min(axis=1).sort_values(ascending=False)
+    assert {*found.index[:3]} == {"fire", "spectral", "clip"}
+    assert found.iloc[2] > -2 > -9 > found.iloc[3]
+
+
+def test_resets_come_as_often_as_is_said() -> None:
+    """Updates: 400 a task of random labels; 90 in each of 40 passes with permuted inputs."""
+    facts = json.loads((ROOT / "figures" / "while_training" / "changing_streams.json").read_text())
+    batch, train = facts["config"]["batch_size"], facts["data"]["train"]
+    assert 1000 / (20 * 320 / batch) == 2.5
+    assert 40 * -(-train // batch) // 1000 == 3
+    assert "once in two and a half tasks of random labels, and three times in all with permuted inputs" in PAGE
 
 
 def test_the_same_rule_in_both_tables_is_the_same_run() -> None:

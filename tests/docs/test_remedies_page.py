@@ -167,10 +167,12 @@ def test_a_second_round_of_searches_finds_other_numbers() -> None:
 
 
 def test_readme_counts_the_remedies_that_beat_cold() -> None:
-    streams = [*STREAMS.values(), *compared(kept_results(FOLDER / "two_rounds"))]
-    beat = [rule for one in streams for rule in findings(one, "cold")["better"]]
-    assert len(beat) == len({*beat}) == 4
-    assert "four beat cold, once each" in (ROOT / "README.md").read_text(encoding="utf-8")
+    """With the budget of all; and with the longer searches, which twelve rules had, too."""
+    beat = [rule for one in STREAMS.values() for rule in findings(one, "cold")["better"]]
+    assert len(beat) == len({*beat}) == 2
+    (two,) = compared(kept_results(FOLDER / "two_rounds"))
+    assert len({*beat, *findings(two, "cold")["better"]}) == 4
+    assert "two beat cold, once each (longer searches: four)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_most_are_not_told_from_warm_and_with_wrong_labels_most_are_worse_than_cold() -> None:

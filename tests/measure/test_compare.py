@@ -269,6 +269,8 @@ def test_a_data_set_is_not_taken_for_chunks_of_one_example_each() -> None:
             compare(nn.Linear(16, 3), "dash", data)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="data must hold at least one chunk"):
         compare(nn.Linear(16, 3), "dash", [])
+    with pytest.raises(ValueError, match="data must hold examples in every chunk, got an empty DataLoader"):
+        compare(nn.Linear(4, 3), "dash", DataLoader(TensorDataset(torch.ones(0, 4), torch.ones(0).long())))
     with pytest.raises(ValueError, match=r"got dict\. Give \(inputs, targets\)"):
         compare(nn.Linear(16, 3), "dash", [{"x": torch.ones(3)}])  # type: ignore[list-item]
 

@@ -65,6 +65,14 @@ def test_before_the_first_update_it_is_zero() -> None:
     assert float(penalty(inputs, targets, stage.learner.model(inputs)).detach()) == 0
 
 
+def test_chunks_without_tensors_are_refused() -> None:
+    stage, rule = Stage(), ChurnReduction()
+    pair: tuple[object, object] = ({"ids": torch.ones(3)}, torch.ones(3))
+    context = dataclasses.replace(stage.context, chunks=lambda: [pair], state=rule.start(stage.learner))
+    with pytest.raises(ValueError, match="chunks must have inputs that are tensors, got none"):
+        rule.batch_penalty(stage.learner.model, context)
+
+
 def test_the_strength_becomes_a_share_of_the_loss_over_the_churn() -> None:
     stage, rule = Stage(), ChurnReduction(strength=2.0, ratio=0.1, warmup=3)
     model, state = stage.learner.model, dict(rule.start(stage.learner))

@@ -160,6 +160,14 @@ def test_clipped_weights_end_at_their_bound_and_all_others_keep_their_bits(bound
     assert any((after[name] != before[name]).any() for name in before)
 
 
+def test_a_layer_that_begins_with_zeros_has_no_drawn_bound() -> None:
+    stage = Stage()
+    nn.init.zeros_(stage.first.model.get_parameter("6.weight"))
+    with pytest.raises(ValueError, match=r"bound must not be drawn where .* zero, got zeros in 6\.w"):
+        Clip(bound="drawn").start(stage.first)
+    assert float(Clip().start(stage.first)["6.weight"]) > 0
+
+
 def test_in_a_run_the_norms_after_every_stage_are_the_first() -> None:
     for result in run(Project(), "Adam"):
         for name in ("0.weight", "4.weight"):
