@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dashtheory._check import fail
-from dashtheory.rules import L2Init, WarmRenewed, parse_spec
+from dashtheory.rules import Inject, L2Init, WarmRenewed, parse_spec
 from dashtheory.rules.rule import Context, Learner, Rule, RuleState, from_the_start
 from dashtheory.seeds import torch_stream
 from dashtheory.stream import Examples
@@ -46,6 +46,13 @@ class Member:
         if (own or not set(kind.acts) <= {"between", "loss", "steps"}) and not isinstance(self.rule, WarmRenewed):
             rule = "must train and score the stream's network by its optimizer"
             fail("rules", rule, repr(self.text), "The stacked trainer has no other.")
+        if isinstance(self.rule, Inject):
+            fail(
+                "rules",
+                "must keep the layers that there are",
+                repr(self.text),
+                "Its network has other parameters.",
+            )
         if getattr(self.rule, "counters", False):
             fail("counters", "must be no", repr(self.text), "The stacked trainer counts steps of whole networks.")
 

@@ -115,6 +115,21 @@ def test_resets_come_as_often_as_is_said() -> None:
     assert "once in two and a half tasks of random labels, and three times in all with permuted inputs" in PAGE
 
 
+def test_what_bounds_the_spectrum_still_falls_with_random_labels() -> None:
+    table, _ = load_table(ROOT / "figures" / "while_training" / "changing_streams.csv")
+    means = table[table["stream"] == "random_labels"].pivot_table(
+        index=["rule", "stage"], columns="metric", values="value"
+    )
+    gap = 100 * (means["online_accuracy"] - means["fresh_online_accuracy"])
+    middle = {rule: gap[rule].loc[11:15].mean() for rule in ("spectral", "parseval", "clip", "fire")}
+    one, two, three, fire = (f"{value:+.1f}" for value in middle.values())
+    words = f"at {one} (spectral), {two} (Parseval) and {three} (clipping), and FIRE, which stays, at {fire}"
+    assert words in PAGE, words
+    fallen = {rule: value - gap[rule].loc[26:30].mean() for rule, value in middle.items()}
+    assert min(fallen[rule] for rule in ("spectral", "parseval", "clip")) > 4
+    assert fallen["fire"] < 1.5
+
+
 def test_the_same_rule_in_both_tables_is_the_same_run() -> None:
     """Rules that act while training change nothing for their neighbours."""
     coordinates = ["rule", "stream", "seed", "stage", "metric"]

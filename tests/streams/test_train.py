@@ -153,7 +153,16 @@ def test_measures_at_the_end_of_a_task_are_those_of_the_module() -> None:
     assert "test_accuracy" not in first
 
 
-REFUSED = ("ema", "upgd", "crelu", "rewarm", "warm:weight_decay=tuned", "hare_tortoise", "redo:counters=yes")
+REFUSED = (
+    "ema",
+    "inject",
+    "upgd",
+    "crelu",
+    "rewarm",
+    "warm:weight_decay=tuned",
+    "hare_tortoise",
+    "redo:counters=yes",
+)
 
 
 @pytest.mark.parametrize("rule", REFUSED)
