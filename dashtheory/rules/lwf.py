@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dashtheory._check import real
+from dashtheory._check import fail, real
 from dashtheory.rules.averages import average_of, said_by
 from dashtheory.rules.rule import BatchPenalty, Context, Learner, RuleState, WhileTraining, ablation
 
@@ -65,8 +65,14 @@ class LwF(WhileTraining):
 
 
 def divergence(new: Tensor, old: Tensor, temperature: float = 1.0) -> Tensor:
-    """Mean over examples of KL(softmax(old / T) || softmax(new / T)); logits (..., classes)."""
+    """Mean over examples of KL(softmax(old / T) || softmax(new / T)); logits (..., classes).
+
+    Raises:
+        ValueError: of one output, whose softmax is always 1.
+    """
     classes = new.shape[-1]
+    if classes == 1:
+        fail("logits", "must be of two classes or more", "one output", "Give the network an output per class.")
     log_new = functional.log_softmax(new.reshape(-1, classes) / temperature, dim=-1)
     log_old = functional.log_softmax(old.reshape(-1, classes) / temperature, dim=-1)
     return functional.kl_div(log_new, log_old, reduction="batchmean", log_target=True)

@@ -197,3 +197,9 @@ def test_in_training_mode_a_last_example_alone_is_left_out() -> None:
         context = dataclasses.replace(stage.context, chunks=partial(iter, parts), generator=streams)
         found.append(dict(MAS(batch_size=4).finish(stage.learner, context)))
     assert equal(*found)
+
+
+def test_a_divergence_of_one_output_is_refused() -> None:
+    """It would be zero whatever the network says."""
+    with pytest.raises(ValueError, match="logits must be of two classes or more"):
+        divergence(torch.randn(5, 1), torch.randn(5, 1))
