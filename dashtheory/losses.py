@@ -12,7 +12,8 @@ from dashtheory._check import fail
 
 OF_CLASSES = ("cross_entropy", "CrossEntropyLoss", "nll_loss", "NLLLoss")
 """Losses whose classes may have weights."""
-_PADDING = -100  # what they leave out by default
+IGNORED = -100
+"""The target that they leave out by default."""
 
 
 def told_of(loss_fn: object) -> tuple[str, dict[str, Any]]:
@@ -56,5 +57,5 @@ def class_weights(loss_fn: object, target: Tensor) -> Tensor | None:
     weight = options.get("weight")
     if name not in OF_CLASSES or not isinstance(weight, Tensor) or target.is_floating_point():
         return None
-    counted = target[target != options.get("ignore_index", _PADDING)]
+    counted = target[target != options.get("ignore_index", IGNORED)]
     return weight.to(target.device)[counted.long()].sum()

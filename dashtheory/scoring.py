@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dashtheory._check import choice, fail
-from dashtheory.losses import OF_CLASSES, class_weights, refuse_other_than_mean, told_of
+from dashtheory.losses import IGNORED, OF_CLASSES, class_weights, refuse_other_than_mean, told_of
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """Mean loss of (outputs, targets)."""
@@ -33,8 +33,6 @@ Score = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 SCORINGS = ("classes", "dense", "soft", "binary", "labels", "none")
 """Ways to score, by name."""
-IGNORED = -100
-"""The target that torch's cross-entropy leaves out."""
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

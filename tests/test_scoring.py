@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dashtheory.evaluate import Scores, cross_entropy, evaluate
+from dashtheory.losses import IGNORED
 from dashtheory.measure import canary_gap, compare
 from dashtheory.measure.network import gradient_norm
 from dashtheory.protocol import Task, TrainConfig, run_stages, train
 from dashtheory.protocol.training import Training
 from dashtheory.rules import Learner, make_rule
-from dashtheory.scoring import IGNORED, Scoring, guess_score
+from dashtheory.scoring import Scoring, guess_score
 from dashtheory.stream import Examples, Stream
 
 

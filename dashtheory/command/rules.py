@@ -23,7 +23,6 @@ from rich.text import Text
 
 from dashtheory._check import called, choice, fail
 from dashtheory._spec import read_text
-from dashtheory.command.guard import quiet_when_unread
 from dashtheory.command.options import OneLineParser
 from dashtheory.rules.listing import RuleLine, moments, rule_lines
 from dashtheory.rules.spec import RULES
@@ -40,8 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        with quiet_when_unread():
-            _run(options.rule, options.acts, json_wanted=options.json)
+        _run(options.rule, options.acts, json_wanted=options.json)
     except ValueError as error:
         print(f"{parser.prog}: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
         return 2

@@ -23,11 +23,11 @@ from torch.utils.data import DataLoader
 from dashtheory._check import fail, integer
 from dashtheory.copies import places, reached, refuse_bypass
 from dashtheory.errors import Diverged
-from dashtheory.losses import class_weights, refuse_other_than_mean
+from dashtheory.losses import IGNORED, class_weights, refuse_other_than_mean
 from dashtheory.rules.groups import Target, targets
 from dashtheory.rules.passes import Parts, current_pass, summed_over
 from dashtheory.rules.rule import LossFunction
-from dashtheory.scoring import IGNORED, guess_score, is_mean_loss
+from dashtheory.scoring import guess_score, is_mean_loss
 
 Batches = Iterable[tuple[object, object] | DataLoader[Any] | Parts] | DataLoader[Any] | Parts
 """One (input, target) pair, or one `DataLoader` or `Parts`, per chunk."""

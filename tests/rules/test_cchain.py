@@ -73,22 +73,26 @@ def test_chunks_without_tensors_are_refused() -> None:
         rule.batch_penalty(stage.learner.model, context)
 
 
-def test_the_strength_becomes_a_share_of_the_loss_over_the_churn() -> None:
-    stage, rule = Stage(), ChurnReduction(strength=2.0, ratio=0.1, warmup=3)
+@pytest.mark.parametrize("window", [50_000, 2])
+def test_the_strength_becomes_a_share_of_the_loss_over_the_churn(window: int) -> None:
+    """Averages are of all updates so far until the window is full, and look once an update."""
+    stage, rule = Stage(), ChurnReduction(strength=2.0, ratio=0.1, warmup=3, window=window)
     model, state = stage.learner.model, dict(rule.start(stage.learner))
     context = dataclasses.replace(stage.context, state=state)
     penalty, hook = rule.batch_penalty(model, context), rule.after_step(stage.learner, context)
     assert penalty is not None
     assert hook is not None
-    losses: list[float] = []
+    loss = churn = 0.0
     churns: list[float] = []
     for step, (inputs, targets) in enumerate([*chunks(stage.name), *chunks(stage.name)], start=1):
         found = float(penalty(inputs, targets, model(inputs)).detach())
-        strength = 2.0 if step <= 3 else 0.1 * sum(losses) / sum(churns)
-        losses.append(float(cross_entropy(model(inputs), targets).detach()))
+        strength = 2.0 if step <= 3 else 0.1 * loss / churn
         churns.append(found / strength)
-        assert float(state["loss"]) == pytest.approx(sum(losses) / step)
-        assert float(state["churn"]) == pytest.approx(sum(churns) / step)
+        loss += (float(cross_entropy(model(inputs), targets).detach()) - loss) / min(step, window)
+        churn += (churns[-1] - churn) / min(step, window)
+        penalty(inputs, targets, model(inputs))  # as SAM does
+        assert float(state["loss"]) == pytest.approx(loss)
+        assert float(state["churn"]) == pytest.approx(churn)
         batch_step(stage.learner, inputs, targets)
         hook.call(step)
     assert churns[0] == 0

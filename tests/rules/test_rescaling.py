@@ -160,6 +160,13 @@ def test_clipped_weights_end_at_their_bound_and_all_others_keep_their_bits(bound
     assert any((after[name] != before[name]).any() for name in before)
 
 
+def test_weights_may_be_clipped_every_so_many_steps() -> None:
+    stage = Stage()
+    rule = Clip(every=3)
+    context = dataclasses.replace(stage.context, state=rule.start(stage.first))
+    assert rule.after_step(stage.learner, context).every == 3
+
+
 def test_a_layer_that_begins_with_zeros_has_no_drawn_bound() -> None:
     stage = Stage()
     nn.init.zeros_(stage.first.model.get_parameter("6.weight"))
