@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -43,10 +44,10 @@ def training(optimizer: str) -> StreamTraining:
 
 
 def _context(
-    learner: Learner, data: tuple[Tensor, Tensor], state: RuleState, seed: int, number: int, moment: str
+    learner: Learner, chunks: list[tuple[Tensor, Tensor]], state: RuleState, seed: int, number: int, moment: str
 ) -> Context:
     return Context(
-        chunks=lambda: [data],
+        chunks=lambda: chunks,
         loss_fn=cross_entropy,
         fresh=lambda: learner,
         generator=torch_stream(seed, moment, number),
@@ -55,7 +56,7 @@ def _context(
     )
 
 
-def by_hand(text: str, optimizer: str, seed: int) -> list[float]:
+def by_hand(text: str, optimizer: str, seed: int, replay: int = 1) -> list[float]:
     """Mean absolute weights after each task of a loop of torch."""
     rule, model = parse_rule(text), STACK.as_module(STACK.draw(torch_stream(seed, "init", 1)))
     values = list(model.parameters())
@@ -63,10 +64,11 @@ def by_hand(text: str, optimizer: str, seed: int) -> list[float]:
         torch.optim.SGD(values, lr=0.02, momentum=0.9) if optimizer == "sgd" else torch.optim.Adam(values, lr=0.02)
     )
     learner, found = Learner(model, made), []
-    state = rule.start(learner)
+    state, seen = rule.start(learner), list[tuple[Tensor, Tensor]]()
     for number, task in enumerate(make_tasks(CONFIG, seed, BASE), start=1):
         data, told = (task.train.inputs, task.train.targets), state
-        context = partial(_context, learner, data, told, seed, number)
+        seen = [*seen, data][-replay:]
+        context = partial(_context, learner, seen, told, seed, number)
         penalty, of_batch = rule.penalty(model, state), rule.batch_penalty(model, context("loss"))
         hook = rule.after_step(learner, context("steps"))
         for step, (inputs, targets) in enumerate(zip(data[0].split(7), data[1].split(7), strict=True), start=1):
@@ -100,6 +102,16 @@ def test_each_does_on_its_network_what_it_does_in_a_loop_of_torch(optimizer: str
         assert sizes(found, rule, 0) == pytest.approx(by_hand(rule, optimizer, 0), rel=1e-4), rule
         assert not all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(sizes(found, rule, 0), warm, strict=True))
     assert sizes(found, "nap", 1) == pytest.approx(by_hand("nap", optimizer, 1), rel=1e-4)
+
+
+def test_a_rule_sees_the_data_of_as_many_tasks_as_are_kept() -> None:
+    """The task that is trained on among them, as the newest."""
+    rules = ("ewc:strength=5:batch_size=8", "mas:strength=0.1", "cchain:strength=5")
+    found = {n: run_stream(CONFIG, replace(training("sgd"), replay=n), rules, (0,), base=BASE) for n in (1, 2, 3)}
+    for rule in rules:
+        for n, table in found.items():
+            assert sizes(table, rule, 0) == pytest.approx(by_hand(rule, "sgd", 0, replay=n), rel=1e-4), (rule, n)
+        assert sizes(found[1], rule, 0)[-1] not in (sizes(found[2], rule, 0)[-1], sizes(found[3], rule, 0)[-1])
 
 
 def test_without_strength_they_are_warm_to_the_bit_and_their_twins_are_warm_s() -> None:
