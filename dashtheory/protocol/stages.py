@@ -252,8 +252,10 @@ def run_stages(
     Raises:
         dashtheory.errors.Diverged: if a training loss, the test loss after a stage, or what DASH looks at is NaN
             or infinite.
-        ValueError: if a checkpoint does not fit.
+        ValueError: if a checkpoint does not fit, or gradients are switched off.
     """
+    if not torch.is_grad_enabled():
+        fail("run_stages", "must be able to take gradients", "torch.no_grad or inference_mode", "Leave it before.")
     if only is not None and not rule.anew:
         fail("only", "must be None for a rule that goes on from the stage before", f"{only}", "Run all stages.")
     stream, task = stream.to(task.device), task.with_rule(rule)

@@ -159,6 +159,9 @@ def _of_module(prefix: str, module: nn.Module, layout: Mapping[str, str], granul
             fail("layers", f"must name parameters of {type(module).__name__}", local, f"It has: {known}.")
         if value is None or not value.requires_grad:
             continue
+        if value.is_inference():
+            fix = "Make or load the model outside of it: no gradient can be taken of such weights."
+            fail("model", "must not have weights made in torch.inference_mode()", name, fix)
         if value.ndim < _GROUP_AXES[_KINDS[how]["authors"]]:
             got = f"{how} for {name} of shape {tuple(value.shape)}"
             fail("layers", "must have a layout with the axes of the weight", got, "A vector is a 'vector'.")

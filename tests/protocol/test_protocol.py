@@ -34,6 +34,12 @@ def run(rule: Rule, *, seed: int = 0, **options: Any) -> list[StageResult]:
     return list(run_stages(STREAM, rule, TASK, CONFIG, seed=seed, **options))
 
 
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_refuses_to_train_where_gradients_are_switched_off(context: Any) -> None:
+    with context(), pytest.raises(ValueError, match=r"run_stages .*gradients.*Leave it before"):
+        run(Warm())
+
+
 def test_stage_j_trains_on_chunks_1_to_j() -> None:
     seen: list[set[float]] = []
 

@@ -197,3 +197,10 @@ def test_works_with_batches_made_in_inference_mode() -> None:
     dash_(model, data, functional.cross_entropy)
     dash_(twin, plain, functional.cross_entropy)
     assert equal_bits(weights_of(model), weights_of(twin))
+
+
+def test_refuses_weights_made_in_inference_mode() -> None:
+    with torch.inference_mode():
+        model = network("perceptron")
+    with pytest.raises(ValueError, match=r"made in torch.inference_mode\(\), got 0.weight"):
+        dash_(model, chunks("perceptron"), functional.cross_entropy)
