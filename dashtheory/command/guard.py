@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -59,6 +60,14 @@ def quiet_when_unread() -> Iterator[None]:
         if not _unread():  # a pipe to a worker, say
             raise
         _print_nowhere()
+
+
+def no_room_to_print(error: OSError) -> bool:
+    """Whether what is printed goes to a file on a full disk; nothing more is printed then."""
+    full = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full and sys.stdout is not None:
+        _print_nowhere()
+    return full
 
 
 def _print_nowhere() -> None:

@@ -26,7 +26,7 @@ from typing import Any
 
 from dashtheory._needs import TORCH, lacks_torch
 from dashtheory._version import __version__
-from dashtheory.command.guard import quiet_when_unread
+from dashtheory.command.guard import no_room_to_print, quiet_when_unread
 from dashtheory.command.script import Script
 from dashtheory.command.script import main as run_script
 from dashtheory.deep.config import RunConfig
@@ -67,6 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not lacks_torch(error):
             raise
         print(f"dashtheory: {TORCH}", file=sys.stderr)  # noqa: T201
+        return 2
+    except OSError as error:
+        if not no_room_to_print(error):
+            raise
+        line = f"dashtheory: the output must go where there is room, got '{error.strerror}'. Free some."
+        print(line, file=sys.stderr)  # noqa: T201
         return 2
     return 0
 

@@ -145,3 +145,16 @@ def test_a_pipe_that_is_not_the_output_is_told(capsys: pytest.CaptureFixture[str
 
     assert guarded("here", lambda: "there", work) == 2
     assert "got 'there' (Broken pipe)" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device is Linux's")
+@pytest.mark.parametrize("word", ["--help", "rules"])
+@pytest.mark.parametrize("options", [[], ["-u"]])
+def test_an_output_without_room_is_one_line(word: str, options: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, *options, "-m", "dashtheory.command.program", word]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "dashtheory: the output must go where there is room, got 'No space left on device'. Free some.\n"
+    )
