@@ -1,8 +1,9 @@
 """Every published remedy on several streams, tuned with the same budget (level 3).
 
 A row per rule, a panel per stream: the tuned rule minus the tuned warm start at the last stage, paired by seed;
-its published defaults; and its norms without its directions. The tables, with the protocol of every stream, are
-written beside the picture. The whole takes hours on two cores and goes on where it was stopped.
+its defaults minus a warm start with defaults; and the tuned rule's norms without its directions. The tables, with
+the protocol of every stream, are written beside the picture. The whole takes hours on two cores and goes on where
+it was stopped.
 
     python simulations/remedies.py [--quick] [--streams digits,text] [--rules dash:lam=0.05/0.1/0.3,fire] ...
 """
@@ -69,8 +70,8 @@ def draw(streams: list[Compared]) -> Figure:
     seeds = " and ".join(sorted({str(int(one.scores["n"].max())) for one in streams}))
     add_heading(
         figure,
-        "What each remedy adds to a tuned warm start",
-        "last stage, paired by seed; every rule with the same number of trials on held-out training data",
+        "What each remedy adds to a warm start",
+        "last stage, paired by seed; tuned: every rule and warm with as many trials on held-out training data",
         f"lines: 95% {PAIRED}, each by itself; n = {seeds} seeds; arrows: beyond the axis",
     )
     return figure
@@ -133,7 +134,7 @@ def _legend(figure: Figure, inch: float) -> None:
     ]
     plain = {"color": "#444444", "linestyle": "none"}
     handles += [
-        Line2D([], [], marker="o", markerfacecolor="none", label="published defaults", **plain),  # type: ignore[arg-type]
+        Line2D([], [], marker="o", markerfacecolor="none", label="defaults, minus warm's", **plain),  # type: ignore[arg-type]
         Line2D([], [], marker="|", markersize=9, label="the tuned rule's norms alone", **plain),  # type: ignore[arg-type]
         Line2D([], [], color="#0072B2", linestyle=(0, (4, 2)), label="tuned cold start"),
         Line2D([], [], color="#D55E00", label="tuned warm start"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from dashtheory._nested import flat, restore
 from dashtheory.deep.config import RunConfig
 from dashtheory.experiments.equal_tuning import Choice, chosen_text
 from dashtheory.experiments.remedies import Remedy, StreamSetting, stream_settings
-from dashtheory.experiments.remedy_scores import arms_of, runs_of, score_table
+from dashtheory.experiments.remedy_scores import CLAMPED, NUMBERS, arms_of, runs_of, score_table
 from dashtheory.experiments.remedy_tables import Compared
 from dashtheory.record import load_results, load_table, make_table, save_table, stage_rows
 from dashtheory.record.results import same_data
@@ -151,7 +152,7 @@ def _rows(name: str, one: Kept) -> Iterator[dict[str, object]]:
     stages = setting_of(name, one).stages
     for facts in one.runs.sort_index().sort_index(axis=1).reset_index().to_dict("records"):
         rule, seed = str(facts.pop("rule")), int(facts.pop("seed"))
-        metrics = {str(metric): float(value) for metric, value in facts.items()}
+        metrics = {str(metric): float(value) for metric, value in facts.items() if not pd.isna(value)}
         yield from stage_rows(level="deep", experiment=name, rule=rule, seed=seed, stage=stages, metrics=metrics)
 
 
@@ -255,11 +256,18 @@ def _saved(path: Path) -> dict[str, Kept]:
             config=mine["config"],
             data=mine["data"],
             choices=mine["choices"],
-            runs=rows.pivot_table(index=["rule", "seed"], columns="metric", values="value", dropna=False).dropna(),
+            runs=_wide(rows),
             seeds=tuple(mine["seeds"]),
             made=made,
         )
     return found
+
+
+def _wide(rows: pd.DataFrame) -> pd.DataFrame:
+    """As `dashtheory.experiments.remedy_scores.runs_of`."""
+    wide = rows.pivot_table(index=["rule", "seed"], columns="metric", values="value", dropna=False)
+    found = wide.dropna(subset=NUMBERS)
+    return found if CLAMPED in found else found.assign(**{CLAMPED: math.nan})
 
 
 def _joined(name: str, mine: Kept, before: Kept) -> Kept:

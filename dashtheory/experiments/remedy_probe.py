@@ -74,7 +74,13 @@ def protocol_record(config: RunConfig) -> dict[str, str]:
         "budget of steps over stages": budget,
         "optimizer": f"{how.optimizer}{momentum}, batch {how.batch_size}",
         "optimizer at a stage": "kept, unless the rule renews it",
-        "network": config.model.name,
+        "network": _network(config),
         "test": f"{test}, the same at all stages",
         "augmentation": "crops, mirroring or rotation" if how.augmented else "none",
     }
+
+
+def _network(config: RunConfig) -> str:
+    """Name and options, and what the default is of the network that most streams have."""
+    named = ", ".join([config.model.name, *config.model.options])
+    return f"{named}: 256 and 256 units, with batch norm" if named == "mlp" else named

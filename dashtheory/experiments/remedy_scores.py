@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,13 @@ from dashtheory.rules.spec import parse_spec
 
 TUNED, PUBLISHED, NORMS = "tuned", "published", "norms alone"
 """Arms of a rule: numbers chosen by trials; published defaults at the stream's own step size, without decay; and
-the tuned rule's norms without its directions, trained as it is."""
+the tuned rule's norms without its directions, trained as it is. Tuned arms and norms alone are compared with the
+tuned warm and cold start, published ones with theirs."""
 REFERENCES = ("warm", "cold")
+NUMBERS = ("last", "mean", "steps", "rule_share", "seconds", "rule_bytes", "optimizer_bytes", "unconverged")
+"""What is known of every run."""
+CLAMPED = "share_clamped"
+"""What is known of runs of DASH and its kin."""
 IS_CONTROL = frozenset(split_text(text)[0] for text in CONTROLS)
 
 
@@ -66,7 +72,7 @@ def _norms_alone(tuned: str) -> str:
 
 
 def runs_of(table: pd.DataFrame, setting: StreamSetting) -> pd.DataFrame:
-    """A row per text and seed: last, mean, steps, rule_share, rule_bytes, optimizer_bytes; whole runs alone.
+    """A row per text and seed: `NUMBERS`, and `share_clamped` of rules that report it; whole runs alone.
 
     Args:
         table: tidy table of the runs of a stream.
@@ -74,7 +80,8 @@ def runs_of(table: pd.DataFrame, setting: StreamSetting) -> pd.DataFrame:
 
     Returns:
         rule and seed as index; `last` and `mean` (over stages) of the setting's metric; `steps` of all stages;
-        `rule_share`, seconds of the rule between stages as a share of those of training; bytes at the last stage.
+        `rule_share`, seconds of the rule between stages as a share of those of training; bytes at the last stage;
+        `share_clamped`, of entries whose factor is the smallest that is allowed, mean over stages.
     """
     wide = table.pivot_table(index=["rule", "seed", "stage"], columns="metric", values="value")
     groups = wide.groupby(level=["rule", "seed"])
@@ -89,6 +96,7 @@ def runs_of(table: pd.DataFrame, setting: StreamSetting) -> pd.DataFrame:
             "rule_bytes": groups["rule_bytes"].last(),
             "optimizer_bytes": groups["optimizer_bytes"].last(),
             "unconverged": groups["converged"].agg(lambda values: int((values == 0).sum())),
+            CLAMPED: groups[CLAMPED].mean() if CLAMPED in wide else math.nan,
         }
     )
     return found[whole]
@@ -97,9 +105,14 @@ def runs_of(table: pd.DataFrame, setting: StreamSetting) -> pd.DataFrame:
 def score_table(runs: pd.DataFrame, arms: Sequence[Arm], setting: StreamSetting) -> pd.DataFrame:
     """A row per arm: means over seeds, and differences to the tuned warm and cold starts, paired by seed.
 
-    Differences are signed so that more is better, and scaled as the setting says; intervals are Student's t of
-    the paired difference, each by itself; `holm_warm` and `holm_cold` are p-values of the paired t-test,
-    corrected for all rules of the arm by Holm's method. `..._left` is the tuned arm minus that of its norms alone.
+    Published arms are compared with the published warm and cold start. Differences are signed so that more is
+    better, and scaled as the setting says; intervals are Student's t of the paired difference, each by itself;
+    `holm_warm` and `holm_cold` are p-values of the paired t-test, corrected for all rules of the arm by Holm's
+    method. `..._left` is the tuned arm minus that of its norms alone.
+
+    `step_ratio` is the time of a step as a multiple of that of the reference of the arm, both of the seed in which
+    it was least, `more_bytes` what rule and optimizer keep beyond the reference's optimizer. `idle` says whether
+    scores and steps are those of the reference in every run.
 
     Args:
         runs: of `runs_of`.
@@ -114,14 +127,26 @@ def score_table(runs: pd.DataFrame, arms: Sequence[Arm], setting: StreamSetting)
         mine = runs[runs.index.get_level_values("rule") == arm.text]
         means = {str(name): float(mine[name].mean()) for name in mine.columns}
         row: dict[str, Any] = {"rule": arm.rule, "arm": arm.arm, "text": arm.text, "n": seeds, **means}
+        alike = PUBLISHED if arm.arm == PUBLISHED else TUNED
         for reference in REFERENCES:
-            row |= _difference(runs, arm.text, by_arm.get((reference, TUNED), arm.text), setting, reference)
+            row |= _difference(runs, arm.text, by_arm.get((reference, alike), arm.text), setting, reference)
+        if ("warm", alike) in by_arm:
+            row |= _beside_warm(runs.loc[arm.text], runs.loc[by_arm["warm", alike]])
         if arm.arm == TUNED:
             row |= _difference(runs, arm.text, by_arm.get((arm.rule, NORMS), arm.text), setting, "left")
         rows.append(row)
     for reference in REFERENCES:
         _correct_(rows, reference)
     return pd.DataFrame(rows)
+
+
+def _beside_warm(mine: pd.DataFrame, warm: pd.DataFrame) -> dict[str, Any]:
+    """What the runs of a rule cost beside those of warm, and whether they are the same."""
+    step, of_warm = (one["seconds"] / (1 + one["rule_share"]) / one["steps"] for one in (mine, warm))
+    more = mine["rule_bytes"].mean() + mine["optimizer_bytes"].mean() - warm["optimizer_bytes"].mean()
+    same = [one.loc[:, ["last", "mean", "steps"]].to_numpy() for one in (mine, warm)]
+    idle = bool((same[0] == same[1]).all())
+    return {"step_ratio": float(step.min() / of_warm.min()), "more_bytes": float(more), "idle": idle}
 
 
 def _correct_(rows: Sequence[dict[str, Any]], reference: str) -> None:

@@ -13,7 +13,15 @@ from scipy import stats
 from dashtheory.experiments.equal_tuning import Choice, advanced, next_trials
 from dashtheory.experiments.remedies import CONTROLS, REMEDIES, StreamSetting, read_remedy, stream_settings
 from dashtheory.experiments.remedy_scores import NORMS, PUBLISHED, TUNED, arms_of, runs_of, score_table
-from dashtheory.experiments.remedy_tables import Compared, at_ends, best_remedy, findings, render
+from dashtheory.experiments.remedy_tables import (
+    Compared,
+    at_ends,
+    best_remedy,
+    findings,
+    idle_rules,
+    render,
+    told_over_all,
+)
 from dashtheory.record import make_table, stage_rows
 from dashtheory.rules.spec import parse_spec
 
@@ -47,7 +55,8 @@ def table(values: Mapping[str, list[float]], *, stages: int = 2) -> pd.DataFrame
                 "rule_seconds": 1.0,
                 "train_seconds": 4.0,
                 "rule_bytes": 8.0,
-                "optimizer_bytes": 16.0,
+                "optimizer_bytes": 16.0 + 4 * (rule == "sp"),
+                **({"share_clamped": 0.25 * stage} if rule == "sp" and stage > 1 else {}),
             },
         )
     )
@@ -90,6 +99,65 @@ def test_p_values_are_corrected_over_the_rules_of_an_arm() -> None:
     mine = scores[scores["arm"] == TUNED].set_index("rule")
     low, high = sorted(mine["p_warm"].dropna())
     assert sorted(mine["holm_warm"].dropna()) == pytest.approx([2 * low, max(2 * low, high)])
+
+
+def test_published_arms_are_compared_with_published_references() -> None:
+    """Here warm is tuned to another step size, and cold is not."""
+    choices = [tuned("warm", "warm:learning_rate=0.06"), *CHOICES[1:]]
+    arms = [arm for choice in choices for arm in arms_of(choice, SETTING)]
+    values = {**VALUES, "warm:learning_rate=0.06": [0.52, 0.66, 0.6]}
+    scores = score_table(runs_of(table(values), SETTING), arms, SETTING)
+    for arm, reference in (
+        (TUNED, "warm:learning_rate=0.06"),
+        (PUBLISHED, "warm"),
+        (NORMS, "warm:learning_rate=0.06"),
+    ):
+        mine = values["norm_matched:of=sp" if arm == NORMS else "sp"]
+        differences = [100 * (one - two) for one, two in zip(mine, values[reference], strict=True)]
+        assert row_of(scores, "sp", arm)["mean_warm"] == pytest.approx(sum(differences) / 3)
+    assert math.isnan(row_of(scores, "warm", PUBLISHED)["mean_warm"])
+
+
+def test_costs_are_those_of_the_seed_that_was_fastest_and_beyond_warm_s_optimizer() -> None:
+    runs = runs_of(table(VALUES), SETTING)
+    runs.loc[("sp", 1), "seconds"] *= 0.5  # of which a fifth is the rule's
+    runs.loc[("warm", 2), "seconds"] *= 0.4
+    runs.loc[("warm", 0), "steps"] /= 2
+    row = row_of(score_table(runs, ARMS, SETTING), "sp", TUNED)
+    assert row["step_ratio"] == pytest.approx(0.5 / 0.4)
+    assert row["more_bytes"] == 8 + 20 - 16
+    assert row["share_clamped"] == 0.5
+    assert math.isnan(row_of(score_table(runs, ARMS, SETTING), "warm", TUNED)["share_clamped"])
+
+
+def test_a_rule_whose_defaults_do_nothing_is_named() -> None:
+    same = {**VALUES, "sp": VALUES["warm"]}
+    for runs, named in ((runs_of(table(same), SETTING), ["sp"]), (runs_of(table(VALUES), SETTING), [])):
+        scores = score_table(runs, ARMS, SETTING)
+        one = Compared(name="half", setting=SETTING, choices=CHOICES, refused={}, scores=scores)
+        assert idle_rules(one) == named
+        assert ("these did nothing here" in render([one])) == bool(named)
+    other = runs_of(table(same), SETTING)
+    other.loc[("sp", 0), "steps"] += 1
+    scores = score_table(other, ARMS, SETTING)
+    assert idle_rules(Compared(name="", setting=SETTING, choices=CHOICES, refused={}, scores=scores)) == []
+
+
+def test_over_all_streams_p_values_are_corrected_at_once() -> None:
+    scores = score_table(runs_of(table(VALUES), SETTING), ARMS, SETTING)
+    streams = [
+        Compared(name=name, setting=SETTING, choices=CHOICES, refused={}, scores=scores.copy())
+        for name in ("a", "b")
+    ]
+    for one, (warm, cold, of_cold) in zip(streams, ((0.009, 0.9, 0.03), (0.004, 0.01, 0.6)), strict=True):
+        mine = one.scores["arm"] == TUNED
+        one.scores.loc[mine & (one.scores["rule"] == "sp"), ["p_warm", "p_cold"]] = warm, cold
+        one.scores.loc[mine & (one.scores["rule"] == "cold"), "p_warm"] = of_cold
+    # six p-values: .004 x 6 passes, .009 x 5 passes, .01 x 4 passes; .03 x 3 does not, and is a reference's anyway
+    assert told_over_all(streams) == {"warm": {"a": ["sp"], "b": ["sp"]}, "cold": {"b": ["sp"]}}
+    streams[1].scores.loc[streams[1].scores["rule"] == "sp", "p_cold"] = 0.013
+    assert told_over_all(streams)["cold"] == {}
+    assert "at once: better than warm 1 on `a`, 1 on `b`; better than cold none." in render(streams)
 
 
 def test_of_a_loss_less_is_better() -> None:
@@ -158,4 +226,4 @@ def test_the_summary_names_the_best_remedy_and_what_lies_at_the_ends_of_grids() 
     assert low.values["learning_rate"] == 0.0006
     high = tuned("warm", "warm:learning_rate=0.06")
     ends = at_ends(Compared(name="half", setting=SETTING, choices=[low, high], refused={}, scores=scores))
-    assert (ends["smallest step size"], ends["largest step size"]) == (1, 1)
+    assert (ends["smallest step size"], ends["largest step size"], ends["end of some grid"]) == (1, 1, 2)
