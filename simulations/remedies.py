@@ -41,6 +41,14 @@ KINDS = {
 """Colour, marker and words by where a rule acts."""
 
 
+CONTROLS_OF = {
+    "dash": ("uniform", "permuted", "scattered", "proportional", "threshold", "rewarm"),
+    "sp": ("perturb",),
+    "cold": ("cold_shrunk",),
+}
+"""Remedies and the controls that take something away from them."""
+
+
 def kind_of(rule: str) -> str:
     """Where a rule acts, of `KINDS`."""
     name = split_text(rule)[0]
@@ -50,17 +58,29 @@ def kind_of(rule: str) -> str:
     return next((kind for kind in ("loss", "between", "steps") if kind in acts), "other")
 
 
+def control_of(rule: str) -> str:
+    """The remedy that a control takes something away from; empty if it is none."""
+    return next((of for of, names in CONTROLS_OF.items() if split_text(rule)[0] in names), "")
+
+
+def controls_beside(rules: list[str]) -> list[str]:
+    """The rules in their order, but every control behind its rule, if that is there."""
+    alone = [rule for rule in rules if control_of(rule) not in rules]
+    return [one for rule in alone for one in (rule, *(other for other in rules if control_of(other) == rule))]
+
+
 def draw(streams: list[Compared]) -> Figure:
     """Differences by rule and stream, best first."""
     found = differences_of(streams)
     tuned = found[found["arm"] == TUNED]
-    order = tuned.groupby("rule")["mean"].mean().sort_values(ascending=False).index.tolist()
+    order = controls_beside(tuned.groupby("rule")["mean"].mean().sort_values(ascending=False).index.tolist())
     top = 0.95 + 0.15 * max(_wrapped(one.setting).count("\n") + 1 for one in streams)
     height, width = 1.15 + top + 0.21 * len(order), max(2.6 + 2.6 * len(streams), 13.0)
     figure, axes = plt.subplots(1, len(streams), figsize=(width, height), sharey=True, squeeze=False)
     for ax, one in zip(axes[0], streams, strict=True):
         _panel(ax, found[found["stream"] == one.name], order, one)
-    axes[0][0].set_yticks(range(len(order)), [label_of(rule) for rule in order], fontsize=8)
+    names = [f"{label_of(rule)}{'  ↲' if control_of(rule) in order else ''}" for rule in order]
+    axes[0][0].set_yticks(range(len(order)), names, fontsize=8)
     for tick, rule in zip(axes[0][0].get_yticklabels(), order, strict=True):
         tick.set_color(KINDS[kind_of(rule)][0])
     axes[0][0].set_ylim(len(order) - 0.4, -0.6)
@@ -72,7 +92,8 @@ def draw(streams: list[Compared]) -> Figure:
         figure,
         "What each remedy adds to a warm start",
         "last stage, paired by seed; tuned: every rule and warm with as many trials on held-out training data",
-        f"lines: 95% {PAIRED}, each by itself; n = {seeds} seeds; arrows: beyond the axis",
+        f"lines: 95% {PAIRED}, each by itself; n = {seeds} seeds; arrows: beyond the axis; "
+        "↲: a control of the rule above",
     )
     return figure
 

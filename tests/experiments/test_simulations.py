@@ -16,6 +16,7 @@ import pytest
 from dashtheory._nested import restore
 from dashtheory.command.options import make_config
 from dashtheory.command.script import main
+from dashtheory.experiments.remedy_scores import IS_CONTROL
 from dashtheory.experiments.rule_ablation import ABLATION
 from dashtheory.record import load_table
 
@@ -408,6 +409,16 @@ def test_bad_input_is_one_line_and_status_2_as_a_person_would_run_it(path: Path,
     assert done.stderr.count("\n") == 1
     assert f"{path.name}: {bad[0]} must be a" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_controls_stand_behind_their_remedy_where_it_is_compared() -> None:
+    drawn = script("remedies")
+    rules = ["uniform", "rewarm", "sam", "dash", "cold_shrunk", "perturb", "warm", "permuted"]
+    assert drawn.controls_beside(rules) == [
+        *("sam", "dash", "uniform", "rewarm", "permuted"),
+        *("cold_shrunk", "perturb", "warm"),
+    ]
+    assert {name for names in drawn.CONTROLS_OF.values() for name in names} | {"bn"} == IS_CONTROL
 
 
 def test_committed_figures_come_from_full_runs_of_the_default_setting() -> None:
