@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,6 +98,16 @@ def test_few_steps_leave_a_large_matrix_its_direction() -> None:
             layer.weight.copy_(polar(matrix, steps=steps))
         defects.append(departure(layer_weights(layer))["weight"])
     assert 1 > defects[0] > defects[1] > defects[2] > 0
+
+
+@pytest.mark.parametrize(("size", "cosine"), [(64, "0.986"), (768, "0.9998")])
+def test_five_steps_on_a_square_gaussian_matrix_are_nearly_a_rescale(size: int, cosine: str) -> None:
+    """As docs/remedies.md says."""
+    drawn = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
+    found = float(torch.cosine_similarity(polar(drawn, steps=5).flatten(), drawn.flatten(), dim=0))
+    assert f"{found:.{len(cosine) - 2}f}" == cosine
+    page = (Path(__file__).parents[2] / "docs" / "remedies.md").read_text(encoding="utf-8")
+    assert f"{cosine} at {size} x {size}" in page
 
 
 def test_depthwise_and_transposed_kernels_stay() -> None:
