@@ -23,7 +23,7 @@ from dashtheory.paper.precision import render_precision
 from dashtheory.paper.presets import preset, preset_names
 from dashtheory.paper.published import PUBLISHED, Published
 from dashtheory.paper.summary import summarize_runs
-from dashtheory.paper.waterfall import NEEDED, Link, chain_of, draw_chain, missing_words, render_chain, samples_of
+from dashtheory.paper.waterfall import NEEDED, Link, chain_of, draw_chain, render_chain, samples_of
 from dashtheory.plot import rule_style, save_figure, sort_rules, style
 from dashtheory.plot.style import PICTURES
 from dashtheory.record import Results, load_results, only_one, writable_folder, write_text
@@ -186,7 +186,7 @@ def _save_chain(one: Results, stem: Path) -> None:
         "title": f"From cold to DASH, step by step: {data_name(one)}, {one.name.partition('+')[0]}",
         "setting": describe(one),
         "foot": f"bars: from the rule before to this one{lines}; steps of this stage; the best step size and "
-        f"decay are those on the test set. {missing_words(stage, links)}".rstrip(),
+        "decay are those on the test set",
     }
     figure = draw_chain(stage, links, words)
     save_figure(figure, stem)

@@ -199,6 +199,7 @@ def draw_chain(stage: int, links: list[Link], words: Mapping[str, str]) -> Figur
     ax.set(ylabel=f"test accuracy after stage {stage} (%)", ylim=(100 * lowest - 4, None))
     ax.margins(y=0.12)
     ax.grid(axis="x", visible=False)
+    ax.text(0.012, 0.93, missing_words(stage, links), transform=ax.transAxes, fontsize=8, color="#444444")
     figure.subplots_adjust(left=0.06, right=0.985, top=0.82, bottom=0.27)
     add_heading(figure, words["title"], words["setting"], words["foot"])
     return figure

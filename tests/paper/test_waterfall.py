@@ -94,6 +94,7 @@ def test_bars_go_from_one_link_to_the_next() -> None:
     stage, links = chain_of(table(), 100)
     figure = draw_chain(stage, links, {"title": "t", "setting": "s", "foot": "f"})
     (ax,) = figure.axes
+    assert missing_words(stage, links) in [text.get_text() for text in ax.texts]
     bars = [bar for container in ax.containers for bar in container]
     ends = [(bar.get_y(), bar.get_y() + bar.get_height()) for bar in bars]
     assert [end for _, end in ends] == pytest.approx([37.5, 45.5, 43.5, 43.5, 48.5])
