@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from dashtheory._check import fail
 from dashtheory._nested import restore
 from dashtheory.deep.config import RunConfig, TrainingConfig
+from dashtheory.paper.authors import authors_rows, gap_words
 from dashtheory.paper.figure import draw_results
 from dashtheory.paper.precision import render_precision
 from dashtheory.paper.presets import preset, preset_names
@@ -216,25 +217,10 @@ def _by_stage(table: pd.DataFrame, name: str, chunk_size: int) -> str:
         samples = samples_of(table, rule, last, chunk_size)
         cells.append("–" if math.isnan(samples) else f"{samples:,.0f}")
         lines.append(f"| {rule_style(rule).label} | {counts[rule]} | {' | '.join(cells)} |")
-    lines += _authors_by_stage(name, stages)
+    lines += authors_rows(table, name, stages)
+    words = gap_words(table, name, stages)
+    lines += ["", words] if words else []
     return "\n#### Test accuracy (%) by stage, and the steps of the stage\n\n" + "\n".join(lines) + "\n"
-
-
-def _authors_by_stage(name: str, stages: list[int]) -> list[str]:
-    """Rows with the authors' own accuracies at these stages."""
-    lines = []
-    for rule in dict.fromkeys(one.rule for one in PUBLISHED if one.preset == name):
-        cells = []
-        for stage in stages:
-            known = [
-                one.value
-                for one in PUBLISHED
-                if (one.preset, one.rule, one.metric, one.stage) == (name, rule, "test_accuracy", stage)
-            ]
-            cells.append(" and ".join(f"{100 * value:.1f}" for value in known) or "–")
-        if any(cell != "–" for cell in cells):
-            lines.append(f"| {rule_style(rule).label}, authors | 1 each | {' | '.join(cells)} | – |")
-    return lines
 
 
 _SHOWN_STAGES = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 25, 30, 40, 50)

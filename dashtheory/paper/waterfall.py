@@ -24,6 +24,12 @@ CHAIN = ("cold", "cold, tuned", "warm, tuned", "uniform", "norm_matched", "dash"
 """Links in order; a tuned one is the best of the rule's variants with a training of their own."""
 NEEDED = ("cold", "uniform", "dash")
 """Without these at one stage there is no chain."""
+_OPTIONAL = {
+    "cold, tuned": "cold with a larger step",
+    "warm, tuned": "warm with a larger step",
+    "norm_matched": "DASH's norms alone",
+}
+"""What the other links are called where they are missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +82,23 @@ def chain_of(table: pd.DataFrame, chunk_size: int) -> tuple[int, list[Link]]:
         if rule:
             links.append(_link(rule, links[-1].rule if links else "", here, table, stage, chunk_size))
     return stage, links
+
+
+def missing_words(stage: int, links: list[Link]) -> str:
+    """Which links were not run to the stage of the chain; empty if all were, or there is no chain.
+
+    Args:
+        stage: of the chain.
+        links: of it.
+    """
+    rules = [link.rule for link in links]
+    missing = [words for name, words in _OPTIONAL.items() if not any(_is_link(rule, name) for rule in rules)]
+    return f"Not run to stage {stage}: {', '.join(missing)}." if links and missing else ""
+
+
+def _is_link(rule: str, name: str) -> bool:
+    plain, _, kind = name.partition(", ")
+    return _is_variant(rule, plain) if kind else rule == plain
 
 
 def _tuned(rows: pd.DataFrame, name: str, stage: int) -> str:
@@ -146,6 +169,8 @@ def render_chain(stage: int, links: list[Link]) -> str:
         f"DASH is {lead:+.1f} points from cold, and {left:+.1f} from the best cold start that was run "
         f"({rule_style(best.rule).label}). The best is taken on the test set."
     )
+    missing = missing_words(stage, links)
+    lines += ["", missing] if missing else []
     return f"\n#### From cold to DASH, step by step\n\n{words}\n\n" + "\n".join(lines) + "\n"
 
 
@@ -174,6 +199,7 @@ def draw_chain(stage: int, links: list[Link], words: Mapping[str, str]) -> Figur
     ax.set(ylabel=f"test accuracy after stage {stage} (%)", ylim=(100 * lowest - 4, None))
     ax.margins(y=0.12)
     ax.grid(axis="x", visible=False)
+    ax.text(0.012, 0.93, missing_words(stage, links), transform=ax.transAxes, fontsize=8, color="#444444")
     figure.subplots_adjust(left=0.06, right=0.985, top=0.82, bottom=0.27)
     add_heading(figure, words["title"], words["setting"], words["foot"])
     return figure

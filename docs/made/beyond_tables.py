@@ -1,4 +1,4 @@
-"""Tables of docs/results.md about changing streams, agents, the paper's setting and the comparison of remedies."""
+"""Tables of docs/results.md about changing streams, agents and the comparison of remedies."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ import pandas as pd
 
 from dashtheory._spec import label_of
 from dashtheory.measure import plasticity
-from dashtheory.paper import summarize_runs
-from dashtheory.paper.report import describe, setting_of
-from dashtheory.record import load_results, paired_differences
+from dashtheory.record import paired_differences
 from docs.made.blocks import interval, rows
-from docs.made.figures import FIGURES, REMEDIES, ROOT
+from docs.made.figures import FIGURES, REMEDIES
 from docs.made.tables import read
 
-PAPER = ROOT / "paper_repro" / "results" / "cpu"
 ENDS = ("mean", "low", "high")
 
 
@@ -100,40 +97,6 @@ def _here(lake: pd.DataFrame, ratio: int) -> pd.DataFrame:
     return lake[lake["replay_ratio"] == ratio].drop(columns=["epsilon", "replay_ratio", "environment"])
 
 
-def paper(name: str) -> str:
-    """Test accuracy by stage in the paper's setting, as far as it went."""
-    found = load_results(PAPER / f"{name}.csv")
-    assert found.table is not None
-    accuracy = found.table[found.table["metric"] == "test_accuracy"]
-    wide = 100 * accuracy.groupby(["rule", "stage"])["value"].mean().unstack("stage")
-    order = wide.assign(depth=wide.notna().sum(axis=1), last=wide[wide.columns[-1]])
-    order = order.sort_values(["last", "depth"], na_position="first")
-    cells = wide.to_dict(orient="index")
-    body = [
-        [label_of(rule), *(f"{value:.1f}" if pd.notna(value) else "" for value in cells[rule].values())]
-        for rule in order.index
-    ]
-    seeds = accuracy.groupby("rule")["seed"].nunique().max()
-    words = f"Test accuracy (%), {seeds} seed{'' if seeds == 1 else 's'}. {describe(found)}"
-    return f"{words}\n\n" + rows(["rule", *(f"stage {stage}" for stage in wide)], body)
-
-
-def cut(name: str) -> str:
-    """Last and mean accuracy of whole runs."""
-    found = load_results(PAPER / f"{name}.csv")
-    assert found.table is not None
-    runs = summarize_runs(found.table, setting_of(found).data.num_chunks)
-    body = []
-    for rule, run in runs.iterrows():
-        cells = [
-            f"{100 * run[column]:.1f}"
-            + ("" if pd.isna(run[f"{column}_sd"]) else f" ± {100 * run[f'{column}_sd']:.1f}")
-            for column in ("last_accuracy", "mean_accuracy")
-        ]
-        body.append([label_of(str(rule)), f"{run['n']:.0f}", *cells])
-    return f"{describe(found)}\n\n" + rows(["rule", "seeds", "last accuracy (%)", "mean over stages (%)"], body)
-
-
 def remedies(name: str = REMEDIES) -> str:
     """The summary of the comparison of all remedies, and its picture; "not run" where there is none."""
     folder = FIGURES / name
@@ -151,8 +114,6 @@ TABLES: dict[str, Callable[[str], str]] = {
     ),
     "two_phase_text": two_phases,
     "primacy_bias": agents,
-    "cifar10-resnet18": paper,
-    "cifar10-resnet18-cut": cut,
     "remedies": remedies,
 }
-"""Tables by the name of the figure, or of the paper's preset."""
+"""Tables by the name of the figure."""

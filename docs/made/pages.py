@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from docs.made import beyond_tables, discrete_tables, tables
+from docs.made import beyond_tables, discrete_tables, paper_tables, tables
 from docs.made.benchmarks import benchmarks_page
 from docs.made.blocks import fill
 from docs.made.figures import command_text, figures_page, setting_text
 from docs.made.house import house
 
-TABLES = {**tables.TABLES, **discrete_tables.TABLES, **beyond_tables.TABLES}
+TABLES = {**tables.TABLES, **discrete_tables.TABLES, **beyond_tables.TABLES, **paper_tables.TABLES}
 ANSWER = re.compile(r"<!-- answer -->\n(.*?)<!-- end of the answer -->", re.DOTALL)
 
 

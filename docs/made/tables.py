@@ -298,4 +298,4 @@ TABLES: dict[str, Callable[[str], str]] = {
     "direction": direction,
     "shrink_geometry": geometry,
 }
-"""Tables by the name of the figure; the rest are in `discrete_tables` and `beyond_tables`."""
+"""Tables by the name of the figure; the rest are in `discrete_tables`, `beyond_tables` and `paper_tables`."""

@@ -66,3 +66,36 @@ def test_notebook_5_norms_fall_under_shrinking_and_rise_under_the_larger_step() 
         assert growth("effective_step_at_start", rule) == pytest.approx(1, rel=0.1)
     last = {str(rule): mean("test_accuracy", str(rule), 5) for rule in set(table["rule"])}
     assert set(sorted(last, key=last.__getitem__)[:2]) == {"cold", "warm"}
+
+
+def test_notebook_6_a_shrink_is_worth_2_points_more_than_the_largest_step_tried_for_cold(
+    paper: Mapping[str, float],
+) -> None:
+    tried = [float(rule.split("=")[1]) for rule in paper if rule.startswith("cold:learning_rate=")]
+    assert max(tried) == 0.1
+    said = f"it is {paper['uniform'] - paper['cold:learning_rate=0.1']:.1f} points of one seed"
+    assert said in (ROOT / "notebooks" / "06_at_scale.ipynb").read_text(encoding="utf-8")
+
+
+def test_notebooks_5_and_6_factors_at_random_places_are_two_points_behind_then_one() -> None:
+    table = load_results(ROOT / "paper_repro" / "results" / "cpu" / "cifar10-resnet18.csv").table
+    assert table is not None
+    assert table["seed"].nunique() == 1
+
+    def wide(metric: str) -> dict[tuple[str, int], float]:
+        rows = table[table["metric"] == metric][["rule", "stage", "value"]].to_numpy()
+        return {(rule, stage): value for rule, stage, value in rows}
+
+    ends, epochs, norms = (wide(metric) for metric in ("test_accuracy", "epochs", "weight_norm_at_start"))
+    for stage, low, high in ((2, 1.5, 2.5), (3, 1.5, 2.5), (4, 1.5, 2.5), (5, 0.5, 1.5)):
+        assert low < 100 * (ends["dash", stage] - ends["permuted", stage]) < high
+    places = ["permuted", "scattered", "permuted:move=within_filters", "permuted:move=across_filters"]
+    controls = ["uniform", "norm_matched", *places]
+    assert epochs["dash", 2] > max(epochs[rule, 2] for rule in controls)
+    assert ends["dash", 3] > max(ends[rule, 3] for rule in controls)
+    for stage in (2, 3):
+        assert all(norms[rule, stage] == pytest.approx(norms["dash", stage], rel=0.02) for rule in controls[1:])
+        assert norms["uniform", stage] < 0.9 * norms["dash", stage]
+    small, _ = load_table(ROOT / "figures" / "cifar10" / "rule_ablation.csv")
+    early = paired_differences(small[small["stage"] == 2], "test_accuracy", "permuted")
+    assert early.loc[early["rule"] == "dash", "low"].item() > 0  # "after stage 2 DASH was ahead here, too"

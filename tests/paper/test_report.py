@@ -14,6 +14,7 @@ import pytest
 from dashtheory.command.paper_table import main as table_main
 from dashtheory.deep.config import RunConfig
 from dashtheory.paper import PUBLISHED, preset, preset_names, render
+from dashtheory.paper.authors import authors_rows, gap_words
 from dashtheory.paper.report import NOT_RUN, read_all
 from dashtheory.plot import rule_style
 from dashtheory.record import COMPLETE, DEVICE, Results, run_name
@@ -121,6 +122,24 @@ def test_unfinished_runs_are_shown_stage_by_stage() -> None:
     assert warm == f"| warm | 3 | {' | '.join(cells)} | – |"  # how many epochs is not in this table
     assert cold == f"| cold | 1 | {first} | not run | – |"
     assert "| cold, authors | 1 each | 29.9 | – | – |" in below
+
+
+@pytest.mark.parametrize(("ours", "words"), [(31.5, True), (31.3, False), (28.3, True)])
+def test_a_wide_gap_to_the_authors_is_told_with_what_may_be_behind_it(ours: float, words: bool) -> None:
+    theirs = {"cold": {1: ours, 10: 52.1}, "warm": {1: 30.0, 10: 49.0}}
+    made = made_table(lambda rule, seed, stage, _: theirs[rule].get(stage, 0) / 100, ("cold", "warm"), (0, 1), 10)
+    rows = authors_rows(made, "cifar10-resnet18", [1, 2, 10])
+    assert rows == [
+        "| cold, authors | 1 each | 29.9 | – | 52.1 | – |",
+        f"| cold, minus the authors' (points) | – | {ours - 29.9:+.1f} | – | {0:+.1f} | – |",
+        "| warm, authors | 1 each | – | – | 48.0 and 50.0 | – |",
+        "| warm, minus the authors' (points) | – | – | – | +1.0 and -1.0 | – |",
+    ]
+    text = gap_words(made, "cifar10-resnet18", [1, 2, 10])
+    assert (
+        text.startswith("More than 1.5 points from the authors': cold at stage 1. Possible") == words == bool(text)
+    )
+    assert authors_rows(made, "svhn-mlp", [1]) == []
 
 
 def test_presets_that_were_not_run_say_so() -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from dashtheory.paper.waterfall import chain_of, draw_chain, render_chain, samples_of
+from dashtheory.paper.waterfall import chain_of, draw_chain, missing_words, render_chain, samples_of
 from dashtheory.record import make_table, stage_rows
 
 SLOW = "cold:learning_rate=0.01"
@@ -94,7 +94,19 @@ def test_bars_go_from_one_link_to_the_next() -> None:
     stage, links = chain_of(table(), 100)
     figure = draw_chain(stage, links, {"title": "t", "setting": "s", "foot": "f"})
     (ax,) = figure.axes
+    assert missing_words(stage, links) in [text.get_text() for text in ax.texts]
     bars = [bar for container in ax.containers for bar in container]
     ends = [(bar.get_y(), bar.get_y() + bar.get_height()) for bar in bars]
     assert [end for _, end in ends] == pytest.approx([37.5, 45.5, 43.5, 43.5, 48.5])
     assert [start for start, _ in ends] == pytest.approx([0, 37.5, 45.5, 43.5, 43.5])
+
+
+def test_links_that_were_not_run_are_named_until_they_are() -> None:
+    every = table()
+    assert missing_words(*chain_of(every, 100)) == "Not run to stage 2: DASH's norms alone."
+    without = chain_of(every[every["rule"] != WARM], 100)
+    assert missing_words(*without) == "Not run to stage 2: warm with a larger step, DASH's norms alone."
+    assert render_chain(*without).endswith(f"\n\n{missing_words(*without)}\n")
+    whole = pd.concat([every, every[every["rule"] == "dash"].assign(rule="norm_matched")])
+    assert missing_words(*chain_of(whole, 100)) == missing_words(0, []) == ""
+    assert "Not run" not in render_chain(*chain_of(whole, 100))

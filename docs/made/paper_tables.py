@@ -1,0 +1,116 @@
+"""Tables of docs/results.md about the paper's setting, as far as it was run, and about the preset that is cut."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pandas as pd
+
+from dashtheory._spec import label_of, split_text
+from dashtheory.paper import summarize_runs
+from dashtheory.paper.report import describe, setting_of
+from dashtheory.paper.waterfall import chain_of, missing_words, samples_of
+from dashtheory.record import Results, load_results
+from docs.made.blocks import rows
+from docs.made.figures import ROOT
+
+PAPER = ROOT / "paper_repro" / "results" / "cpu"
+
+
+def stages(name: str) -> str:
+    """Test accuracy and epochs by stage, samples up to the last one, and which links of the chain are missing."""
+    found, table = _read(name)
+    accuracy, epochs = 100 * _wide(table, "test_accuracy"), _wide(table, "epochs")
+    last, chunk = int(accuracy.columns[-1]), setting_of(found).data.chunk_size
+    cold = samples_of(table, "cold", last, chunk)
+
+    def spent(rule: str) -> str:
+        samples = samples_of(table, rule, last, chunk)
+        return "" if math.isnan(samples) else f"{samples:,.0f} ({100 * samples / cold:.0f}%)"
+
+    body = [
+        [
+            label_of(rule),
+            *(
+                "" if pd.isna(value) else f"{value:.1f} ({epochs[stage][rule]:.0f})"
+                for stage, value in accuracy.loc[rule].items()
+            ),
+            spent(rule),
+        ]
+        for rule in _in_order(accuracy)
+    ]
+    seeds = table.groupby("rule")["seed"].nunique().max()
+    words = (
+        f"Test accuracy (%) and, in parentheses, epochs of the stage; {seeds} seed{'' if seeds == 1 else 's'}. "
+        f"{describe(found)}"
+    )
+    head = ["rule", *(f"stage {stage}" for stage in accuracy), f"samples to stage {last} (of cold's)"]
+    return f"{words}\n\n{rows(head, body)}\n\n{missing_words(*chain_of(table, chunk))}"
+
+
+def starts(name: str) -> str:
+    """What a rule leaves: the norm of all weights, and how much of the old data is still right."""
+    name = name.removesuffix(STARTS)
+    _, table = _read(name)
+    norms = _wide(table, "weight_norm_at_start")
+    old = 100 * _wide(table, "old_accuracy_reestimated_epoch0").reindex(columns=norms.columns)
+    later = list(norms.columns[1:])
+    body = [
+        [label_of(rule), *(_shown(one[stage][rule]) for one in (norms, old) for stage in later)]
+        for rule in _in_order(_wide(table, "test_accuracy"))
+        if not _trains_otherwise(rule)
+    ]
+    words = "At the start of a stage, right after the rule: the norm of all weights, and old data still right (%)."
+    heads = [f"{what}, stage {stage}" for what in ("norm", "old") for stage in later]
+    return f"{words}\n\n{rows(['rule', *heads], body)}"
+
+
+def cut(name: str) -> str:
+    """Last and mean accuracy of whole runs."""
+    found, table = _read(name)
+    runs = summarize_runs(table, setting_of(found).data.num_chunks)
+    body = []
+    for rule, run in runs.iterrows():
+        cells = [
+            f"{100 * run[column]:.1f}"
+            + ("" if pd.isna(run[f"{column}_sd"]) else f" ± {100 * run[f'{column}_sd']:.1f}")
+            for column in ("last_accuracy", "mean_accuracy")
+        ]
+        body.append([label_of(str(rule)), f"{run['n']:.0f}", *cells])
+    return f"{describe(found)}\n\n" + rows(["rule", "seeds", "last accuracy (%)", "mean over stages (%)"], body)
+
+
+def _read(name: str) -> tuple[Results, pd.DataFrame]:
+    found = load_results(PAPER / f"{name}.csv")
+    assert found.table is not None
+    return found, found.table
+
+
+def _wide(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Means over seeds, a line per rule, a column per stage."""
+    return table[table["metric"] == metric].groupby(["rule", "stage"])["value"].mean().unstack("stage")
+
+
+def _in_order(accuracy: pd.DataFrame) -> list[str]:
+    """Rules by their last accuracy; those that went less far come first."""
+    order = accuracy.assign(depth=accuracy.notna().sum(axis=1), last=accuracy[accuracy.columns[-1]])
+    return [str(rule) for rule in order.sort_values(["last", "depth"], na_position="first").index]
+
+
+def _trains_otherwise(rule: str) -> bool:
+    """Whether it is another rule with a training of its own: its start is that of the other."""
+    plain, options = split_text(rule)
+    return plain == "cold" and bool(options)
+
+
+def _shown(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.1f}"
+
+
+STARTS = "-starts"
+TABLES: dict[str, Callable[[str], str]] = {
+    "cifar10-resnet18": stages,
+    f"cifar10-resnet18{STARTS}": starts,
+    "cifar10-resnet18-cut": cut,
+}
