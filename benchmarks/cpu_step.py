@@ -4,7 +4,8 @@
 
 Run from the root of the repository. The step is that of the paper's setting on 32 x 32 pictures (batch 128, SGD
 with momentum, fused). Times are CPU seconds of this process on one thread, so that other work on the machine
-counts little; contenders take turns, and the best turn of each counts.
+counts little; contenders take turns, and the best turn of each counts. The last batch of an epoch is half of
+one, so that a mean step has fewer pictures than a batch: `samples_per_second` times its seconds.
 
     convolutions   the fast engine with PyTorch's convolutions alone, in float32 and bfloat16
     products       the same, and a product per pixel onto maps of at most four pixels

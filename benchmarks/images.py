@@ -16,8 +16,8 @@ the CPU:
 
 Before anything is timed, one epoch of the loader, the plain and the fast engine in float32 must give the same
 loss. The roofline: operations counted by torch, and the fewest bytes that a step must move (see `step_bytes`),
-over the time of a step, against the largest matrix product and copy that the device is seen to do in the same run.
-Writes OUT/images.json.
+over the time of a whole batch, against the largest matrix product and copy that the device is seen to do in
+the same run. Writes OUT/images.json.
 """
 
 from __future__ import annotations
@@ -268,10 +268,14 @@ def measured_peaks(size: Size, device: str) -> dict[str, float]:
 
 
 def roofline(size: Size, rows: Sequence[dict[str, Any]], peaks: dict[str, float]) -> dict[str, Any]:
-    """Floors of a step's time, and shares of the measured peaks, for the fast contenders."""
+    """Floors of the time of a whole batch, and shares of the measured peaks, for the fast contenders.
+
+    The contenders' own seconds are of a mean step, which is smaller: the last batch of an epoch is half of one.
+    """
     flops, found = step_flops(size), {}
     for name, width in (("float32", 4), ("bfloat16", 2)):
-        seconds = next(row["step_seconds_median"] for row in rows if row["name"] == f"fast, {name}")
+        rate = next(row["samples_per_second"] for row in rows if row["name"] == f"fast, {name}")
+        seconds = size.batch_size / rate
         moved = step_bytes(size, width=width)
         found[name] = {
             "flops": flops,

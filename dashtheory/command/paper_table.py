@@ -2,8 +2,8 @@ r"""Build RESULTS.md and its figures from the tables of results.
 
     python paper_repro/table.py [--results paper_repro/results] [--out paper_repro]
 
-Every number is computed from a table in the folder of results; a setting without one, and a rule without a whole
-run, say "not run".
+Every number is computed from a table in the folder of results; a setting without one, and a rule without a run,
+say "not run"; a rule without a whole run says how far it has come.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -100,7 +100,7 @@ def run_rule(
         try:
             watch.check()
             source = make_source(config, seed)
-            watch.set_length(len(source.stream.chunks))
+            watch.set_length(len(source.stream.chunks), at if spec.rule.anew else (), finished)
             with _memory_named(config, source, device), _dtype_named(config, source):
                 origin |= origin_of(source.stream, make_task(config, source), seed)
                 chosen = _tuned(config, spec, source, seed, device, watch)
@@ -255,9 +255,20 @@ class Watch:
         self.criterion, self.deadline, self.report, self.clock = config.training.criterion, deadline, report, clock
         self.stage, self.began, self.last, self.share = 0, clock(), 0.0, 0.0
 
-    def set_length(self, num_chunks: int) -> None:
-        """Tell of the length of the stream: a user's own may have any."""
-        self.num_stages = min(self.wanted or num_chunks, num_chunks)
+    def set_length(
+        self, num_chunks: int, at: Collection[int] = (), finished: Sequence[Mapping[str, float]] = ()
+    ) -> None:
+        """Tell of the length of the stream, which a user's own may have any of, and of stages that are not run.
+
+        Args:
+            num_chunks: of the stream.
+            at: the stages that are run, if not all; as in `run_rule`.
+            finished: metrics by stage, {} for one that was left out; looked at when a stage ends.
+        """
+        self.num_stages, self.at, self.finished = min(self.wanted or num_chunks, num_chunks), at, finished
+
+    def _stages(self) -> list[int]:
+        return [stage for stage in range(1, self.num_stages + 1) if not self.at or stage in self.at]
 
     def check(self, needed: float = 0.0) -> None:
         """Raise `OutOfTime` if there are not so many seconds left."""
@@ -266,19 +277,19 @@ class Watch:
 
     def on_stage(self, stage: int, metrics: Mapping[str, float]) -> None:
         """Called after every stage: a line for the log; the expected end is that of stages that grow evenly."""
-        left = (self.clock() - self.began) / stage * sum(range(stage + 1, self.num_stages + 1))
+        ahead = [later for later in self._stages() if later > stage and not any(self.finished[later - 1 : later])]
+        left = (self.clock() - self.began) / stage * sum(ahead)
         until = time.strftime("%a %H:%M", time.localtime(time.time() + left))
         test, steps = metrics["test_accuracy"], metrics["steps"]
         text = f"stage {stage}/{self.num_stages}: test accuracy {100 * test:.1f}%, {steps:.0f} steps"
-        text += f", end about {until}" * (stage < self.num_stages)
+        text += f", end about {until}" * bool(ahead)
         self.report(self._share(stage, 1.0), Lasting(text, {"stage": stage, **metrics}))
 
     def on_epoch(self, stage: int, epoch: int, scores: Scores) -> None:
         """Called after every epoch."""
         if stage != self.stage:
             now = self.clock()
-            whole = self.stage > 0 and stage == self.stage + 1
-            self.last = (now - self.began) * stage / (stage - 1) if whole else 0.0
+            self.last = (now - self.began) * stage / self.stage if self.stage else 0.0
             self.stage, self.began = stage, now
             self.check(self.last)
         self.share = self._share(stage, min(epoch / 30, 0.95))
@@ -290,7 +301,8 @@ class Watch:
 
     def _share(self, stage: int, part: float) -> float:
         """What is done of a run, if `part` of a stage is: stages are as long as their data."""
-        return (stage * (stage - 1) + 2 * stage * part) / (self.num_stages * (self.num_stages + 1))
+        stages = self._stages()
+        return (sum(one for one in stages if one < stage) + stage * part) / sum(stages)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """RESULTS.md and its figures, from the tables of results.
 
-Every number is computed from a table in the folder of results; a setting without one, and a rule without a whole
-run, say "not run".
+Every number is computed from a table in the folder of results; a setting without one, and a rule without a run,
+say "not run"; a rule without a whole run says how far it has come.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from dashtheory.paper.figure import draw_results
 from dashtheory.paper.precision import render_precision
 from dashtheory.paper.presets import preset, preset_names
 from dashtheory.paper.published import PUBLISHED, Published
-from dashtheory.paper.summary import summarize_runs
+from dashtheory.paper.spelling import in_one_spelling, spellings
+from dashtheory.paper.summary import parts_run, summarize_runs
 from dashtheory.paper.waterfall import NEEDED, Link, chain_of, draw_chain, render_chain, samples_of
 from dashtheory.plot import rule_style, save_figure, sort_rules, style
 from dashtheory.plot.style import PICTURES
@@ -61,7 +62,7 @@ def build(results: Path, out: Path) -> None:
 
 def _write(found: Mapping[tuple[str, str], Results], out: Path) -> None:
     """Write the page and the figures, and remove what a killed call has left of them."""
-    for (kind, name), one in found.items():
+    for (kind, name), one in _spelled(found).items():
         with style():
             figure = _figure(kind, one)
             stem = _made(out / "figures") / f"{kind}-{name}"
@@ -94,6 +95,7 @@ def render(found: Mapping[tuple[str, str], Results]) -> str:
     Args:
         found: results by kind of device and name.
     """
+    found = _spelled(found)
     parts = [_HEAD, "\n## On a GPU\n\n", _gpu_tables(found)]
     for (kind, name), one in found.items():
         if kind == "cuda" and name not in preset_names():
@@ -102,6 +104,16 @@ def render(found: Mapping[tuple[str, str], Results]) -> str:
     parts += ["\n## On a CPU\n\n", _CPU_WORDS if cpu else f"{NOT_RUN}\n", *cpu]
     parts.append(render_precision(found))
     return "".join(parts)
+
+
+def _spelled(found: Mapping[tuple[str, str], Results]) -> dict[tuple[str, str], Results]:
+    """Every rule under its one spelling."""
+    return {place: in_one_spelling(one, _usual(one.name)) for place, one in found.items()}
+
+
+def _usual(name: str) -> tuple[str, ...]:
+    """Rules of the preset of a setting, each under its one spelling."""
+    return tuple(spellings(preset(name.split("+", 1)[0]).rules).values())
 
 
 _PARTS = "; runs that are not finished yet as far as they went"
@@ -135,7 +147,7 @@ _COLUMNS = (
 
 
 def _empty_section(name: str) -> str:
-    rows = [_missing_row(name, rule) for rule in preset(name).rules]
+    rows = [_missing_row(name, rule) for rule in _usual(name)]
     return f"\n### {name}\n\n{_COLUMNS}" + "\n".join(rows) + "\n"
 
 
@@ -146,8 +158,8 @@ def _section(kind: str, one: Results) -> str:
     stages = setting_of(one).data.length or 0
     summary = summarize_runs(table, stages)
     rules = _rules(one)
-    rows = [_row(one.name, rule, summary) for rule in rules]
-    unfinished = [f"{name}: {one.runs[name]['stages']} of {stages} stages" for name in _unfinished(one)]
+    rows = [_row(one, rule, summary, stages) for rule in rules]
+    unfinished = [f"{name}: {parts_run([one.tables[name]], stages)}" for name in _unfinished(one)]
     words = (
         f"\nUnfinished: {'; '.join(unfinished)}.\n{_by_stage(table, one.name, setting_of(one).data.chunk_size)}"
         if unfinished
@@ -237,26 +249,26 @@ def _capped(table: pd.DataFrame) -> str:
 
 def _rules(one: Results) -> list[str]:
     """Rules of the preset, then others that were run."""
-    name = one.name.split("+", 1)[0]
-    usual = list(preset(name).rules)
     run = [str(table["rule"].iloc[0]) for table in one.tables.values()]
-    return list(dict.fromkeys([*usual, *run]))
+    return list(dict.fromkeys([*_usual(one.name), *run]))
 
 
-def _missing_row(name: str, rule: str) -> str:
-    return f"| {rule_style(rule).label} | 0 |" + f" {NOT_RUN} |" * 4 + f" {_authors(name, rule)} |"
+def _missing_row(name: str, rule: str, begun: str = "") -> str:
+    cells = f" unfinished ({begun}) |" + " – |" * 3 if begun else f" {NOT_RUN} |" * 4
+    return f"| {rule_style(rule).label} | 0 |{cells} {_authors(name, rule)} |"
 
 
-def _row(name: str, rule: str, summary: pd.DataFrame) -> str:
+def _row(one: Results, rule: str, summary: pd.DataFrame, stages: int) -> str:
     if rule not in summary.index:
-        return _missing_row(name, rule)
+        begun = parts_run((table for table in one.tables.values() if rule in set(table["rule"])), stages)
+        return _missing_row(one.name, rule, begun)
     values = {str(column): float(str(value)) for column, value in summary.loc[rule].items()}
     accuracies = [
         _number(100 * values[column], 100 * values[f"{column}_sd"], 1)
         for column in ("last_accuracy", "mean_accuracy")
     ]
     steps = [_number(values[column], values[f"{column}_sd"], 0) for column in ("last_steps", "mean_steps")]
-    cells = [rule_style(rule).label, f"{values['n']:.0f}", *accuracies, *steps, _authors(name, rule)]
+    cells = [rule_style(rule).label, f"{values['n']:.0f}", *accuracies, *steps, _authors(one.name, rule)]
     return f"| {' | '.join(cells)} |"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -54,6 +54,22 @@ def summarize_runs(table: pd.DataFrame, num_stages: int) -> pd.DataFrame:
         found[f"{name}_sd"] = spread
     found["n"] = groups.size()
     return found[_columns(QUANTITIES)]
+
+
+def parts_run(runs: Iterable[pd.DataFrame], num_stages: int) -> str:
+    """How far runs that are not whole have come: "5 of 50 stages"; "stages 2, 5 of 50" where others were left out.
+
+    Args:
+        runs: the tidy table of each.
+        num_stages: of a whole run.
+    """
+    return "; ".join(dict.fromkeys(_part(sorted(set(run["stage"])), num_stages) for run in runs))
+
+
+def _part(stages: list[int], num_stages: int) -> str:
+    if stages == list(range(1, len(stages) + 1)):
+        return f"{len(stages)} of {num_stages} stages"
+    return f"stage{'s' * (len(stages) > 1)} {', '.join(map(str, stages))} of {num_stages}"
 
 
 def _columns(quantities: Sequence[str]) -> list[str]:

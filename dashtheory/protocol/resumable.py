@@ -102,7 +102,7 @@ def run_resumable(
             told = told or bool(outside)
             checkpoints.save(len(finished), result.learner, finished, result.state, origin, outside)
         if on_stage is not None:
-            on_stage(result.stage, finished[-1])
+            on_stage(result.stage, finished[result.stage - 1])
         if result.stage >= missing[-1]:
             break
     return finished

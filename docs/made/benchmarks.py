@@ -9,9 +9,11 @@ from typing import Any
 
 from docs.made.blocks import rows
 from docs.made.figures import ROOT
+from docs.made.roofline import apart, cpu_step, shares_of_peak
 
 Record = dict[str, Any]
 RESULTS = ROOT / "benchmarks" / "results"
+TENTH = 0.1
 
 
 def benchmarks_page() -> str:
@@ -160,25 +162,13 @@ def images(saved: Record) -> str:
             for row in saved["contenders"]
         ],
     )
-    parts = ", ".join(
-        f"{100 * part['share_of_peak_flops']:.0f}% in {kind}" for kind, part in saved["roofline"].items()
-    )
+    parts = ", ".join(f"{100 * share:.0f}% in {kind}" for kind, share in shares_of_peak(saved).items())
+    other = json.loads((RESULTS / "cpu_step.json").read_text(encoding="utf-8"))
     return (
         f"A plain loop over a `DataLoader` takes {times['fast, bfloat16']:.2f} times as long as the fast engine "
         f"in bfloat16 and {times['fast, float32']:.2f} times as long as the same in float32 (ResNet-18, batch "
         f"128, {saved['threads']} cores). On a GPU: not run.\n\n{table}\n\nOf the fastest matrix product seen in "
-        f"the same run, a step reaches {parts}."
-    )
-
-
-def cpu_step(saved: Record) -> str:
-    """What products on small maps save."""
-    return rows(
-        ["precision", "samples per second, one core", "times as fast as with convolutions alone"],
-        [
-            [row["precision"], f"{row['samples_per_second']:.0f}", f"{row['ratio_of_minima']:.2f}"]
-            for row in saved["steps"]
-        ],
+        f"the same run, a step reaches {parts}.\n\n{apart(saved, other)}"
     )
 
 
@@ -191,12 +181,24 @@ def dash_share(saved: Record) -> str:
             f"{row['seconds'] / cells[0]['seconds']:.2f}",
             f"{row['mean_factor']:.3f}",
             f"{row['correlation']:.2f}" if "correlation" in row else "",
+            f"{row['cosine']:.3f}" if "cosine" in row else "",
         ]
         for setting, cells in saved["settings"].items()
         for row in cells
     ]
-    head = ["setting", "share of every chunk", "time of the full pass", "mean factor", "correlation of factors"]
-    return rows(head, body) + "\n\nWhat a part of the pass does to accuracy has not been measured."
+    head = ["setting", "share of every chunk", "time of the full pass", "mean factor"]
+    tenth = [
+        f"{row['cosine']:.3f} (`{setting}`)"
+        for setting, cells in saved["settings"].items()
+        for row in cells
+        if row["share"] == TENTH
+    ]
+    return (
+        rows([*head, "correlation of factors", "cosine of factors"], body)
+        + f"\n\nFactors from a tenth of every chunk have a cosine of {' and '.join(tenth)} with those of the full "
+        "pass. No factor is negative, so that a cosine is high for unrelated ones, too; the correlation tells how "
+        "far they agree beyond their mean.\n\nAccuracy after a stage: not run."
+    )
 
 
 def explore(saved: Record) -> str:

@@ -36,6 +36,9 @@ def test_a_record_has_every_contender_and_the_roofline(record: dict[str, object]
     roofline = record["roofline"]
     assert isinstance(roofline, dict)
     assert set(roofline) == {"float32", "bfloat16"}
+    for name, found in roofline.items():  # a mean step has 3 pictures, a batch 4, of which the operations are
+        (mine,) = (row for row in rows if row["name"] == f"fast, {name}")
+        assert found["step_seconds"] == pytest.approx(mine["step_seconds_median"] * 4 / 3)
     shares = record["time"]
     assert isinstance(shares, dict)
     assert sum(shares.values()) == pytest.approx(1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +12,10 @@ import pandas as pd
 import pytest
 
 from dashtheory.deep.config import RunConfig
-from dashtheory.deep.run import rule_jobs, run_rule
+from dashtheory.deep.run import OutOfTime, Watch, rule_jobs, run_rule
 from dashtheory.deep.task import make_source, make_task
+from dashtheory.evaluate import Scores
+from dashtheory.parallel import Lasting
 from dashtheory.protocol import run_stages
 from dashtheory.record import COMPLETE
 from dashtheory.rules import make_rule
@@ -43,6 +48,62 @@ def test_a_cold_stage_alone_is_that_of_the_whole_run_and_the_others_come_later(r
     assert sorted(filled["stage"].unique()) == [1, 2, 3, 4]  # what was there stays
     pd.testing.assert_frame_equal(filled, whole, check_exact=True)
     assert filled.attrs[COMPLETE] is True
+
+
+def told_of(rule: str, folder: Path | None = None, **limits: Any) -> list[tuple[float, str, dict[str, float]]]:
+    """What is told after each stage: the share that is done, the words, and the facts."""
+    lines: list[tuple[float, str, dict[str, float]]] = []
+
+    def report(share: float, text: str) -> None:
+        if isinstance(text, Lasting):
+            lines.append((share, str(text), dict(text.row)))
+
+    run_rule(CONFIG, rule, 0, "x", report, folder, **limits)
+    return lines
+
+
+def test_the_end_is_expected_after_the_stages_that_are_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage j takes j hours: after stage 2 of 2, 5 and 10 there are 15 hours left, not 52; after 5, 10."""
+    clock, told = [0.0], list[tuple[float, str]]()
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    monkeypatch.setattr(time, "localtime", time.gmtime)
+    watch = Watch(CONFIG, 10, None, lambda share, text: told.append((share, str(text))), lambda: clock[0])
+    finished: list[dict[str, float]] = []
+    watch.set_length(50, (2, 5, 10), finished)
+    for stage in (2, 5, 10):
+        watch.on_epoch(stage, 1, Scores(loss=1.0, accuracy=0.5))
+        clock[0] += 3600.0 * stage
+        finished += [{}] * (stage - len(finished) - 1) + [{"test_accuracy": 0.5, "steps": 7.0}]
+        watch.on_stage(stage, finished[-1])
+    after = {text.split(":")[0]: (share, text.partition("steps")[2]) for share, text in told if "steps" in text}
+    assert after == {
+        "stage 2/10": (pytest.approx(2 / 17), ", end about Thu 15:00"),
+        "stage 5/10": (pytest.approx(7 / 17), ", end about Thu 10:00"),
+        "stage 10/10": (1.0, ""),
+    }
+
+
+def test_a_stage_after_those_left_out_is_given_up_if_it_would_end_too_late() -> None:
+    """Stage 2 takes 4 seconds, so that stage 5 takes 10."""
+    for deadline, fits in ((13.0, False), (15.0, True)):
+        now = [0.0]
+        watch = Watch(CONFIG, 10, deadline, lambda share, text: None, partial(sum, now))
+        watch.on_epoch(2, 1, Scores(loss=1.0, accuracy=0.5))
+        now[0] = 4.0
+        with nullcontext() if fits else pytest.raises(OutOfTime):
+            watch.on_epoch(5, 1, Scores(loss=1.0, accuracy=0.5))
+
+
+def test_stages_that_are_filled_in_are_told_by_their_own_numbers(tmp_path: Path) -> None:
+    told_of("cold", tmp_path, num_stages=4, at=(2, 4))
+    whole = run("cold")
+    filled = told_of("cold", tmp_path)
+    assert [facts["stage"] for *_, facts in filled] == [1, 3]
+    for _, _, facts in filled:
+        rows = whole[whole["stage"] == facts["stage"]].set_index("metric")["value"]
+        assert facts["test_accuracy"] == rows["test_accuracy"]
+        assert facts["steps"] == rows["steps"]
+    assert ["end about" in words for _, words, _ in filled] == [True, False]  # 4 is there
 
 
 def test_a_rule_that_goes_on_runs_all_stages_up_to_the_last(tmp_path: Path) -> None:

@@ -163,15 +163,81 @@ def test_engines_for_pictures() -> None:
     half, single = told("takes {} times as long as the fast engine in bfloat16 and {} times as long", "images")
     assert (half, single) == (found["fast, bfloat16"][1], found["fast, float32"][1])
     shares = told("a step reaches {}% in float32, {}% in bfloat16", "images")
-    floors = [record["roofline"][kind] for kind in ("float32", "bfloat16")]
-    peaks = [record["peaks"][kind] for kind in ("float32", "bfloat16")]
-    for share, one, peak in zip(shares, floors, peaks, strict=True):
-        assert share == pytest.approx(100 * one["flops"] / one["step_seconds"] / peak, abs=0.5)
+    for share, kind in zip(shares, ("float32", "bfloat16"), strict=True):
+        whole = step[f"fast, {kind}"] * 4 / 3.5  # of four steps, the last is of half a batch
+        flops = record["roofline"][kind]["flops"]
+        assert share == pytest.approx(100 * flops / whole / record["peaks"][kind], abs=0.5)
+
+
+def test_records_of_pictures_and_of_a_step_on_a_cpu_are_told_apart() -> None:
+    images, step = RECORDS["images"], RECORDS["cpu_step"]
+    threads, load, on_one = told(
+        "is {} GFLOP/s in bfloat16 on 2 threads by the clock here (load average {} at the start), and {} GFLOP/s "
+        "in bfloat16 on one core in CPU time there: another machine, or a busy one",
+        "images",
+    )
+    assert (threads, on_one) == tuple(round(one["peaks"]["bfloat16"] / 1e9) for one in (images, step))
+    assert load == round(images["machine"]["load_average_at_start"], 1)
+    assert images["threads"] == 2
+    assert images["date"] < "2026-11-29"  # when products came
+    assert "Its fast engine has convolutions alone" in SECTIONS["images"]
+
+
+def test_why_a_step_on_a_cpu_is_no_faster() -> None:
+    """The floor of a mean step: of four, the last is of half a batch."""
+    record = RECORDS["cpu_step"]
+    (row,) = (one for one in record["steps"] if one["precision"] == "bfloat16")
+    alone, taken = (1000 * min(row[name]) for name in ("convolutions_seconds", "products_seconds"))
+    batch = RECORDS["images"]["roofline"]["bfloat16"]["flops"]  # by torch's own count, the last layer with it
+    floor = 1000 * batch * 3.5 / 4 / record["peaks"]["bfloat16"]
+    kinds = {name: 1000 * value for name, value in record["step_by_kind"].items()}
+    matrix = kinds["convolutions"] + kinds["products"]
+    rest = sum(kinds.values()) - matrix
+    found = told(
+        "The goal was {} times in bfloat16; {} is what was reached. A mean step (of {} pictures, since the last "
+        "batch of an epoch is half of one) fell from {} ms to {} ms, and the goal asks for {} ms. Its "
+        "convolutions are {} GFLOP, {} ms at the fastest matrix product seen; convolutions and products take {} "
+        "ms, {}% of that speed, and all else {} ms. With all else as it is, convolutions would have to take {} "
+        "ms, less than that floor; with convolutions as they are, all else would have to fall to {} ms.",
+        "cpu_step",
+    )
+    goal = alone / 1.5
+    wanted = [1.5, alone / taken, 128 * 3.5 / 4, alone, taken, goal, batch * 3.5 / 4 / 1e9, floor, matrix]
+    wanted += [100 * floor / matrix, rest, goal - rest, goal - matrix]
+    assert found == [pytest.approx(one, abs=0.501) for one in wanted]
+    assert found[1] == pytest.approx(alone / taken, abs=0.005)
+    assert goal - rest < floor
+    told_kinds = re.findall(r"(?m)^\| ([\w ,]+) \| (\d+) \| (\d+)% \|$", SECTIONS["cpu_step"])
+    assert {name: int(ms) for name, ms, _ in told_kinds} == {name: round(value) for name, value in kinds.items()}
+    assert [int(share) for *_, share in told_kinds] == [
+        round(100 * value / (matrix + rest)) for value in kinds.values()
+    ]
+
+
+def test_layers_of_a_step_on_a_cpu() -> None:
+    record, directions = RECORDS["cpu_step"], ("forward", "by data", "by weights")
+    found = lines("cpu_step")
+    for one in record["layers"]:
+        name, seconds = one["layer"], one["seconds"]
+        cells = found[name]
+        ways = [sum(seconds[way] for way in directions), seconds.get("all by products", 1e9)]
+        shares = [1e11 * one["gigaflops"] / seconds[way] for way in directions]
+        if "all by products" in seconds:
+            shares.append(3e11 * one["gigaflops"] / seconds["all by products"])
+        assert cells[0] == one["number"]
+        assert cells[1] == pytest.approx(one["gigaflops"], abs=0.005)
+        assert cells[2:-1] == [pytest.approx(share / record["peaks"]["bfloat16"], abs=0.501) for share in shares]
+        assert cells[-1] == pytest.approx(1000 * one["number"] * min(ways), abs=0.05)
+    slow = [one for one in record["layers"] if one["seconds"]["by weights"] > one["seconds"]["forward"]]
+    assert told("slower than the forward pass in {} of {} kinds of layers", "cpu_step") == [
+        len(slow),
+        len(record["layers"]),
+    ]
 
 
 def test_ratios_of_the_other_tables() -> None:
     steps = {one["precision"]: one for one in RECORDS["cpu_step"]["steps"]}
-    for name, (_, ratio) in lines("cpu_step").items():
+    for name, (_, ratio) in ((name, lines("cpu_step")[name]) for name in steps):
         assert ratio == near(min(steps[name]["convolutions_seconds"]) / min(steps[name]["products_seconds"]))
     rows = re.findall(r"(?m)^\| (\w+) \| (\d+) \| ([\d.]+) times as long \|$", SECTIONS["streams"])
     for row, one in zip(rows, RECORDS["streams"]["measurements"], strict=True):
@@ -182,14 +248,27 @@ def test_ratios_of_the_other_tables() -> None:
         one = doors[name]
         assert seconds == pytest.approx(one["cpu_seconds"], abs=0.005)
         assert ratio == pytest.approx(one["cpu_seconds"] / one["numpy_cpu_seconds"], abs=0.06)
-    rows = re.findall(r"(?m)^\| `([\w-]+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", SECTIONS["dash_share"])
+
+
+def test_factors_from_a_part_of_every_chunk() -> None:
+    cell = r" \| ([\d.]*)"
+    rows = re.findall(rf"(?m)^\| `([\w-]+)`{5 * cell} ?\|$", SECTIONS["dash_share"].replace("| |", "|  |"))
     settings = RECORDS["dash_share"]["settings"]
     assert len(rows) == sum(map(len, settings.values()))
-    for name, share, time, factor in rows:
+    for name, share, time, factor, correlation, cosine in rows:
         (one,) = (one for one in settings[name] if one["share"] == float(share))
         (whole,) = (one for one in settings[name] if one["share"] == 1)
         assert float(time) == pytest.approx(one["seconds"] / whole["seconds"], abs=0.005)
         assert float(factor) == pytest.approx(one["mean_factor"], abs=0.0005)
+        if one is whole:
+            assert correlation == cosine == ""
+        else:
+            assert float(correlation) == pytest.approx(one["correlation"], abs=0.005)
+            assert float(cosine) == pytest.approx(one["cosine"], abs=0.0005)
+    tenth = [one["cosine"] for name in settings for one in settings[name] if one["share"] == 0.1]
+    words = "Factors from a tenth of every chunk have a cosine of {} (`digits`) and {} (`cifar10-resnet18`)"
+    assert told(words, "dash_share") == [pytest.approx(one, abs=0.0005) for one in tenth]
+    assert "Accuracy after a stage: not run." in SECTIONS["dash_share"]
 
 
 def test_times_of_redraws_are_the_sums_of_their_parts() -> None:

@@ -31,6 +31,22 @@ def test_what_the_folder_must_bear_is_what_was_measured() -> None:
         assert said in PAGE, said
 
 
+def test_hours_on_a_cpu_are_at_the_rate_of_the_record_that_is_named() -> None:
+    record = json.loads((ROOT / "benchmarks" / "results" / "images.json").read_text(encoding="utf-8"))
+    (rate,) = (one["samples_per_second"] for one in record["contenders"] if one["name"] == "fast, bfloat16")
+    pictures = 30 * 1000 * sum(range(1, 51))
+    gigaflops = record["roofline"]["bfloat16"]["flops"] / 1e9
+    for said in (
+        f"| one step on {record['batch_size']} pictures of 32 x 32 | {gigaflops:.0f} GFLOP |",
+        f"| pictures per second, {record['threads']} cores | {rate:.0f} (bfloat16) | the same, of "
+        f"{record['date']}: ",
+        f"= {pictures / 1e6:.0f} million pictures, or {round(pictures / record['batch_size'], -3):,.0f} steps: ",
+        f"{pictures / rate / 3600:.0f} hours on {record['threads']} cores at the rate of that record, ",
+        f"{gigaflops * pictures / record['batch_size'] / 1e6:.0f} PFLOP",
+    ):
+        assert said in PAGE, said
+
+
 def test_every_interpreter_that_is_let_in_has_a_row() -> None:
     for version in supported():
         assert f"| {version}." in PAGE, version

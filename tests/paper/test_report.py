@@ -90,10 +90,17 @@ def test_every_number_of_a_row_is_the_table_s() -> None:
     assert rows_of(single, "svhn-mlp on")["cold"] == ["1", "35.0", "25.0", "3,500", "2,500", "–"]
 
 
+def usual_labels() -> list[str]:
+    """Of the preset's rules, the options of the last in order."""
+    *others, last = preset("cifar10-resnet18").rules
+    assert last == "cold:weight_decay=0.0005:learning_rate=0.1"
+    return [*(rule_style(rule).label for rule in others), "cold, learning_rate=0.1, weight_decay=0.0005"]
+
+
 def test_rules_of_the_preset_come_first_then_others_that_were_run() -> None:
     one = results_of("cifar10-resnet18+rho=0_5", rules=("l2_init", "dash:lam=0.05"))
     rows = rows_of(render({("cuda", one.name): one}), "cifar10-resnet18+rho=0_5 on")
-    usual = [rule_style(rule).label for rule in preset("cifar10-resnet18").rules]
+    usual = usual_labels()
     assert list(rows) == [*usual, "L2-init"]
     assert rows["L2-init"][0] == rows["DASH, lam=0.05"][0] == "3"
     assert {rows[label][-1] for label in rows} == {"–"}  # the authors' figures are of another setting
@@ -149,7 +156,7 @@ def test_presets_that_were_not_run_say_so() -> None:
         expected = not name.endswith("-cut") and not name.startswith("digits")
         assert (f"| {name} | {NOT_RUN} |" in listed) == expected
     rows = rows_of(nothing, "cifar10-resnet18\n")
-    assert list(rows) == [rule_style(rule).label for rule in preset("cifar10-resnet18").rules]
+    assert list(rows) == usual_labels()
     assert all(row[:5] == ["0", *[NOT_RUN] * 4] for row in rows.values())
     assert rows["cold"][-1].startswith("29.9% (stage 1)")
     assert nothing.split("## On a CPU\n\n")[1] == f"{NOT_RUN}\n"
