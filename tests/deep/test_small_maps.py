@@ -120,6 +120,16 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(small_maps, "FEWEST_WEIGHTS", 1)
 
 
+def test_autocast_leaves_float64_as_it_is() -> None:
+    """As it does for convolutions: a copy in float64 tells which weights are scale-invariant."""
+    plain, made = pair(3, 5, 3, padding=1)
+    inputs = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = [layer(inputs) for layer in (plain, made)]
+    assert outputs[0].dtype == outputs[1].dtype == torch.float64
+    torch.testing.assert_close(outputs[1], outputs[0])
+
+
 def test_narrow_layers_stay() -> None:
     assert type(take_products_(nn.Conv2d(64, 64, 3))) is nn.Conv2d
     assert type(take_products_(nn.Conv2d(128, 128, 3))) is SmallMapConv2d

@@ -117,7 +117,7 @@ class SmallMapConv2d(nn.Conv2d):
         seen = sights((inputs.shape[2], inputs.shape[3]), kernel, stride, padding)  # type: ignore[arg-type]
         if not 0 < len(seen) <= MOST_PIXELS or not len(inputs):
             return super().forward(inputs)
-        half = torch.is_autocast_enabled("cpu")
+        half = torch.is_autocast_enabled("cpu") and inputs.dtype != torch.float64  # which autocast leaves alone
         dtype = torch.get_autocast_dtype("cpu") if half else inputs.dtype
         out: Tensor = _Products.apply(inputs, self.weight, seen, dtype)  # type: ignore[no-untyped-call]
         return out if self.bias is None else out + self.bias.to(dtype)[:, None, None]
