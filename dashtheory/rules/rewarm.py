@@ -22,6 +22,7 @@ from torch import nn
 from dashtheory._check import choice, fail, real
 from dashtheory.errors import Diverged
 from dashtheory.rules.invariance import scale_invariant
+from dashtheory.rules.passes import inputs_of
 from dashtheory.rules.rule import Context, Learner, Rule, ablation
 
 BUFFERS = ("kept", "scaled")
@@ -147,7 +148,8 @@ class Rewarm(Rule):
 
     def apply(self, learner: Learner, context: Context) -> tuple[Learner, None]:
         """Return the learner with other step sizes."""
-        inputs = next(inputs for inputs, _ in context.chunks())
+        device = next((value.device for value in learner.model.parameters()), torch.device("cpu"))
+        inputs = next(inputs_of(context.chunks(), device))
         names = scale_invariant(learner.model, inputs)
         if not names:
             fail(
