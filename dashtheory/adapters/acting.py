@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 from dashtheory._check import fail
-from dashtheory.rules import Rule
+from dashtheory.rules import Rule, moments_of
 from dashtheory.rules.rewarm import Rewarm
-
-WHILE_TRAINING = {
-    "loss": ("penalty", "batch_penalty"),
-    "steps": ("after_step",),
-    "evaluation": ("evaluated",),
-    "what it remembers of a stage": ("finish",),
-}
-"""Methods that a loop would have to call while it trains or after a stage, by where they act."""
 
 
 def refuse_elsewhere(rule: Rule) -> None:
@@ -27,16 +19,17 @@ def refuse_elsewhere(rule: Rule) -> None:
         ValueError: in one line that says where it acts, and what to do for that.
     """
     name, must = rule.name or type(rule).__name__, "must act between stages alone"
-    elsewhere = [
-        moment for moment, methods in WHILE_TRAINING.items() if moment in rule.acts or _has(rule, *methods)
-    ]
+    elsewhere = [moment for moment in moments_of(rule) if moment in ("loss", "steps", "evaluation")]
     if elsewhere:
         got = f"{name}, which acts in the loss, after steps or in evaluation ({', '.join(elsewhere)})"
+        fail("rule", must, got, "Train with dashtheory.run_stages for that.")
+    if _has(rule, "finish"):
+        got = f"{name}, which remembers what a stage ended with"
         fail("rule", must, got, "Train with dashtheory.run_stages for that.")
     if _has(rule, "optimizer_for"):
         got = f"{name}, which trains with an optimizer of its own from the first stage on"
         fail("rule", must, got, "Train with what its optimizer_for(model, make) gives: no adapter is needed.")
-    if "network" in rule.acts or _has(rule, "adapted"):
+    if "network" in moments_of(rule):
         got = f"{name}, which trains another network from the first stage on"
         fail("rule", must, got, "Train what its adapted(model, generator) gives: no adapter is needed.")
     if rule.anew or _has(rule, "rebuild"):
@@ -61,5 +54,5 @@ def refuse_step_sizes(rule: Rule) -> None:
         fail("rule", "must leave step sizes to the framework and its schedules", rule.name, fix)
 
 
-def _has(rule: Rule, *methods: str) -> bool:
-    return any(getattr(type(rule), method) is not getattr(Rule, method) for method in methods)
+def _has(rule: Rule, method: str) -> bool:
+    return getattr(type(rule), method) is not getattr(Rule, method)
