@@ -1,4 +1,4 @@
-"""Every rule in two stages of training, with weights in the order of memory that GPUs like and in the usual one."""
+"""Every rule in two stages of training, with weights in the order of memory that GPUs like and in the usual."""
 
 from __future__ import annotations
 
