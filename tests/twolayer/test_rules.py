@@ -322,7 +322,7 @@ def test_rules_that_do_not_fit_the_network_are_refused() -> None:
         check_rule(parse_stack_rule("reset"), patch)
     with pytest.raises(ValueError, match="num_channels must be at most noise_dim = 40"):
         check_rule(DashChannels(num_channels=41), patch)
-    with pytest.raises(ValueError, match=r"rule must be one for stacks .* got l2_init, which acts in the loss and"):
+    with pytest.raises(ValueError, match=r"rule must be one for stacks .* got l2_init, which acts in"):
         check_rule(L2Init(), patch)
     with pytest.raises(ValueError, match=r"rule must be one for stacks .* got fire, which mixes neurons"):
         check_rule(parse_stack_rule("norm_matched:of=fire"), patch)
