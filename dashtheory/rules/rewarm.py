@@ -127,8 +127,8 @@ class Rewarm(Rule):
 
     Source: a control of this package (the theorem: docs/theory.md, "Shrinking as a step size").
 
-    Elsewhere: "re-warming" is often a linear warm-up of the step size in every stage; that is a schedule here,
-    `--warmup-epochs`.
+    Elsewhere: "re-warming" is often a linear warm-up of the step size in every stage; that is a schedule here, of
+    a whole run (`--warmup-epochs=4`) or of one rule (`warm:warmup_epochs=4`).
 
     Attributes:
         factor: s > 0; 0.3 as `shrink` of S&P and `lam` of DASH are published (arXiv:2410.23495). 1 is warm.

@@ -293,6 +293,7 @@ def test_a_renewed_optimizer_forgets_and_a_kept_one_does_not() -> None:
         ("dash:lam", "options of rule dash must be name=value"),
         ("dash:lam=1:lam=1", "options of rule dash must be name=value, each once"),
         ("soft:lam=2", "lam must be a number in"),
+        ("dash:warmup_epochs=2", "options of rule dash must be among"),
         ("oracle:rest=-1", "rest must be a number in"),
         ("dash_channels:signal_channels=11", "signal_channels must be at most num_channels = 10"),
     ],
