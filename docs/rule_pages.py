@@ -73,8 +73,11 @@ def _parts(page: RulePage) -> Iterator[str]:
             yield f"## {heading}"
             yield from _blocks(page, found)
     yield "## Laws"
-    yield f"Tests hold it to these (`{WHERE}`):"
-    yield "\n".join(f"- {markdown(law)}" for law in page.laws)
+    yield f"Tests hold it to these (where no file is named, `{WHERE}`):"
+    yield "\n".join(
+        f"- {markdown(law)}{'' if test.startswith(WHERE) else ' (`' + test.partition('::')[0] + '`)'}"
+        for law, test in zip(page.laws, page.held_by, strict=True)
+    )
     kind = page.place.rpartition(".")[2]
     yield f"In Python it is {{py:class}}`dashtheory.rules.{kind}`."
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from avalanche.core import SupervisedPlugin
 
+from dashtheory.adapters.acting import refuse_step_sizes
 from dashtheory.adapters.core import StageReport, StageRule
 from dashtheory.adapters.stages import is_due
 
@@ -33,6 +34,7 @@ class AvalancheRule(SupervisedPlugin):
 
     def __init__(self, plan: StageRule) -> None:
         super().__init__()
+        refuse_step_sizes(plan.made())
         self.plan = plan
         self.report: StageReport | None = None
         self.applied_at_stage = 0

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dashtheory._check import choice, fail, integer
 from dashtheory._door import door
+from dashtheory.adapters.acting import refuse_elsewhere
 from dashtheory.adapters.data import as_chunk, still
 from dashtheory.adapters.optimizers import cleared, touched_cleared
 from dashtheory.adapters.undisturbed import seed_, undisturbed
@@ -51,8 +52,9 @@ class StageRule:
     """A rule between stages, and what it needs in a training loop that is not ours.
 
     Attributes:
-        rule: as text ("dash:lam=0.05", "python:mine.py:Mine") or made. It must change the model in place, between
-            stages: what acts in the loss or after steps is refused.
+        rule: as text ("dash:lam=0.05", "python:mine.py:Mine") or made. It must change the model or
+            the optimizer's state in place, between stages: what acts in the loss, after steps, or by an optimizer
+            or a network of its own is refused (`dashtheory.adapters.acting`).
         loss_fn: `loss_fn(output, target)`, the mean loss. Needed by rules that look at data.
         chunks: all data seen so far, chunk by chunk, oldest first: pairs, loaders, data sets, or a function that
             gives these. None: the data of the training loop, without shuffling, are one chunk.
@@ -96,18 +98,12 @@ class StageRule:
         rule = parse_rule(self.rule) if isinstance(self.rule, str) else self.rule
         if not isinstance(rule, Rule):
             fail("rule", "must be a rule or its text", type(rule).__name__, "Say 'dash', for instance.")
-        name = rule.name or type(rule).__name__
-        elsewhere = [moment for moment in rule.acts if moment not in ("between", "optimizer")]
-        if elsewhere:
-            got = f"{name}, which acts in the loss, after steps or in evaluation ({', '.join(elsewhere)})"
-            fail("rule", "must act between stages alone", got, "Train with dashtheory.run_stages for that.")
-        if rule.anew or type(rule).rebuild is not Rule.rebuild:
-            fix = "Make the new model and its optimizer yourself, before the fit."
-            fail("rule", "must change the model that it is given in place", name, fix)
+        refuse_elsewhere(rule)
         if self.optimizer is None:
             return rule
         choice("optimizer", self.optimizer, FATES)
         if not isinstance(rule, InPlace):
+            name = rule.name or type(rule).__name__
             fail("optimizer", "must be left to this rule", f"{self.optimizer!r} for {name}", "Leave it out.")
         return replace(rule, optimizer="renewed" if self.optimizer == "renewed" else "kept")
 
@@ -152,7 +148,7 @@ class StageRule:
             if after.model is not model:
                 fail("rule", "must change the model in place", type(rule).__name__, "Return the same learner.")
             if reestimated:
-                _reestimate_(model, context)
+                Reestimate().apply(Learner(model, optimizers[0]), context)
             if group is not None:
                 same_on_all_ranks_(model, group)
         return StageReport(stage=stage, shrink=shrink, chunks=words, optimizer=fate)
@@ -195,13 +191,6 @@ class StageRule:
             fail("batch_norm", "must be kept with forward=", self.batch_norm, "Re-estimate in your own loop.")
         if not given:
             fail("batch_norm", "must be kept without data", self.batch_norm, "Give chunks, or the loop's loader.")
-
-
-def _reestimate_(model: nn.Module, context: Context) -> None:
-    parts = [part for chunk in context.chunks() for part in ([chunk] if isinstance(chunk, tuple) else chunk)]
-    device = _device(model)
-    pairs = [(inputs.to(device) if isinstance(inputs, Tensor) else inputs, y) for inputs, y in parts]
-    Reestimate().apply(Learner(model, None), replace(context, chunks=lambda: pairs))  # type: ignore[arg-type]
 
 
 def _everyone() -> Any:

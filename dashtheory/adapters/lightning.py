@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
 from dashtheory._check import fail
+from dashtheory.adapters.acting import refuse_step_sizes
 from dashtheory.adapters.core import StageReport, StageRule
 from dashtheory.adapters.stages import checked_stage, is_due, refuse_unknown
 
@@ -32,6 +33,7 @@ class LightningRule(Callback):
     """
 
     def __init__(self, plan: StageRule, *, stage: int) -> None:
+        refuse_step_sizes(plan.made())
         self.plan, self.stage = plan, checked_stage(stage)
         self.report: StageReport | None = None
         self.applied_at_stage = 0

@@ -9,6 +9,7 @@ from typing import Any
 from skorch.callbacks import Callback, LoadInitState
 
 from dashtheory._check import fail
+from dashtheory.adapters.acting import refuse_step_sizes
 from dashtheory.adapters.core import StageReport, StageRule
 from dashtheory.adapters.stages import checked_stage, is_due
 from dashtheory.seeds import untouched_streams
@@ -41,6 +42,7 @@ class SkorchRule(Callback):
 
     def initialize(self) -> SkorchRule:
         """Begin without a report."""
+        refuse_step_sizes(self.plan.made())
         self.report_: StageReport | None = None
         self.applied_ = 0
         return self

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from dashtheory.adapters.acting import refuse_step_sizes
 from dashtheory.adapters.core import StageReport, StageRule
 from dashtheory.adapters.own_loss import with_own_loss
 from dashtheory.adapters.stages import checked_stage, is_due, refuse_unknown
@@ -33,6 +34,7 @@ class TransformersRule(TrainerCallback):
     """
 
     def __init__(self, plan: StageRule, *, stage: int) -> None:
+        refuse_step_sizes(plan.made())
         self.plan, self.stage = plan, checked_stage(stage)
         self.report: StageReport | None = None
         self.applied_at_stage = 0

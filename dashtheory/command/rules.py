@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     from dashtheory.rules.pages import RuleOption, RulePage
     from dashtheory.rules.told import Block
 
-_MORE = "dashtheory rules NAME tells all of one; in a run: --rules cold,warm,NAME:option=value."
+_MORE = (
+    "dashtheory rules NAME tells all of one; in a run: --rules cold,warm,NAME:option=value.\n"
+    "All have options of their training: learning_rate= and weight_decay= (a number, or tuned), and\n"
+    "warmup_epochs= (over which the step size first rises in every stage)."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from dashtheory._memory import must_fit, must_fit_together
 from dashtheory._nested import build, check_kinds, flat
 from dashtheory._spec import OWN, is_own, read_options
 from dashtheory.protocol.settings import HELD_OUT, PRECISIONS, Measures, Schedule, TrainConfig
-from dashtheory.rules.spec import RULES, parse_spec
+from dashtheory.rules.spec import RULES, WARMUP, parse_spec
 
 TEXT, TRANSFORMER, PYTHON = "text", "transformer", OWN
 MODEL_NAMES = ("mlp", "convnet", "narrow_resnet", "resnet18", "vgg16")
@@ -228,12 +228,18 @@ class TrainingConfig(TrainConfig):
         integer("pad", self.pad, minimum=0, fix="It counts pixels; 0 does not crop.")
         real("rotation", self.rotation, low=0, high=180, fix="It is an angle in degrees.")
 
-    def schedule(self) -> Schedule | None:
-        """Of the step size within a stage; None if it stays."""
-        found = Schedule(
-            milestones=self.milestones, decay=self.decay, warmup_epochs=self.warmup_epochs, anneal=self.anneal
-        )
-        return found if self.milestones or self.warmup_epochs or self.anneal else None
+    def schedule(self, warmup_epochs: float | None = None) -> Schedule | None:
+        """Of the step size within a stage; None if it stays.
+
+        Args:
+            warmup_epochs: in place of the configuration's.
+
+        Raises:
+            ValueError: in one line if they leave nothing of `anneal`.
+        """
+        epochs = self.warmup_epochs if warmup_epochs is None else int(warmup_epochs)
+        found = Schedule(milestones=self.milestones, decay=self.decay, warmup_epochs=epochs, anneal=self.anneal)
+        return found if self.milestones or epochs or self.anneal else None
 
     @property
     def augmented(self) -> bool:
@@ -353,6 +359,7 @@ class RunConfig:
             spec = parse_spec(text)
             if spec.options or is_own(text):
                 spec.make()  # values of options are checked there, and need the rule's class
+            self.training.schedule(spec.training.get(WARMUP))
             tuned = spec.tuned
             if tuned and not grids[tuned]:
                 fail("decays and rates", f"must offer a {tuned}", "none", "List some.")

@@ -19,6 +19,7 @@ from dashtheory.deep.models.small_maps import take_products_
 from dashtheory.deep.source import Source, make_network, pictures, text, users
 from dashtheory.protocol import PlainEngine, Task, make_fast_engine
 from dashtheory.protocol.optimizers import make_optimizer
+from dashtheory.rules.spec import WARMUP
 from dashtheory.seeds import numpy_stream
 from dashtheory.user_code import fingerprints
 
@@ -95,8 +96,9 @@ def make_task(config: RunConfig, source: Source, *, device: str = "cpu", **train
         config: the setting.
         source: of a seed.
         device: "cpu" or a CUDA device.
-        **training: optimizer options in place of the configuration's.
+        **training: optimizer options, and epochs of warm-up, in place of the configuration's.
     """
+    schedule = config.training.schedule(training.pop(WARMUP, None))
     options, optimizer = config.model.values(), config.training.optimizer_options(**training)
     fast = config.device.engine == "fast"
     augmentation = PictureAugmentation(
@@ -124,7 +126,7 @@ def make_task(config: RunConfig, source: Source, *, device: str = "cpu", **train
         ),
         device=device,
         make_engine=make_fast_engine if fast else PlainEngine,
-        schedule=config.training.schedule(),
+        schedule=schedule,
         augmentation=augmentation if config.training.augmented else None,
     )
 

@@ -23,13 +23,13 @@ from dashtheory.seeds import numpy_stream
 from dashtheory.twolayer.config import REGIMES, TwoLayerConfig
 from dashtheory.twolayer.data import PatchData, sample_signal_noise, stack_data
 from dashtheory.twolayer.ridge import RIDGE, ridge_ceiling
-from dashtheory.twolayer.rules import STACK_RULES
+from dashtheory.twolayer.rules import STACK_RULES, refuse_absent
 from dashtheory.twolayer.stack import HIDDEN, loss_of
 from dashtheory.twolayer.stages import Moment, Replica, StageState, run
 
 _SWAPS = 3
 _OPTIONS = ("alpha", "lam", "shrink", "perturb")
-_OTHER_MEANING = ("sp_ash_adams", "soft")
+_OTHER_MEANING = ("sp_ash_adams", "sp_all", "soft")
 """Rules whose options of these names mean something else; they keep their defaults."""
 
 
@@ -85,6 +85,7 @@ class DynamicsConfig:
 
     def replica(self, rule: str) -> Replica:
         """The rule with this configuration's options, under its own name; options given with it stand."""
+        refuse_absent(rule.partition(":")[0])
         spec = read_text(rule, STACK_RULES, argument="rules")
         name, known = spec.name, {one.name for one in fields(STACK_RULES[spec.name])}
         open_ones = known - set(spec.options)

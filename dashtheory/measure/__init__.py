@@ -10,7 +10,7 @@ Every measure's docstring has its formula, range and source, and what would fool
 """
 
 from dashtheory.measure.alignment import alignment_histograms, cosines, mean_cosines, sample_alignment
-from dashtheory.measure.compare import compare
+from dashtheory.measure.compare import ActsElsewhere, compare
 from dashtheory.measure.decompose import Coefficients, Decomposition, Span, decompose
 from dashtheory.measure.descent import Readiness, Sharpness, optimization_readiness, sharpness
 from dashtheory.measure.dormant import DormantUnits, dormant_units
@@ -55,6 +55,7 @@ from dashtheory.rules.invariance import scale_invariant
 
 __all__ = [
     "BINS",
+    "ActsElsewhere",
     "CanaryGap",
     "Change",
     "Churn",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -23,8 +24,9 @@ from dashtheory.measure.alignment import mean_cosines, sample_alignment
 from dashtheory.measure.gap import canary_gap, canary_mask
 from dashtheory.measure.network import gradient_norm, weight_norm
 from dashtheory.measure.spectrum import weight_spectra, wide
-from dashtheory.rules import RULES, Context, Learner, Rule, ShrinkReport, parse_rule, targets
+from dashtheory.rules import RULES, Context, Learner, Rule, ShrinkReport, moments_of, parse_rule, targets
 from dashtheory.rules.effective import to_look_at
+from dashtheory.rules.pages import MOMENT_WORDS
 from dashtheory.rules.passes import Parts
 from dashtheory.rules.rule import seeded_layers
 from dashtheory.scoring import ScoreChoice
@@ -33,6 +35,11 @@ from dashtheory.stream import Examples, join
 Chunk = Examples | tuple[Tensor, Tensor] | DataLoader[Any] | Parts
 AnyRule = str | Rule | Callable[[nn.Module], object]
 Numbers = dict[tuple[str, str], float]
+
+
+class ActsElsewhere(UserWarning):
+    """A rule acts where `compare` does not look: while it trains, on the optimizer, or from the first stage on."""
+
 
 COMPARISON_COLUMNS = ("measure", "layer", "before", "after", "change")
 """Columns of the table of `compare`."""
@@ -63,6 +70,10 @@ def compare(
         compare(model, "dash:lam=0.05:alpha=1", chunks)             with options
         compare(model, make_rule("sp", shrink=0.5), chunks)         a rule of `dashtheory.rules`
         compare(model, lambda copy: prune_(copy, 0.2), chunks)      anything that changes a model in place
+
+    What is measured is one application of the rule between two stages: no step is taken. What a rule does in the
+    loss, after steps, to the optimizer, in evaluation, or by another network from the first stage on is not seen;
+    for a rule that does nothing else the table says "no change", and a warning says why.
 
     Measures; formulas, ranges and what would fool them are where each is named:
 
@@ -107,6 +118,9 @@ def compare(
 
     Raises:
         ValueError: if an argument does not fit, or the rule turns the copy into another kind of model.
+
+    Warns:
+        ActsElsewhere: of a rule that acts elsewhere than on weights between stages.
     """
     if not isinstance(model, nn.Module):
         fail("model", "must be a torch.nn.Module", type(model).__name__, "Pass the network itself.")
@@ -116,6 +130,9 @@ def compare(
         arriving = None if new is None else _on(device, join(_chunks(new)))
     if canary is not None:
         canary_mask(canary, join(old))
+    rule = parse_rule(rule) if isinstance(rule, str) else rule
+    if isinstance(rule, Rule):
+        _tell_what_is_not_seen(rule)
     context = _context(model, old if arriving is None else [*old, arriving], loss_fn, fresh, generator)
 
     def measured(network: nn.Module) -> Numbers:
@@ -134,6 +151,21 @@ def compare(
         changed, report = _applied(rule, replica, context, start)
         after = measured(changed)
     return _table(before, after, report)
+
+
+def _tell_what_is_not_seen(rule: Rule) -> None:
+    elsewhere = [moment for moment in moments_of(rule) if moment != "between"]
+    if not elsewhere:
+        return
+    name = rule.name or type(rule).__name__
+    seen = "only what it does to weights between stages" if "between" in moments_of(rule) else "no change"
+    where = ", ".join(MOMENT_WORDS[moment] for moment in elsewhere)
+    warnings.warn(
+        f"{name} acts {where}, where compare does not look: the table shows {seen}. Train with "
+        "dashtheory.run_stages, and compare what it ends with.",
+        ActsElsewhere,
+        stacklevel=4,
+    )
 
 
 def _scores(
@@ -224,8 +256,6 @@ def _applied(
 ) -> tuple[nn.Module, ShrinkReport | None]:
     """The network after the rule, and the rule's report if it gives one."""
     shapes = {name: value.shape for name, value in replica.named_parameters()}
-    if isinstance(rule, str):
-        rule = parse_rule(rule)
     if isinstance(rule, Rule):
         learner = Learner(replica, _optimizer(replica))
         first = replica if start is None else copied(start).to(next(replica.parameters()).device)

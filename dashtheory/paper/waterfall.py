@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from dashtheory._spec import split_text
 from dashtheory.plot import add_heading, rule_style
 from dashtheory.record import paired_differences
+from dashtheory.rules.spec import TRAINING_OPTIONS
 
 CHAIN = ("cold", "cold, tuned", "warm, tuned", "uniform", "norm_matched", "dash")
 """Links in order; a tuned one is the best of the rule's variants with a training of their own."""
@@ -109,9 +110,7 @@ def _tuned(rows: pd.DataFrame, name: str, stage: int) -> str:
 
 def _is_variant(rule: str, name: str) -> bool:
     plain, options = split_text(rule)
-    return (
-        plain == name and bool(options) and all(o.startswith(("learning_rate=", "weight_decay=")) for o in options)
-    )
+    return plain == name and bool(options) and all(o.partition("=")[0] in TRAINING_OPTIONS for o in options)
 
 
 def _link(rule: str, before: str, here: pd.DataFrame, table: pd.DataFrame, stage: int, chunk_size: int) -> Link:
@@ -207,7 +206,11 @@ def draw_chain(stage: int, links: list[Link], words: Mapping[str, str]) -> Figur
 
 def _name(link: Link) -> str:
     label = rule_style(link.rule).label.replace(", ", "\n").replace(" (", "\n(")
-    label = label.replace("learning_rate=", "step ").replace("weight_decay=", "decay ")
+    label = (
+        label.replace("learning_rate=", "step ")
+        .replace("weight_decay=", "decay ")
+        .replace("warmup_epochs=", "warm-up ")
+    )
     return f"{label}\n{link.steps:,.0f} steps, n = {link.seeds}"
 
 

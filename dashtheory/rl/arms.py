@@ -21,7 +21,7 @@ from dashtheory._check import fail
 from dashtheory.rl.agents import Agents, td_loss
 from dashtheory.rl.replay import Replay
 from dashtheory.rules.rule import Context, Learner, Rule, RuleState
-from dashtheory.rules.spec import Registry, RuleSpec, parse_spec
+from dashtheory.rules.spec import WARMUP, Registry, RuleSpec, parse_spec
 from dashtheory.seeds import torch_stream
 
 
@@ -66,9 +66,11 @@ def parse_arm(text: str) -> RuleSpec:
     """A rule of an agent as written; `weight_decay` is the one option of its training that it may have.
 
     Raises:
-        ValueError: in one line as `parse_spec`, or if it sets another learning rate.
+        ValueError: in one line as `parse_spec`, or if it sets another learning rate, or a warm-up.
     """
     spec = parse_spec(text, RL_RULES, own=False)
+    if WARMUP in spec.training:
+        fail("rules", "must leave the step size as it is", repr(text), f"Drop {WARMUP}.")
     if "learning_rate" in {*spec.training, spec.tuned}:
         fail("rules", "must leave the learning rate as it is", repr(text), "Change lake_rate= or acrobot_rate=.")
     return spec

@@ -89,6 +89,7 @@ from .rule import Rule as Rule
 from .rule import RuleState as RuleState
 from .rule import WhileTraining as WhileTraining
 from .rule import from_the_start as from_the_start
+from .rule import moments_of as moments_of
 from .sam import SAM as SAM
 from .sam import WithSAM as WithSAM
 from .shrink_and_perturb import MEANINGS as MEANINGS

@@ -45,7 +45,8 @@ class AID(nn.Module):
             return inputs.relu()
         if not self.training:
             return inputs.relu() * self.p - (-inputs).relu() * (1 - self.p)
-        positive = torch.empty_like(inputs).bernoulli_(self.p).bool()
+        drawn = torch.empty(inputs.shape, dtype=inputs.dtype, device=inputs.device)  # in order, however inputs lie
+        positive = drawn.bernoulli_(self.p).bool()
         return inputs * ((inputs > 0) == positive)
 
     def extra_repr(self) -> str:

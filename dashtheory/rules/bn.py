@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from dashtheory._check import fail
 from dashtheory.batchnorm import has_statistics, reestimated
+from dashtheory.rules.passes import inputs_of
 from dashtheory.rules.rule import Context, Learner, Rule
 
 
@@ -36,12 +36,13 @@ class Reestimate(Rule):
         """Return the learner with other statistics.
 
         Raises:
-            ValueError: if the model has none.
+            ValueError: if the model has none, or there are no data.
         """
         if not has_statistics(learner.model):
             kind = type(learner.model).__name__
             fail("model", "must have batch normalization with running statistics", kind, "Leave this rule out.")
-        inputs = torch.cat([inputs for inputs, _ in context.chunks() if isinstance(inputs, Tensor)])
+        device = next((value.device for value in learner.model.parameters()), torch.device("cpu"))
+        inputs = torch.cat(list(inputs_of(context.chunks(), device)))
         statistics = dict(reestimated(learner.model, inputs).named_buffers())
         with torch.no_grad():
             for name, buffer in learner.model.named_buffers():

@@ -185,11 +185,17 @@ class Permuted(_FromDash):
 
     def remade(self, dash: ShrinkReport, generator: torch.Generator) -> ShrinkReport:
         """The factors of each layer in random order."""
-        return _with_scales(dash, lambda layer: _moved(layer.scales, self.move, generator))
+        return _with_scales(dash, lambda layer: moved_factors(layer.scales, self.move, generator))
 
 
-def _moved(scales: Tensor, move: str, generator: torch.Generator) -> Tensor:
-    """Factors of a layer, (filters, inputs), (filters,) or (), in another order."""
+def moved_factors(scales: Tensor, move: str, generator: torch.Generator) -> Tensor:
+    """Factors of a layer in another order.
+
+    Args:
+        scales: (filters, inputs), (filters,) or ().
+        move: of `MOVES`.
+        generator: from which the order is drawn.
+    """
 
     def order(length: int) -> Tensor:
         return torch.randperm(length, generator=generator, device=generator.device).to(scales.device)
@@ -227,13 +233,19 @@ class Scattered(_FromDash):
 
     def remade(self, dash: ShrinkReport, generator: torch.Generator) -> ShrinkReport:
         """Factors drawn anew from those of each layer."""
+        return _with_scales(dash, lambda layer: scattered_factors(layer.scales, generator))
 
-        def drawn(layer: LayerReport) -> Tensor:
-            number = layer.scales.numel()
-            places = torch.randint(max(number, 1), (number,), generator=generator, device=generator.device)
-            return layer.scales.flatten()[places.to(layer.scales.device)].reshape(layer.scales.shape)
 
-        return _with_scales(dash, drawn)
+def scattered_factors(scales: Tensor, generator: torch.Generator) -> Tensor:
+    """As many factors, each drawn from those of a layer.
+
+    Args:
+        scales: of any shape.
+        generator: that draws.
+    """
+    number = scales.numel()
+    places = torch.randint(max(number, 1), (number,), generator=generator, device=generator.device)
+    return scales.flatten()[places.to(scales.device)].reshape(scales.shape)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
-"""Laws that every rule of the registry is held to, in words, with the test of each.
+"""Laws that the rules of the registry are held to, in words, with the test of each.
 
-The tests are in `tests/rules/test_all_rules.py`; `tests/rules/test_pages.py` holds this table to them: a law that
-is tested for other rules than is said here, or is not told here, fails.
+Those of all rules are in `tests/rules/test_all_rules.py` and a few other files, those of single rules told in
+`dashtheory.rules.single_laws`; `tests/rules/test_pages.py` holds this table to the tests: a law that is tested for
+other rules than is said here, or of `test_all_rules.py` and not told here, fails.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from dashtheory.rules.single_laws import SINGLE_LAWS
+
 WHERE = "tests/rules/test_all_rules.py"
-"""The file of the tests."""
+"""The file of most laws of all rules."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,14 +22,16 @@ class Law:
     """What is held for rules.
 
     Attributes:
-        test: its test in `WHERE`.
+        test: its test in `where`.
         words: the law, of "it", a rule.
         holds: whether it is held for a class of rules.
+        where: the file of the test.
     """
 
     test: str
     words: str
     holds: Callable[[type[Any]], bool] = lambda kind: True
+    where: str = WHERE
 
 
 def _has_options(kind: type[Any]) -> bool:
@@ -35,6 +40,10 @@ def _has_options(kind: type[Any]) -> bool:
 
 def _in_place(kind: type[Any]) -> bool:
     return any(option.name == "optimizer" for option in fields(kind))
+
+
+def _one_of(names: tuple[str, ...]) -> Callable[[type[Any]], bool]:
+    return lambda kind: kind.name in names
 
 
 LAWS = (
@@ -66,7 +75,8 @@ LAWS = (
     ),
     Law(
         test="test_the_memory_format_changes_no_number",
-        words="the memory format (channels last) changes no number, and stays",
+        words="the memory format (channels last) changes no number of two stages of training but by rounding",
+        where="tests/rules/test_memory_format.py",
     ),
     Law(
         test="test_its_norms_alone_can_be_had_as_a_control",
@@ -96,10 +106,20 @@ LAWS = (
         test="test_it_trains_any_network_or_refuses_it_at_once",
         words="it trains networks of many kinds, or refuses one before anything has moved",
     ),
+    Law(
+        test="test_two_calls_give_what_one_gives",
+        words="a run in two calls, with a checkpoint between them, ends with the numbers of one call",
+        where="tests/protocol/test_resume.py",
+    ),
+    *(
+        Law(test=test, words=words, holds=_one_of(names), where=where)
+        for where, told in SINGLE_LAWS.items()
+        for test, (names, words) in told.items()
+    ),
 )
 """All of them."""
 
 
-def laws_of(kind: type[Any]) -> tuple[str, ...]:
-    """The laws that are held for a class of rules of the registry, in words."""
-    return tuple(law.words for law in LAWS if law.holds(kind))
+def laws_of(kind: type[Any]) -> tuple[Law, ...]:
+    """The laws that are held for a class of rules of the registry."""
+    return tuple(law for law in LAWS if law.holds(kind))

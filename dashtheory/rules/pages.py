@@ -63,6 +63,7 @@ class RulePage:
         anew: whether every stage begins with a new learner.
         inert: the rule's text with which it is warm to the bit; empty if there is none.
         laws: that tests hold for it, in words; none for your own.
+        held_by: the test of each, as "file::test".
     """
 
     name: str
@@ -76,6 +77,7 @@ class RulePage:
     anew: bool
     inert: str
     laws: tuple[str, ...]
+    held_by: tuple[str, ...]
 
 
 def rule_page(name: str) -> RulePage:
@@ -92,6 +94,7 @@ def rule_page(name: str) -> RulePage:
     module = inspect.getmodule(kind)
     of_kind = read_docstring(kind.__doc__)
     of_module = read_docstring(module.__doc__ if ours and module is not None else None)
+    laws = laws_of(kind) if ours else ()
     background = (Block(of_module.summary),) if of_module.summary and not _alone(kind) else ()
     return RulePage(
         name=name,
@@ -104,7 +107,8 @@ def rule_page(name: str) -> RulePage:
         acts=tuple(kind.acts),
         anew=kind.anew,
         inert=write_text(name, kind.inert) if kind.inert else "",
-        laws=laws_of(kind) if ours else (),
+        laws=tuple(law.words for law in laws),
+        held_by=tuple(f"{law.where}::{law.test}" for law in laws),
     )
 
 

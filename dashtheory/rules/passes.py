@@ -88,6 +88,40 @@ def passing(*, forward: Forward | None = None, count: Count | None = None, group
         _NOW.reset(token)
 
 
+def inputs_of(chunks: Iterable[Any], device: torch.device) -> Iterator[Tensor]:
+    """Inputs of all parts of all chunks, in order, for a rule that calls the model itself.
+
+    Args:
+        chunks: pairs, or what gives the parts of one.
+        device: where the inputs go.
+
+    Raises:
+        ValueError: in one line if there are none, one is no tensor, or the model is to be called in another way.
+    """
+    if current_pass().forward is not None:
+        fail(
+            "forward",
+            "must be left out for a rule that calls the model as model(inputs)",
+            "a function",
+            "Drop it.",
+        )
+    empty = True
+    for chunk in chunks:
+        for inputs, _ in [chunk] if isinstance(chunk, tuple) else chunk:
+            if not isinstance(inputs, Tensor):
+                got, fix = type(inputs).__name__, "Leave this rule out."
+                fail(
+                    "chunks",
+                    "must have tensors as inputs for a rule that calls the model as model(inputs)",
+                    got,
+                    fix,
+                )
+            empty = False
+            yield inputs.to(device)
+    if empty:
+        fail("chunks", "must hold data for this rule", "none", "Give the chunks seen so far.")
+
+
 def summed_over(group: Any, values: list[Tensor]) -> list[Tensor]:
     """Sums over the processes of a group, with the same bits in each; the values themselves without a group.
 

@@ -22,6 +22,7 @@ from torch import nn
 from dashtheory._check import choice, fail, real
 from dashtheory.errors import Diverged
 from dashtheory.rules.invariance import scale_invariant
+from dashtheory.rules.passes import inputs_of
 from dashtheory.rules.rule import Context, Learner, Rule, ablation
 
 BUFFERS = ("kept", "scaled")
@@ -126,8 +127,8 @@ class Rewarm(Rule):
 
     Source: a control of this package (the theorem: docs/theory.md, "Shrinking as a step size").
 
-    Elsewhere: "re-warming" is often a linear warm-up of the step size in every stage; that is a schedule here,
-    `--warmup-epochs`.
+    Elsewhere: "re-warming" is often a linear warm-up of the step size in every stage; that is a schedule here, of
+    a whole run (`--warmup-epochs=4`) or of one rule (`warm:warmup_epochs=4`).
 
     Attributes:
         factor: s > 0; 0.3 as `shrink` of S&P and `lam` of DASH are published (arXiv:2410.23495). 1 is warm.
@@ -147,7 +148,8 @@ class Rewarm(Rule):
 
     def apply(self, learner: Learner, context: Context) -> tuple[Learner, None]:
         """Return the learner with other step sizes."""
-        inputs = next(inputs for inputs, _ in context.chunks())
+        device = next((value.device for value in learner.model.parameters()), torch.device("cpu"))
+        inputs = next(inputs_of(context.chunks(), device))
         names = scale_invariant(learner.model, inputs)
         if not names:
             fail(

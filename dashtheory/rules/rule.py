@@ -233,6 +233,29 @@ class WhileTraining(Rule):
         return learner, None
 
 
+_METHODS: Mapping[str, tuple[str, ...]] = {
+    "optimizer": ("optimizer_for",),
+    "loss": ("penalty", "batch_penalty"),
+    "steps": ("after_step",),
+    "evaluation": ("evaluated",),
+    "network": ("adapted",),
+}
+
+
+def moments_of(rule: Rule) -> tuple[str, ...]:
+    """Where a rule acts, of `MOMENTS`: what it says (`acts`), and what its methods say, whatever `acts` does.
+
+    A rule of one's own may leave `acts` as it is.
+    """
+    kind = type(rule)
+    found = {
+        moment
+        for moment, methods in _METHODS.items()
+        if any(getattr(kind, name) is not getattr(Rule, name) for name in methods)
+    }
+    return tuple(moment for moment in MOMENTS if moment in found or moment in rule.acts)
+
+
 def from_the_start(rule: Rule) -> bool:
     """Whether a rule has another network or optimizer than the run, and so another first stage than others."""
     kind = type(rule)

@@ -197,7 +197,8 @@ class ShrinkFresh(InPlace):
 
     Source: Ash & Adams (NeurIPS 2020, arXiv:1910.08475) and the facts of their code.
 
-    Elsewhere: the authors also shrink and perturb before the first stage, where no rule acts here.
+    Elsewhere: the authors also shrink and perturb before the first stage; here that begins with the network that
+    all rules begin with.
 
     Attributes:
         shrink: factor kept, in [0, 1].

@@ -1,6 +1,7 @@
 """Rules by name, and the reader of a rule's text (the grammar is that of `dashtheory._spec`).
 
     parse_spec("dash:lam=0.05:weight_decay=tuned")   a `RuleSpec`: the rule's options apart from its training's
+    parse_spec("warm:warmup_epochs=4")               warm, with step sizes that rise at first in every stage
     parse_rule("python:mine.py:Mine:strength=0.5")   the rule itself
     make_rule("dash", lam=0.05)                      the same from Python
 
@@ -15,15 +16,17 @@ from dataclasses import dataclass, field, fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dashtheory._check import choice, fail, real
+from dashtheory._check import choice, fail, integer, real
 from dashtheory._door import door
 from dashtheory._spec import SpecText, is_own, read_text
 
 if TYPE_CHECKING:
     from dashtheory.rules.rule import Rule
 
-TRAINING_OPTIONS = ("learning_rate", "weight_decay")
+TRAINING_OPTIONS = ("learning_rate", "weight_decay", "warmup_epochs")
 """Options of a text that are not the rule's: they stand in place of the run's."""
+WARMUP = "warmup_epochs"
+"""The one of them that counts, and cannot be tuned: epochs over which the step size first rises in every stage."""
 TUNED = "tuned"
 
 
@@ -182,7 +185,9 @@ def parse_spec(
     if len(tuned) > 1:
         fail(f"rule {read.name}", "may have one tuned option", " and ".join(tuned), "Fix one of them.")
     for option, value in given.items():
-        if value != TUNED:
+        if option == WARMUP:
+            integer(option, value, minimum=0, fix="It counts epochs of every stage; it cannot be tuned.")
+        elif value != TUNED:
             real(option, value, low=0, open_low=option == "learning_rate", fix="Or say tuned.")
     return RuleSpec(
         text=spec,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from dashtheory.rules import Dash, Permuted, Threshold, Uniform, group_cosines
+from dashtheory.rules import Dash, Permuted, Scattered, Threshold, Uniform, group_cosines
+from dashtheory.rules.controls import moved_factors, scattered_factors
 from dashtheory.twolayer.rules import DashChannels
 from dashtheory.twolayer.stack import HIDDEN, Params, Samples, Stack
 
-Guided = Dash | Uniform | Permuted | Threshold | DashChannels
+Guided = Dash | Uniform | Permuted | Scattered | Threshold | DashChannels
 """A rule whose factors come from cosines of weights and DASH's G."""
 
 
@@ -33,6 +34,18 @@ class StackReport:
     scales: Params
     mean_scale: Tensor
     share_clamped: Tensor
+
+    def with_factors(self, factors: Params, params: Params) -> StackReport:
+        """The report of a rule that gives each tensor one factor instead.
+
+        Args:
+            factors: by parameter, (S, 1, ...).
+            params: (S, R, ...).
+        """
+        scales = {name: _filled(value, factors[name].flatten()) for name, value in self.scales.items()}
+        sizes = {name: params[name][0, 0].numel() for name in factors}
+        parts = [size * factors[name].double().flatten() for name, size in sizes.items()]
+        return replace(self, scales=scales, mean_scale=torch.stack(parts).sum(0) / sum(sizes.values()))
 
 
 def descents(
@@ -74,7 +87,7 @@ def guided_factors(
         weights: (S, ...).
         descent: (S, ...).
         stack: the kind of network.
-        generators: one per seed, for `Permuted` alone.
+        generators: one per seed, for `Permuted` and `Scattered` alone.
     """
     groups = _Groups.of(rule, stack)
     cosines = {name: groups.cosines(name, weights[name], descent[name]) for name in weights}
@@ -90,8 +103,8 @@ def guided_factors(
         scales = {
             name: _filled(value, _mean(value) if rule.per_layer else overall) for name, value in scales.items()
         }
-    elif isinstance(rule, Permuted):
-        scales = _permuted(scales, generators)
+    elif isinstance(rule, Permuted | Scattered):
+        scales = _elsewhere(rule, scales, generators)
     report = StackReport(
         cosines=cosines,
         scales=scales,
@@ -147,6 +160,30 @@ class _Groups:
         return torch.cat(parts, dim=1).mean(dim=1)
 
 
+def norm_factors(before: Params, after: Params, replica_index: int, *, whole: bool) -> Params:
+    """What gives each tensor of a replica the norm that it has after a rule, (S, 1, ...); 1 where nothing changed.
+
+    Args:
+        before: (S, R, ...).
+        after: the rule.
+        replica_index: whose.
+        whole: one factor for all tensors that the rule changed.
+    """
+    norms = []
+    for params in (before, after):
+        rows = [value[:, replica_index].double().flatten(1) for value in params.values()]
+        norms.append(torch.stack([row.norm(dim=1) for row in rows]))
+    differ = [(before[name] != after[name])[:, replica_index].flatten(1).any(dim=1) for name in before]
+    changed = torch.stack(differ) & (norms[0] > 0)
+    was, now = (torch.where(changed, one, 0.0) for one in norms)
+    if whole:
+        was, now = (one.norm(dim=0, keepdim=True).expand_as(one) for one in (was, now))
+    factors = torch.where(changed, now / torch.where(changed, was, 1.0), 1.0)
+    return {
+        name: factor.view(-1, *[1] * (before[name].ndim - 2)) for name, factor in zip(before, factors, strict=True)
+    }
+
+
 def _row_cosines(weight: Tensor, descent: Tensor) -> Tensor:
     """Cosine along the last axis, as DASH takes it."""
     flat = group_cosines(weight.flatten(0, -2), descent.flatten(0, -2), "row")
@@ -163,11 +200,15 @@ def _filled(values: Tensor, number: Tensor) -> Tensor:
     return number.to(values).view(-1, *[1] * (values.ndim - 1)).expand_as(values).clone()
 
 
-def _permuted(scales: Params, generators: Sequence[torch.Generator]) -> Params:
-    """Factors of each parameter in random order, seed by seed."""
+def _elsewhere(rule: Permuted | Scattered, scales: Params, generators: Sequence[torch.Generator]) -> Params:
+    """Factors of each parameter in other places, seed by seed."""
     found = {name: value.clone() for name, value in scales.items()}
     for seed, generator in enumerate(generators):
         for value in found.values():
-            order = torch.randperm(value[seed].numel(), generator=generator).to(value.device)
-            value[seed] = value[seed].flatten()[order].reshape(value[seed].shape)
+            here = value[seed]
+            value[seed] = (
+                moved_factors(here, rule.move, generator)
+                if isinstance(rule, Permuted)
+                else scattered_factors(here, generator)
+            )
     return found

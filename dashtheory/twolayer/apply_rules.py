@@ -17,18 +17,26 @@ from dashtheory.rules import (
     Cold,
     ColdShrunk,
     InPlace,
+    NormMatched,
     Permuted,
     Perturb,
     Reset,
+    ResetFull,
+    Scattered,
+    ShrinkAll,
     ShrinkFresh,
+    ShrinkInit,
     ShrinkPerturb,
+    Warm,
     WarmRenewed,
 )
 from dashtheory.seeds import torch_stream
-from dashtheory.twolayer._dash import Guided, StackReport, descents, guided_factors
-from dashtheory.twolayer.rules import STACK_RULES, DashChannels, Ideal, Oracle, Soft, TwoLayerRule
+from dashtheory.twolayer._dash import Guided, StackReport, descents, guided_factors, norm_factors
+from dashtheory.twolayer.rules import STACK_RULES, DashChannels, Ideal, Oracle, Soft, TwoLayerRule, refuse_absent
 from dashtheory.twolayer.stack import HIDDEN, OUTPUT, MLPStack, Params, Samples, Stack
 from dashtheory.twolayer.state import StackState
+
+_DRAWING = (Permuted, Scattered)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,11 +96,18 @@ def apply_rules(
     for (replica_index, rule), descent in zip(guided.items(), found, strict=True):
         weights = {name: value[:, replica_index] for name, value in stack_state.params.items()}
         factors, reports[replica_index] = guided_factors(
-            rule, weights, descent, context.stack, context.generators() if isinstance(rule, Permuted) else []
+            rule, weights, descent, context.stack, context.generators() if isinstance(rule, _DRAWING) else []
         )
         _scale_(after, replica_index, factors)
     for replica_index, any_rule in enumerate(rules):
-        if replica_index not in reports:
+        if isinstance(any_rule, NormMatched):
+            others = [any_rule.rule() if index == replica_index else Warm() for index in range(len(rules))]
+            changed, found_reports = apply_rules(others, stack_state, context)
+            factors = norm_factors(stack_state.params, changed.params, replica_index, whole=any_rule.whole)
+            _scale_(after, replica_index, factors)
+            if replica_index in found_reports:
+                reports[replica_index] = found_reports[replica_index].with_factors(factors, stack_state.params)
+        elif replica_index not in reports:
             _apply_(any_rule, after, replica_index, context)
     renewed = [replica_index for replica_index, any_rule in enumerate(rules) if _renews(any_rule)]
     return (after.renewed(renewed) if renewed else after), reports
@@ -100,7 +115,10 @@ def apply_rules(
 
 def check_rule(rule: TwoLayerRule, stack: Stack) -> None:
     """Refuse a rule that cannot be applied to a stack of this network."""
+    if isinstance(rule, NormMatched):
+        check_rule(rule.rule(), stack)
     if type(rule) not in STACK_RULES.values():
+        refuse_absent(getattr(rule, "name", ""))
         known = ", ".join(STACK_RULES)
         fail("rules", f"must be among {known}", type(rule).__name__, "Use run_stages with the readable module.")
     if isinstance(rule, Reset) and (not isinstance(stack, MLPStack) or rule.layer not in ("", "output")):
@@ -122,14 +140,23 @@ def _apply_(rule: TwoLayerRule, stack_state: StackState, replica_index: int, con
     """A rule that needs no gradient, in place."""
     if isinstance(rule, Cold | ColdShrunk):
         _restart_(stack_state, replica_index, context, rule.factor if isinstance(rule, ColdShrunk) else 1.0)
-    elif isinstance(rule, ShrinkPerturb | Perturb):
-        shrink = rule.shrink if isinstance(rule, ShrinkPerturb) else 1.0
+    elif isinstance(rule, ShrinkPerturb | ShrinkAll | Perturb):  # a stack has nothing that one leaves alone
+        shrink = 1.0 if isinstance(rule, Perturb) else rule.shrink
         _scale_(stack_state, replica_index, _same(stack_state.params, shrink))
         _add_(stack_state, replica_index, _noise(stack_state.params, replica_index, rule.perturb, context))
     elif isinstance(rule, ShrinkFresh):
         _scale_(stack_state, replica_index, _same(stack_state.params, rule.shrink))
         fresh = context.fresh(stack_state.params)
         _add_(stack_state, replica_index, {name: rule.perturb * value for name, value in fresh.items()})
+    elif isinstance(rule, ShrinkInit):  # all layers are linear
+        c = rule.c if isinstance(rule.linear, str) else rule.linear
+        first = _origins(rule.to, stack_state, replica_index, context)
+        _scale_(stack_state, replica_index, _same(stack_state.params, 1 - c))
+        _add_(stack_state, replica_index, {name: c * value for name, value in first.items()})
+    elif isinstance(rule, ResetFull) and rule.to == "own":
+        _begin_at_(stack_state, replica_index, _origins(rule.to, stack_state, replica_index, context))
+    elif isinstance(rule, ResetFull):
+        _restart_(stack_state, replica_index, context, 1.0)
     elif isinstance(rule, Reset):
         fresh = context.fresh(stack_state.params)
         stack_state.params[OUTPUT][:, replica_index] = stack_state.origin[OUTPUT][:, replica_index] = fresh[OUTPUT]
@@ -144,11 +171,24 @@ def _apply_(rule: TwoLayerRule, stack_state: StackState, replica_index: int, con
         _scale_(stack_state, replica_index, {HIDDEN: factors.unsqueeze(-1)})
 
 
+def _origins(to: str, stack_state: StackState, replica_index: int, context: StackContext) -> Params:
+    """Initial weights (S, ...): "own" are the first ones, "fresh" new ones."""
+    if to == "fresh":
+        return context.fresh(stack_state.params)
+    return {name: value[:, replica_index] for name, value in stack_state.initial.items()}
+
+
 def _restart_(stack_state: StackState, replica_index: int, context: StackContext, factor: float) -> None:
     """Fresh weights times a factor; biases start at 0."""
-    for name, value in context.fresh(stack_state.params).items():
+    fresh = context.fresh(stack_state.params)
+    _begin_at_(stack_state, replica_index, {name: factor * value for name, value in fresh.items()})
+
+
+def _begin_at_(stack_state: StackState, replica_index: int, values: Params) -> None:
+    """Weights as at an initialization, with nothing learned."""
+    for name, value in values.items():
         for params in (stack_state.params, stack_state.initial, stack_state.origin):
-            params[name][:, replica_index] = factor * value
+            params[name][:, replica_index] = value.clone()
     if stack_state.rho is not None:
         stack_state.rho[:, replica_index] = 0
 

@@ -6,8 +6,8 @@
     dash_channels   DASH with one cosine per (neuron, channel of the input), features in few channels only
 
 A rule of `dashtheory.rules` is the specification, by the same name, options and defaults; on a stack it is
-applied by `dashtheory.twolayer.apply_rules`, and does what it does to each network alone. Those that change
-training, or that are not written for stacks, are not offered here; reset needs a second layer that is trained.
+applied by `dashtheory.twolayer.apply_rules`, and does what it does to each network alone. The others are refused
+with a reason (`why_absent`); reset needs a second layer that is trained.
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ TwoLayerRule = Rule | Ideal | Soft | Oracle | DashChannels
 _SHARED = (
     *("cold", "warm", "sp", "dash", "warm_rm", "reset", "sp_ash_adams", "perturb"),
     *("uniform", "permuted", "threshold", "cold_shrunk"),
+    *("sp_init", "sp_all", "reset_full", "scattered", "norm_matched"),
 )
 STACK_RULES: dict[str, type[Any]] = {
     **{name: RULES[name] for name in _SHARED},
@@ -113,12 +114,52 @@ STACK_RULES: dict[str, type[Any]] = {
 """Rule classes of this level by name."""
 
 
+_WHY = {
+    "fire": "mixes neurons, so that what each has learned of every sample is known no longer",
+    "reset_last": "is reset (of the output) or reset_full (of all) in two layers",
+    "proportional": "follows the scale of outputs through all layers, of which the second may be fixed",
+    "inject": "gives the network another head",
+    "bn": "takes statistics of normalizations anew, of which there are none",
+    "rewarm": "changes step sizes of layers before a normalization, of which there are none",
+}
+
+
+def why_absent(name: str) -> str:
+    """Why a rule of `dashtheory.rules` is not one of this level, in words that go on with "which".
+
+    Args:
+        name: of a rule of `RULES` that is none of `STACK_RULES`.
+    """
+    if name in _WHY:
+        return _WHY[name]
+    acts = [moment for moment in RULES[name].acts if moment != "between"]
+    where = {"loss": "in the loss", "steps": "after steps", "evaluation": "in evaluation"}
+    if told := [where[moment] for moment in acts if moment in where]:
+        return f"acts {' and '.join(told)}: a stack trains by steps of its own"
+    return f"trains {'another network' if 'network' in acts else 'with another optimizer'} than a stack"
+
+
+def refuse_absent(name: str) -> None:
+    """Refuse a rule of `dashtheory.rules` that is not offered at this level, with the reason.
+
+    Args:
+        name: that may be one of any level, or of none.
+
+    Raises:
+        ValueError: in one line.
+    """
+    if name in RULES and name not in STACK_RULES:
+        fix = "Use run_stages with the readable module."
+        fail("rule", "must be one for stacks of two-layer networks", f"{name}, which {why_absent(name)}", fix)
+
+
 def make_stack_rule(name: str, **options: Any) -> TwoLayerRule:
     """Build the rule called `name` with the given options.
 
     Raises:
         ValueError: if there is no such rule here or it has no such option.
     """
+    refuse_absent(name)
     kind = STACK_RULES[choice("rule", name, STACK_RULES)]
     known = [option.name for option in fields(kind)]
     for option in options:
@@ -135,5 +176,7 @@ def parse_stack_rule(spec: str) -> TwoLayerRule:
     Raises:
         ValueError: if there is no such rule or option, or a value does not fit.
     """
+    if isinstance(spec, str):
+        refuse_absent(spec.partition(":")[0])
     made: TwoLayerRule = parse_spec(spec, STACK_RULES, argument="rule", training=(), own=False).make()
     return made

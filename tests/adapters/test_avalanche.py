@@ -136,3 +136,8 @@ def test_an_experience_that_begins_again_has_no_second_rule(start: Any) -> None:
     train(ours, stream[1])
     assert report is not None
     assert rule.report is report
+
+
+def test_step_sizes_are_left_to_the_framework(start: Any) -> None:
+    with pytest.raises(ValueError, match=r"^rule must leave step sizes to the framework and"):
+        plugin(rule="rewarm")

@@ -173,3 +173,8 @@ def test_sharded_strategies_are_refused_by_name() -> None:
 def test_a_stage_is_explicit() -> None:
     with pytest.raises(ValueError, match=r"^stage must be an integer >= 1, got None"):
         LightningRule(StageRule(), stage=None)  # type: ignore[arg-type]
+
+
+def test_step_sizes_are_left_to_the_framework() -> None:
+    with pytest.raises(ValueError, match=r"^rule must leave step sizes to the framework and"):
+        LightningRule(StageRule(rule="rewarm"), stage=2)

@@ -139,3 +139,8 @@ def test_a_random_split_is_one_and_the_same_for_the_rule_and_the_fit() -> None:
 def test_a_stage_is_explicit() -> None:
     with pytest.raises(ValueError, match=r"^stage must be an integer >= 1"):
         fit(net(SkorchRule(plan(), stage=0)))
+
+
+def test_step_sizes_are_left_to_the_framework() -> None:
+    with pytest.raises(ValueError, match=r"^rule must leave step sizes to the framework and"):
+        fit(net(SkorchRule(StageRule(rule="rewarm"), stage=1)))

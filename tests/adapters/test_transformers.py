@@ -171,3 +171,8 @@ def test_batches_without_labels_are_refused() -> None:
     plan = with_own_loss(StageRule(chunks=[{"input_ids": OLD[0]["input_ids"][None]}]), model)
     with pytest.raises(ValueError, match=r"^pair must be given unless batches have labels, got input_ids"):
         plan.apply(model, [torch.optim.SGD(model.parameters(), lr=1)], stage=2)
+
+
+def test_step_sizes_are_left_to_the_framework() -> None:
+    with pytest.raises(ValueError, match=r"^rule must leave step sizes to the framework and"):
+        TransformersRule(StageRule(rule="rewarm"), stage=2)

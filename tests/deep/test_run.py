@@ -56,6 +56,9 @@ def test_a_spec_has_options_of_the_rule_and_of_its_training() -> None:
         ("cold:learning_rate=0", r"learning_rate must be a number in \(0, inf\)"),
         ("cold:weight_decay=much", "weight_decay must be a number"),
         ("cold:momentum=0.5", "options of rule cold must be among none"),
+        ("cold:warmup_epochs=1.5", "warmup_epochs must be an integer"),
+        ("cold:warmup_epochs=-1", "warmup_epochs must be an integer >= 0, got -1"),
+        ("cold:weight_decay=0:warmup_epochs=tuned", r"warmup_epochs must be an integer.* it cannot be tuned"),
     ],
 )
 def test_bad_specs_are_refused(spec: str, message: str) -> None:
@@ -70,12 +73,22 @@ def test_a_rule_alone_has_no_training() -> None:
         parse_rule("cold:weight_decay=tuned")
 
 
-def test_training_options_of_a_spec_are_the_run_s_for_that_rule() -> None:
-    decayed = run_rule(RunConfig.of(**FAST), "warm:weight_decay=0.05", 0, "x", silent)
-    whole = run_rule(RunConfig.of(**FAST, weight_decay=0.05), "warm", 0, "x", silent)
+@pytest.mark.parametrize(("option", "value"), [("weight_decay", 0.05), ("warmup_epochs", 3)])
+def test_training_options_of_a_spec_are_the_run_s_for_that_rule(option: str, value: float) -> None:
+    own = run_rule(RunConfig.of(**FAST), f"warm:{option}={value}", 0, "x", silent)
+    whole = run_rule(RunConfig.of(**FAST, **{option: value}), "warm", 0, "x", silent)
     plain = run_rule(RunConfig.of(**FAST), "warm", 0, "x", silent)
-    assert decayed["value"].tolist() == whole["value"].tolist()
-    assert decayed["value"].tolist() != plain["value"].tolist()
+    assert own["value"].tolist() == whole["value"].tolist()
+    assert own["value"].tolist() != plain["value"].tolist()
+
+
+def test_a_rule_may_go_without_the_run_s_warm_up_or_needs_more_epochs_than_that() -> None:
+    warmed = RunConfig.of(**FAST, warmup_epochs=3)
+    without = run_rule(warmed, "warm:warmup_epochs=0", 0, "x", silent)
+    plain = run_rule(RunConfig.of(**FAST), "warm", 0, "x", silent)
+    assert without["value"].tolist() == plain["value"].tolist()
+    with pytest.raises(ValueError, match=r"^anneal must last longer than the warm-up, got 4 with a warm-up of 5"):
+        RunConfig.of(**FAST, anneal=4, rules=("warm", "warm:warmup_epochs=5"))
 
 
 def test_the_chosen_value_is_in_the_table_and_is_what_was_run() -> None:

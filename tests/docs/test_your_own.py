@@ -60,7 +60,7 @@ def test_the_command_of_the_page_runs(folder: Path) -> None:
 
 
 def test_the_commands_that_put_it_beside_others_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    _, block = blocks(PAGE, "sh")
+    block = blocks(PAGE, "sh")[1]
     shown, run = (shlex.split(line)[1:] for line in block.splitlines())
     assert main(shown) == 0
     assert "Shrink every weight by one factor. Its fields are its options." in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,25 +26,8 @@ from tests.experiments.test_simulations import script
 from tests.paper.toys import serially
 
 ROOT = Path(__file__).parents[2]
-OWN = '''
-from dataclasses import dataclass
-
-import torch
-
-from dashtheory.rules import InPlace
-
-
-@dataclass(frozen=True, kw_only=True)
-class Halved(InPlace):
-    """All weights times a factor."""
-
-    factor: float = 0.5
-
-    def change_(self, model, context):
-        with torch.no_grad():
-            for value in model.parameters():
-                value.mul_(self.factor)
-'''
+YOUR_OWN = (ROOT / "docs" / "your_own.md").read_text(encoding="utf-8")
+REMEDIES = (ROOT / "docs" / "remedies.md").read_text(encoding="utf-8")
 
 
 class Program:
@@ -188,14 +172,25 @@ def test_more_rules_and_seeds_add_to_what_is_there(program: Program) -> None:
     }
 
 
-def test_a_rule_of_your_own_is_one_file_and_one_option(program: Program, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(OWN)
-    text = f"python:{tmp_path}/mine.py:Halved:factor=0.3/0.5/0.7"
-    program("--quick", "--rules", text)
-    rule = f"python:{tmp_path}/mine.py:Halved"
-    facts = read_choices(program.out / "cpu" / "digits-choices.json")["rules"][rule]
-    assert len(facts["trials"]) == budget(1)
-    assert "| Halved | factor " in program.tables()
+def test_a_rule_of_your_own_is_one_file_and_one_option(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command of both pages, on the class of the page that they link to."""
+    (command,) = re.findall(r"```\npython simulations/remedies.py (--streams .*)\n```", REMEDIES)
+    assert f"```sh\npython simulations/remedies.py {command}\n```" in YOUR_OWN
+    assert "](your_own.md#a-rule)" in REMEDIES
+    assert "](remedies.md)" in YOUR_OWN
+    code = re.findall(r"```python\n(.*?)```", YOUR_OWN, re.DOTALL)[0]
+    (tmp_path / "mine.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command)
+    program("--quick", *words)
+    rule, _, grid = words[-1].rpartition(":strength=")
+    facts = read_choices(program.out / "cpu" / "digits-choices.json")["rules"]
+    assert set(facts) == {"cold", "warm", rule}
+    assert facts[rule]["grid"] == [float(value) for value in grid.split("/")]
+    assert len(facts[rule]["trials"]) == budget(1)
+    assert "| Mine | strength " in program.tables()
 
 
 def test_a_rule_that_cannot_act_is_left_out_with_its_reason(program: Program) -> None:

@@ -178,7 +178,8 @@ def test_cells_of_both_maps_have_their_own_setting() -> None:
     ("kind", "options", "message"),
     [
         (DynamicsConfig, {"regime": "cnn"}, "regime must be one of cnn_a"),
-        (DynamicsConfig, {"rules": ("l2_init",)}, "rules must be one of"),
+        (DynamicsConfig, {"rules": ("no_rule",)}, "rules must be one of"),
+        (DynamicsConfig, {"rules": ("l2_init",)}, "rule must be one for stacks"),
         (DynamicsConfig, {"rules": ()}, "rules must name at least one"),
         (DynamicsConfig, {"num_stages": -1}, "num_stages must be an integer >= 0"),
         (AlphaLambdaConfig, {"lams": (2.0,)}, "lam must be a number"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import random
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from dashtheory.batchnorm import reestimated
 from dashtheory.evaluate import evaluate
-from dashtheory.measure import canary_gap, compare, mean_cosines, sample_alignment, weight_spectra
+from dashtheory.measure import ActsElsewhere, canary_gap, compare, mean_cosines, sample_alignment, weight_spectra
 from dashtheory.measure.network import gradient_norm, weight_norm
-from dashtheory.rules import RULES, Rule, dash_, make_rule, shrink_and_perturb_
+from dashtheory.rules import RULES, Context, InPlace, Rule, dash_, make_rule, shrink_and_perturb_
 from dashtheory.stream import Examples, join
 from tests.measure.model_cases import CHUNKS, examples, net, traces
 
@@ -58,7 +60,8 @@ def test_the_users_model_optimizer_and_streams_are_the_same_to_the_bit(rule: str
     generator = torch.Generator().manual_seed(3)
     first = net()
     before, stream = everything(model, optimizer), generator.get_state()
-    table = compare(model, rule, CHUNKS, new=NEW, canary=MASK, fresh=net, generator=generator, start=first)
+    with expected_warning(rule):
+        table = compare(model, rule, CHUNKS, new=NEW, canary=MASK, fresh=net, generator=generator, start=first)
     after = everything(model, optimizer)
     assert len(before) == len(after)
     assert all(map(torch.equal, before, after))
@@ -69,8 +72,45 @@ def test_the_users_model_optimizer_and_streams_are_the_same_to_the_bit(rule: str
     assert (moved > 0) == ("between" in RULES[rule].acts and rule != "bn")
     expected = table["after"] - table["before"]
     assert ((table["change"] == expected) | expected.isna()).all()
-    again = compare(model, rule, CHUNKS, new=NEW, canary=MASK, fresh=net, generator=generator, start=first)
+    with expected_warning(rule):
+        again = compare(model, rule, CHUNKS, new=NEW, canary=MASK, fresh=net, generator=generator, start=first)
     pd.testing.assert_frame_equal(table, again)
+
+
+def expected_warning(rule: str) -> Any:
+    """What `compare` says of a rule that acts elsewhere; nothing of others, nor of warm, which is nothing."""
+    if set(RULES[rule].acts) <= {"between"}:
+        return nullcontext()
+    return pytest.warns(
+        ActsElsewhere, match=rf"^{rule} acts [^\n]* compare does not look: the table shows [^\n]*$"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decayed(InPlace):
+    """Halves all weights between stages, and adds to the loss, of which it does not tell."""
+
+    @torch.no_grad()
+    def change_(self, model: nn.Module, context: Context) -> None:
+        """Half of it."""
+        for parameter in model.parameters():
+            parameter.mul_(0.5)
+
+    def penalty(self, model: nn.Module, state: object) -> Any:
+        """Nothing."""
+        return lambda: torch.zeros(())
+
+
+def test_what_is_not_seen_is_told_with_the_place_of_the_call() -> None:
+    with pytest.warns(
+        ActsElsewhere, match=r"^Decayed acts in the loss, .* the table shows only what it does"
+    ) as told:
+        table = compare(perceptron(), Decayed(), CHUNKS)
+    assert told[0].filename == __file__
+    assert value(table, "weight_norm") == pytest.approx(0.5 * value(table, "weight_norm", "before"))
+    with pytest.warns(ActsElsewhere, match=r"^l2_init acts in the loss, after steps .* the table shows no change"):
+        table = compare(perceptron(), "l2_init", CHUNKS)
+    assert (table["change"].dropna() == 0).all()
 
 
 def test_a_rule_of_the_user_may_draw_from_any_global_stream() -> None:

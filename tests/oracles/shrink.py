@@ -195,9 +195,9 @@ def convolutions() -> nn.Module:
 
 
 def even() -> nn.Module:
-    """Layers of even widths, each before a rectifier."""
+    """Layers of even widths, each before a rectifier; no bias has a gradient that is zero but for rounding."""
     return nn.Sequential(
-        nn.Conv2d(4, 6, 3, padding=1),
+        nn.Conv2d(4, 6, 3, padding=1, bias=False),
         nn.BatchNorm2d(6),
         nn.ReLU(),
         nn.MaxPool2d(2),

@@ -134,6 +134,7 @@ def test_what_no_arm_can_be_is_refused_in_one_line() -> None:
     for text, words in (
         ("ewc", "must be one of warm, explore"),
         ("dash:learning_rate=0.1", "must leave the learning rate"),
+        ("dash:warmup_epochs=2", "must leave the step size as it is"),
         ("python:mine.py:Mine", "must be one of"),
     ):
         with pytest.raises(ValueError, match=words) as raised:

@@ -25,10 +25,17 @@ NEW_MODEL = ("cold", "cold_shrunk")
 class Stage:
     """A learner after some training, and a `Context` that notes what a rule asks of it.
 
-    With a rule, its network and its optimizer; by default one that any rule takes.
+    With a rule, its network and its optimizer; by default one that any rule takes. All networks are in one memory
+    format.
     """
 
-    def __init__(self, name: str = "", rule: Rule | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "",
+        rule: Rule | None = None,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> None:
+        self.memory_format = memory_format
         self.name = name or ("even" if rule is not None and "network" in type(rule).acts else "convolutions")
         self.rule = rule
         self.learner = self.new()
@@ -57,7 +64,9 @@ class Stage:
 
     def _network(self, generator: torch.Generator) -> nn.Module:
         model = network(self.name)
-        return model if self.rule is None else self.rule.adapted(model, generator)
+        if self.rule is not None:
+            model = self.rule.adapted(model, generator)
+        return model.to(memory_format=self.memory_format)  # type: ignore[call-overload,no-any-return]
 
     def _optimizer(self, model: nn.Module, lr: float) -> torch.optim.Optimizer:
         def make(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

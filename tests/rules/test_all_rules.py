@@ -144,22 +144,6 @@ def _trained(learner: Learner) -> list[int]:
     return sorted(id(value) for value in learner.model.parameters() if value.requires_grad)
 
 
-@pytest.mark.parametrize("name", RULES)
-def test_the_memory_format_changes_no_number(name: str) -> None:
-    found = []
-    for memory_format in (torch.contiguous_format, torch.channels_last):
-        torch.manual_seed(0)
-        stage = Stage()
-        stage.learner.model.to(memory_format=memory_format)  # type: ignore[call-overload]
-        stage.first.model.to(memory_format=memory_format)  # type: ignore[call-overload]
-        model = stage.apply(make_rule(name))[0].model
-        found.append(dict(model.state_dict()))
-        if not RULES[name].anew:
-            assert model.get_parameter("0.weight").is_contiguous(memory_format=memory_format)
-    for key, value in found[0].items():
-        torch.testing.assert_close(found[1][key], value, rtol=1e-10, atol=1e-12, msg=key)
-
-
 @pytest.mark.parametrize("name", [name for name in IN_PLACE if name != "norm_matched"])
 def test_its_norms_alone_can_be_had_as_a_control(name: str) -> None:
     norms = []

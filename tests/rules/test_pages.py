@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from dashtheory.rules import MOMENTS, RULES, make_rule
-from dashtheory.rules.laws import LAWS, WHERE
+from dashtheory.rules import MOMENTS, RULES, Rule, make_rule
+from dashtheory.rules.laws import LAWS, WHERE, Law
 from dashtheory.rules.listing import moments, rule_lines
 from dashtheory.rules.pages import MOMENT_WORDS, rule_page, sections_of
 from dashtheory.rules.spec import Registry, parse_rule
 from dashtheory.rules.told import SECTIONS, Block, read_docstring
-from tests.rules import test_all_rules as all_rules
 
 REQUIRED = ("Source", "Cost")
 HOW = {
@@ -160,22 +159,61 @@ def test_a_list_needs_no_torch() -> None:
 def made_for(function: Any) -> set[str] | None:
     """The rules that a test is made for; None for one that is not made for rules."""
     for mark in getattr(function, "pytestmark", ()):
-        if mark.name == "parametrize" and mark.args[0] in ("name", ("name", "option")):
-            return {case if isinstance(case, str) else case[0] for case in mark.args[1]}
+        if mark.name == "parametrize" and mark.args[0] in ("name", "rule", ("name", "option")):
+            found = {name for case in mark.args[1] if (name := _rule_of(case)) in RULES}
+            return found or None  # others are made for networks of these names
     return None
 
 
-def test_the_laws_that_pages_tell_are_those_that_are_tested() -> None:
-    assert Path(WHERE).name == Path(inspect.getfile(all_rules)).name
-    found = {key: made_for(value) for key, value in vars(all_rules).items() if key.startswith("test_")}
-    found = {key: names for key, names in found.items() if names is not None}
-    told = {law.test: {name for name in RULES if law.holds(RULES[name])} for law in LAWS}
-    missing = sorted(found.keys() - told.keys())
+def _rule_of(case: Any) -> str:
+    if isinstance(case, Rule):
+        return case.name
+    return case if isinstance(case, str) else str(case[0])
+
+
+def found_in(where: str) -> dict[str, Any]:
+    """The tests of a file, by name."""
+    module = import_module(where.removesuffix(".py").replace("/", "."))
+    return {key: value for key, value in vars(module).items() if key.startswith("test_")}
+
+
+def rules_with(law: Law) -> set[str]:
+    return {name for name in RULES if law.holds(RULES[name])}
+
+
+def test_no_law_of_all_rules_is_left_out() -> None:
+    told = {law.test for law in LAWS if law.where == WHERE}
+    missing = sorted(key for key, value in found_in(WHERE).items() if made_for(value) and key not in told)
     assert not missing, f"dashtheory/rules/laws.py does not tell, of {WHERE}: {missing}"
-    for test, names in told.items():
-        assert test in found, f"dashtheory/rules/laws.py tells of {test}, which {WHERE} does not have"
-        wrong = sorted(names ^ (found[test] or set()))
-        assert not wrong, f"{test} is made for other rules than `holds` in dashtheory/rules/laws.py says: {wrong}"
+    assert len({(law.where, law.test) for law in LAWS}) == len(LAWS)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.test)
+def test_the_laws_that_pages_tell_are_those_that_are_tested(law: Law) -> None:
+    test = found_in(law.where).get(law.test)
+    assert test is not None, f"{law.where} does not have {law.test}, of which dashtheory/rules/laws.py tells"
+    made, held = made_for(test), rules_with(law)
+    assert held
+    if made is None:  # of single rules, which its file is about
+        source = (Path(__file__).parents[2] / law.where).read_text(encoding="utf-8")
+        kinds = {name: RULES[name].__name__.removeprefix("With") for name in held}
+        said = {name: (kind, f'"{name}"', f"{name}_(") for name, kind in kinds.items()}
+        assert all(any(word in source for word in words) for words in said.values()), law.test
+        assert len(held) < 6
+    else:
+        wrong = sorted(held ^ made)
+        assert not wrong, f"{law.test} is made for other rules than `holds` says: {wrong}"
+
+
+def test_a_page_shows_laws_of_its_rule_with_their_tests() -> None:
+    page = rule_page("redo")
+    shown = dict(zip(page.laws, page.held_by, strict=True))
+    unit = "a unit that it has reset has no outgoing weight, no bias, and no moments in the optimizer"
+    assert shown[unit].startswith("tests/rules/test_unit_resets.py::test_it_has_no_outgoing_weight")
+    for name in RULES:
+        held = rule_page(name).held_by
+        assert (shown[unit] in held) == (name in ("redo", "regrama", "cbp", "snr"))
+        assert any(one.startswith("tests/protocol/test_resume.py::") for one in held)
 
 
 def test_a_rule_of_ones_own_has_a_page_but_no_laws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,7 @@ REFUSED = (
     "crelu",
     "rewarm",
     "warm:weight_decay=tuned",
+    "warm:warmup_epochs=2",
     "hare_tortoise",
     "redo:counters=yes",
 )

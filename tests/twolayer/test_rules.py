@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dashtheory.rules import GRANULARITIES, Context, L2Init, Learner, Rule, ShrinkReport, dash_
+from dashtheory.experiments.two_layer_dynamics import DynamicsConfig
+from dashtheory.rules import GRANULARITIES, RULES, Context, L2Init, Learner, Rule, ShrinkReport, dash_
 from dashtheory.seeds import torch_stream
 from dashtheory.twolayer import (
     STACK_RULES,
@@ -35,6 +36,7 @@ from dashtheory.twolayer import (
     run,
 )
 from dashtheory.twolayer.apply_rules import check_rule
+from dashtheory.twolayer.rules import why_absent
 from tests.twolayer.toys import toy_config
 
 SEEDS = (0, 3)
@@ -80,7 +82,9 @@ def on_module(rule: Rule, made: Midway, seed: int) -> tuple[Params, ShrinkReport
         parts = [draw_chunk(made.config, SEEDS, stage).of_seed(seed) for stage in (1, 2)]
         return [(part.x(), part.labels) for part in parts]
 
+    first = module_of(of_replica(made.stack_state.initial, seed, 0))
     context = Context(
+        state=rule.start(first),
         chunks=chunks,
         loss_fn=functional.cross_entropy,
         fresh=lambda: module_of(stack.draw(torch_stream(SEEDS[seed], "init", 2))),
@@ -101,6 +105,21 @@ SPECS = (
     *(f"dash:lam=0:granularity={name}" for name in GRANULARITIES),
     *("uniform:lam=0.05", "uniform:lam=0.05:per_layer=yes", "permuted:lam=0.05"),
     *("threshold", "threshold:threshold=0.05:factor=0.1"),
+    *(
+        "sp_init",
+        "sp_init:c=0.3:to=fresh",
+        "sp_init:linear=1:optimizer=kept",
+        "sp_all",
+        "sp_all:shrink=0.3:perturb=0.1",
+    ),
+    *("reset_full", "reset_full:to=fresh", "scattered:lam=0.05", "permuted:lam=0:move=within_filters"),
+    *(
+        "permuted:lam=0:move=across_filters",
+        "norm_matched",
+        "norm_matched:of=dash+lam=0",
+        "norm_matched:of=sp+perturb=0.1",
+    ),
+    *("norm_matched:of=sp_init+c=0.4:whole=yes", "norm_matched:of=scattered+lam=0.05:whole=yes"),
 )
 
 
@@ -140,7 +159,7 @@ def test_stacked_dash_is_dash_on_the_readable_module() -> None:
 
 def test_the_rules_that_are_offered() -> None:
     assert {"ideal", "soft", "oracle", "dash_channels", "dash", "cold", "sp"} <= set(STACK_RULES)
-    for name in ("l2_init", "rewarm", "norm_matched"):  # nothing on a stack does what they do
+    for name in ("l2_init", "rewarm", "fire"):  # nothing on a stack does what they do
         assert name not in STACK_RULES
     assert parse_stack_rule("soft:lam=0.25") == Soft(lam=0.25)
     assert make_stack_rule("dash_channels", signal_channels=3) == DashChannels(signal_channels=3)
@@ -234,6 +253,11 @@ def test_the_books_balance_after_every_rule(network: str, options: dict[str, Any
         "oracle",
         "cold_shrunk",
         "perturb",
+        "sp_init",
+        "sp_all",
+        "reset_full",
+        "scattered",
+        "norm_matched",
     ]
     config = toy_config(NETWORKS[network], **options)
     found = run(config, specs, SEEDS)
@@ -264,11 +288,12 @@ def test_a_renewed_optimizer_forgets_and_a_kept_one_does_not() -> None:
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
-        ("l2_init", "rule must be one of cold"),
+        ("no_rule", "rule must be one of cold"),
         ("dash:lamda=1", "options of rule dash must be among"),
         ("dash:lam", "options of rule dash must be name=value"),
         ("dash:lam=1:lam=1", "options of rule dash must be name=value, each once"),
         ("soft:lam=2", "lam must be a number in"),
+        ("dash:warmup_epochs=2", "options of rule dash must be among"),
         ("oracle:rest=-1", "rest must be a number in"),
         ("dash_channels:signal_channels=11", "signal_channels must be at most num_channels = 10"),
     ],
@@ -278,13 +303,29 @@ def test_a_bad_rule_is_refused(spec: str, told: str) -> None:
         parse_stack_rule(spec)
 
 
+@pytest.mark.parametrize("name", [name for name in RULES if name not in STACK_RULES])
+def test_a_rule_that_is_not_offered_has_a_reason(name: str) -> None:
+    for make in (parse_stack_rule, make_stack_rule, lambda spec: DynamicsConfig(rules=(f"{spec}:x=1",))):
+        with pytest.raises(
+            ValueError, match=rf"^rule must be one for stacks [^\n]* got {name}, which \w+ [^\n]*$"
+        ):
+            make(name)
+    told = why_absent(name)
+    acts = set(RULES[name].acts)
+    assert ("in the loss" in told) == ("loss" in acts)
+    assert ("after steps" in told) == ("steps" in acts)
+    assert ("optimizer" in told) == (acts == {"optimizer"} and name != "rewarm")
+
+
 def test_rules_that_do_not_fit_the_network_are_refused() -> None:
     patch = make_stack(toy_config(NETWORKS["patch"]))
     with pytest.raises(ValueError, match="rules may reset the output of an MLP alone"):
         check_rule(parse_stack_rule("reset"), patch)
     with pytest.raises(ValueError, match="num_channels must be at most noise_dim = 40"):
         check_rule(DashChannels(num_channels=41), patch)
-    with pytest.raises(ValueError, match="rules must be among cold"):
+    with pytest.raises(ValueError, match=r"rule must be one for stacks .* got l2_init, which acts in"):
         check_rule(L2Init(), patch)
+    with pytest.raises(ValueError, match=r"rule must be one for stacks .* got fire, which mixes neurons"):
+        check_rule(parse_stack_rule("norm_matched:of=fire"), patch)
     with pytest.raises(ValueError, match="rule must be a name with options"):
         parse_stack_rule(3)  # type: ignore[arg-type]
