@@ -15,9 +15,11 @@ from dashtheory._check import fail, integer
 from dashtheory._spec import split_text
 from dashtheory.deep.config import RunConfig
 from dashtheory.deep.presets import ComparisonConfig
-from dashtheory.rules.spec import TRAINING_OPTIONS, parse_spec, rule_class
+from dashtheory.rules.spec import parse_spec, rule_class
 
 GRID = "/"
+TUNED_OPTIONS = ("learning_rate", "weight_decay")
+"""Of the training, which are tuned for every rule."""
 REMEDIES = (
     *("cold", "warm", "warm_rm"),
     *("sp:shrink=0.1/0.3/0.6", "sp_ash_adams:shrink=0.2/0.4/0.6", "sp_init:c=0.2/0.5/0.8"),
@@ -93,7 +95,7 @@ def read_remedy(text: str) -> Remedy:
     if len(swept) > 1:
         fail("rules", "may have one grid each", repr(text), "Fix the other option.")
     rule = ":".join([name, *(part for part in parts if part not in swept)])
-    if given := [option for option in parse_spec(rule).training if option in TRAINING_OPTIONS]:
+    if given := [option for option in parse_spec(rule).training if option in TUNED_OPTIONS]:
         fail("rules", "must leave the training's options free", f"{given[0]} in {text!r}", "They are tuned.")
     if not swept:
         parse_spec(rule).make()

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from dashtheory._spec import split_text
-from dashtheory.experiments.equal_tuning import DECAY, RATE, Choice, chosen_text
+from dashtheory.experiments.equal_tuning import Choice, chosen_text
 from dashtheory.experiments.remedies import CONTROLS, StreamSetting
 from dashtheory.record import holm, paired_differences
-from dashtheory.rules.spec import parse_spec
+from dashtheory.rules.spec import TRAINING_OPTIONS, parse_spec
 
 TUNED, PUBLISHED, NORMS = "tuned", "published", "norms alone"
 """Arms of a rule: numbers chosen by trials; published defaults at the stream's own step size, without decay; and
@@ -63,11 +63,11 @@ def _norms_alone(tuned: str) -> str:
     rule = spec.make()
     if not isinstance(rule, InPlace) or set(rule.acts) != {"between"}:
         return ""
-    parts = (spec.name, *(part for part in split_text(tuned)[1] if part.partition("=")[0] not in (RATE, DECAY)))
+    trained = [part for part in split_text(tuned)[1] if part.partition("=")[0] in TRAINING_OPTIONS]
+    parts = (spec.name, *(part for part in split_text(tuned)[1] if part not in trained))
     options: dict[str, object] = {"of": "+".join(parts) if len(parts) > 1 else spec.name}
     if rule.optimizer != "kept":
         options["optimizer"] = rule.optimizer
-    trained = [part for part in split_text(tuned)[1] if part.partition("=")[0] in (RATE, DECAY)]
     return ":".join(["norm_matched", *(f"{name}={value}" for name, value in options.items()), *trained])
 
 

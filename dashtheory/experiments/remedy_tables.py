@@ -132,8 +132,7 @@ def best_remedy(one: Compared) -> str:
 
 
 def _is_remedy(rule: str) -> bool:
-    name = split_text(rule)[0]
-    return name not in IS_CONTROL and name not in REFERENCES
+    return split_text(rule)[0] not in IS_CONTROL and rule not in REFERENCES
 
 
 def _best(one: Compared) -> str:

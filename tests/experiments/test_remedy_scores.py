@@ -209,6 +209,19 @@ def test_norms_alone_are_those_of_the_tuned_rule_trained_as_it() -> None:
     }
 
 
+def test_a_warm_up_is_of_the_training_and_a_warm_start_with_one_is_a_remedy() -> None:
+    choice = Choice(remedy=read_remedy("sp:warmup_epochs=4:shrink=0.1/0.3/0.6"), values={"shrink": 0.6}, done=True)
+    arms = {arm.arm: arm.text for arm in arms_of(choice, SETTING)}
+    assert arms[TUNED] == "sp:warmup_epochs=4:shrink=0.6"
+    assert arms[NORMS] == "norm_matched:of=sp+shrink=0.6:warmup_epochs=4"
+    named = [arm for name in ("warm:warmup_epochs=4", "warm", "cold") for arm in arms_of(tuned(name), SETTING)]
+    values = {**VALUES, "warm:warmup_epochs=4": VALUES["sp"]}
+    choices = [tuned("warm:warmup_epochs=4"), *CHOICES[:2]]
+    scores = score_table(runs_of(table(values), SETTING), named, SETTING)
+    one = Compared(name="half", setting=SETTING, choices=choices, refused={}, scores=scores)
+    assert best_remedy(one) == "warm:warmup_epochs=4"
+
+
 def test_a_rule_that_does_nothing_is_not_told_and_counts() -> None:
     scores = score_table(runs_of(table({**VALUES, "sp": VALUES["warm"]}), SETTING), ARMS, SETTING)
     one = Compared(name="half", setting=SETTING, choices=CHOICES, refused={}, scores=scores)
