@@ -131,7 +131,8 @@ def score_table(runs: pd.DataFrame, arms: Sequence[Arm], setting: StreamSetting)
         for reference in REFERENCES:
             row |= _difference(runs, arm.text, by_arm.get((reference, alike), arm.text), setting, reference)
         if ("warm", alike) in by_arm:
-            row |= _beside_warm(runs.loc[arm.text], runs.loc[by_arm["warm", alike]])
+            warm = runs[runs.index.get_level_values("rule") == by_arm["warm", alike]]
+            row |= _beside_warm(mine, warm)
         if arm.arm == TUNED:
             row |= _difference(runs, arm.text, by_arm.get((arm.rule, NORMS), arm.text), setting, "left")
         rows.append(row)
@@ -144,7 +145,7 @@ def _beside_warm(mine: pd.DataFrame, warm: pd.DataFrame) -> dict[str, Any]:
     """What the runs of a rule cost beside those of warm, and whether they are the same."""
     step, of_warm = (one["seconds"] / (1 + one["rule_share"]) / one["steps"] for one in (mine, warm))
     more = mine["rule_bytes"].mean() + mine["optimizer_bytes"].mean() - warm["optimizer_bytes"].mean()
-    same = [one.loc[:, ["last", "mean", "steps"]].to_numpy() for one in (mine, warm)]
+    same = [one.sort_index()[["last", "mean", "steps"]].to_numpy() for one in (mine, warm)]
     idle = bool((same[0] == same[1]).all())
     return {"step_ratio": float(step.min() / of_warm.min()), "more_bytes": float(more), "idle": idle}
 

@@ -39,6 +39,13 @@ def signed(found: Mapping[Any, Any] | pd.Series[float], reference: str) -> str:
     return "{:+.1f} [{:+.1f}, {:+.1f}]".format(*parts).replace("-", "−")
 
 
+def scores_of(stream: str, text: str) -> pd.DataFrame:
+    """Scores and steps of what was run under a text, by seed."""
+    runs = STREAMS[stream].runs
+    mine = runs[runs.index.get_level_values("rule") == text]
+    return mine.droplevel("rule")[["last", "mean", "steps"]]
+
+
 def chosen(stream: str, rule: str) -> Mapping[str, float]:
     (found,) = (choice for choice in STREAMS[stream].choices if choice.remedy.rule == rule)
     return found.values
@@ -141,10 +148,8 @@ def test_rules_that_find_nothing_to_do_are_named() -> None:
     assert set.intersection(*({*idle_rules(one)} for one in STREAMS.values())) - {"bn"} == {*IDLE}
     assert "ReDo, ReGraMa and self-normalized resets found no unit to reset, on any stream" in PAGE
     for rule in IDLE:
-        tuned, warm = (
-            STREAMS["wrong_first"].runs.loc[text] for text in (row("wrong_first", rule)["text"], "warm")
-        )
-        pd.testing.assert_frame_equal(tuned[["last", "mean", "steps"]], warm[["last", "mean", "steps"]])
+        tuned, warm = (scores_of("wrong_first", text) for text in (str(row("wrong_first", rule)["text"]), "warm"))
+        pd.testing.assert_frame_equal(tuned, warm)
         assert f"the {minus('wrong_first', rule)} of three rules that did nothing there" in PAGE
 
 

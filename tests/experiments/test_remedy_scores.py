@@ -67,6 +67,11 @@ def row_of(scores: pd.DataFrame, rule: str, arm: str) -> dict[str, Any]:
     return {str(name): value for name, value in row.items()}
 
 
+def scale_(runs: pd.DataFrame, place: tuple[str, int], column: str, factor: float) -> None:
+    """Multiply a number of the run of a rule and seed."""
+    runs.loc[place, column] = factor * float(runs[column].loc[place])
+
+
 VALUES = {
     "warm": [0.5, 0.6, 0.55],
     "cold": [0.6, 0.7, 0.67],
@@ -120,9 +125,9 @@ def test_published_arms_are_compared_with_published_references() -> None:
 
 def test_costs_are_those_of_the_seed_that_was_fastest_and_beyond_warm_s_optimizer() -> None:
     runs = runs_of(table(VALUES), SETTING)
-    runs.loc[("sp", 1), "seconds"] *= 0.5  # of which a fifth is the rule's
-    runs.loc[("warm", 2), "seconds"] *= 0.4
-    runs.loc[("warm", 0), "steps"] /= 2
+    scale_(runs, ("sp", 1), "seconds", 0.5)  # of which a fifth is the rule's
+    scale_(runs, ("warm", 2), "seconds", 0.4)
+    scale_(runs, ("warm", 0), "steps", 0.5)
     row = row_of(score_table(runs, ARMS, SETTING), "sp", TUNED)
     assert row["step_ratio"] == pytest.approx(0.5 / 0.4)
     assert row["more_bytes"] == 8 + 20 - 16
@@ -138,7 +143,7 @@ def test_a_rule_whose_defaults_do_nothing_is_named() -> None:
         assert idle_rules(one) == named
         assert ("these did nothing here" in render([one])) == bool(named)
     other = runs_of(table(same), SETTING)
-    other.loc[("sp", 0), "steps"] += 1
+    scale_(other, ("sp", 0), "steps", 2)
     scores = score_table(other, ARMS, SETTING)
     assert idle_rules(Compared(name="", setting=SETTING, choices=CHOICES, refused={}, scores=scores)) == []
 
