@@ -1,9 +1,10 @@
 """From cold to DASH, step by step: how much of its lead is left over a tuned cold start, a warm one, a shrink?
 
 A chain of rules at one stage, each beside the one before it: cold; the best cold start with a step size or
-weight decay of its own; the best such warm start; one factor for all weights; DASH's norms alone; DASH. What a
-link adds is what its rule does beyond the one before. Best means best on the test set among the few that were
-run, which favours those controls; no held-out data were spent.
+weight decay of its own; the best such warm start; step sizes that grow from stage to stage as if layers with a
+normalisation behind them shrank (`rewarm`), no weight touched; one factor for all weights; DASH's norms alone;
+DASH. What a link adds is what its rule does beyond the one before. Best means best on the test set among the few
+that were run, which favours those controls; no held-out data were spent.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from dashtheory.plot import add_heading, rule_style
 from dashtheory.record import paired_differences
 from dashtheory.rules.spec import TRAINING_OPTIONS
 
-CHAIN = ("cold", "cold, tuned", "warm, tuned", "uniform", "norm_matched", "dash")
+CHAIN = ("cold", "cold, tuned", "warm, tuned", "rewarm", "uniform", "norm_matched", "dash")
 """Links in order; a tuned one is the best of the rule's variants with a training of their own."""
 NEEDED = ("cold", "uniform", "dash")
 """Without these at one stage there is no chain."""
 _OPTIONAL = {
     "cold, tuned": "cold with a larger step",
     "warm, tuned": "warm with a larger step",
+    "rewarm": "growing steps alone (rewarm)",
     "norm_matched": "DASH's norms alone",
 }
 """What the other links are called where they are missing."""

@@ -103,10 +103,13 @@ def test_bars_go_from_one_link_to_the_next() -> None:
 
 def test_links_that_were_not_run_are_named_until_they_are() -> None:
     every = table()
-    assert missing_words(*chain_of(every, 100)) == "Not run to stage 2: DASH's norms alone."
+    steps, norms = "growing steps alone (rewarm)", "DASH's norms alone"
+    assert missing_words(*chain_of(every, 100)) == f"Not run to stage 2: {steps}, {norms}."
     without = chain_of(every[every["rule"] != WARM], 100)
-    assert missing_words(*without) == "Not run to stage 2: warm with a larger step, DASH's norms alone."
+    assert missing_words(*without) == f"Not run to stage 2: warm with a larger step, {steps}, {norms}."
     assert render_chain(*without).endswith(f"\n\n{missing_words(*without)}\n")
-    whole = pd.concat([every, every[every["rule"] == "dash"].assign(rule="norm_matched")])
+    dash = every[every["rule"] == "dash"]
+    whole = pd.concat([every, dash.assign(rule="norm_matched"), dash.assign(rule="rewarm")])
     assert missing_words(*chain_of(whole, 100)) == missing_words(0, []) == ""
+    assert [link.rule for link in chain_of(whole, 100)[1]][2:4] == [WARM, "rewarm"]
     assert "Not run" not in render_chain(*chain_of(whole, 100))
