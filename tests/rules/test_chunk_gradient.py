@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from dashtheory.evaluate import cross_entropy
-from dashtheory.measure import compare, weight_spectra
+from dashtheory.measure import ActsElsewhere, compare, weight_spectra
 from dashtheory.measure.network import gradient_norm, weight_norm
 from dashtheory.rules import ShrinkReport, chunk_gradient, dash_, dash_factors, shrink_and_perturb_
 from dashtheory.scoring import is_mean_loss
@@ -160,7 +160,8 @@ def test_complex_weights_are_vectors_of_their_parts() -> None:
     wanted = functional.cosine_similarity(plain(before), -plain(gradients[0]), dim=1)
     torch.testing.assert_close(report["a.weight"].cosines, wanted, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(model.a.weight.detach(), before * wanted.clamp(0.05, 1)[:, None])
-    compare(model, "l2_init", [(x, y)])
+    with pytest.warns(ActsElsewhere):
+        compare(model, "l2_init", [(x, y)])
 
 
 def test_noise_on_complex_weights_is_on_both_parts() -> None:
