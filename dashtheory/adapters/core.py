@@ -132,10 +132,11 @@ class StageRule:
         model, rule = unwrapped(model), self.made()
         given, words = self._given(loader, group)
         reestimated = self.batch_norm == "reestimated" and has_statistics(model)
+        chunks = [self._chunk(one, loader, group) for one in given]
         if reestimated:
-            self._refuse_statistics(given)
+            self._refuse_statistics(chunks)
         fate: str = self.optimizer or str(getattr(rule, "optimizer", "kept"))
-        context = self._context(model, optimizers, stage, [self._chunk(one, loader, group) for one in given])
+        context = self._context(model, optimizers, stage, chunks)
         with ExitStack() as stack:
             if fate == "touched":
                 stack.enter_context(touched_cleared(model, optimizers))
@@ -186,11 +187,15 @@ class StageRule:
         seed_(model, torch_stream(self.seed, "init", stage).initial_seed())
         return self.fresh()
 
-    def _refuse_statistics(self, given: list[Any]) -> None:
+    def _refuse_statistics(self, chunks: list[Any]) -> None:
         if self.forward is not None:
             fail("batch_norm", "must be kept with forward=", self.batch_norm, "Re-estimate in your own loop.")
-        if not given:
+        if not chunks:
             fail("batch_norm", "must be kept without data", self.batch_norm, "Give chunks, or the loop's loader.")
+        fix = "Re-estimate in your own loop."
+        for inputs in (one[0] for one in chunks if isinstance(one, tuple)):
+            if not isinstance(inputs, Tensor):
+                fail("batch_norm", "must be kept where inputs are no tensors", type(inputs).__name__, fix)
 
 
 def _everyone() -> Any:

@@ -266,6 +266,8 @@ def _saved(path: Path) -> dict[str, Kept]:
 def _wide(rows: pd.DataFrame) -> pd.DataFrame:
     """As `dashtheory.experiments.remedy_scores.runs_of`."""
     wide = rows.pivot_table(index=["rule", "seed"], columns="metric", values="value", dropna=False)
+    if missing := [name for name in NUMBERS if name not in wide]:
+        fail("results", "must have all numbers of a run", f"none of {missing[0]}", "Run the comparison again.")
     found = wide.dropna(subset=NUMBERS)
     return found if CLAMPED in found else found.assign(**{CLAMPED: math.nan})
 

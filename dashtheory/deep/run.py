@@ -270,6 +270,10 @@ class Watch:
     def _stages(self) -> list[int]:
         return [stage for stage in range(1, self.num_stages + 1) if not self.at or stage in self.at]
 
+    def _is_finished(self, stage: int) -> bool:
+        """Whether an earlier call has the stage's numbers; those that it left out are empty."""
+        return stage <= len(self.finished) and bool(self.finished[stage - 1])
+
     def check(self, needed: float = 0.0) -> None:
         """Raise `OutOfTime` if there are not so many seconds left."""
         if self.deadline is not None and self.clock() + needed >= self.deadline:
@@ -277,7 +281,7 @@ class Watch:
 
     def on_stage(self, stage: int, metrics: Mapping[str, float]) -> None:
         """Called after every stage: a line for the log; the expected end is that of stages that grow evenly."""
-        ahead = [later for later in self._stages() if later > stage and not any(self.finished[later - 1 : later])]
+        ahead = [later for later in self._stages() if later > stage and not self._is_finished(later)]
         left = (self.clock() - self.began) / stage * sum(ahead)
         until = time.strftime("%a %H:%M", time.localtime(time.time() + left))
         test, steps = metrics["test_accuracy"], metrics["steps"]

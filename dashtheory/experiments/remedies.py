@@ -15,7 +15,7 @@ from dashtheory._check import fail, integer
 from dashtheory._spec import split_text
 from dashtheory.deep.config import RunConfig
 from dashtheory.deep.presets import ComparisonConfig
-from dashtheory.rules.spec import parse_spec, rule_class
+from dashtheory.rules.spec import TRAINING_OPTIONS, parse_spec, rule_class
 
 GRID = "/"
 TUNED_OPTIONS = ("learning_rate", "weight_decay")
@@ -87,8 +87,8 @@ def read_remedy(text: str) -> Remedy:
     """Read a remedy as written.
 
     Raises:
-        ValueError: in one line if it is no rule, more than one option is a grid, a grid does not rise, or the
-            training's options are given, which are tuned.
+        ValueError: in one line if it is no rule, more than one option is a grid, a grid does not rise or is of an
+            option of the training, or `TUNED_OPTIONS` are given.
     """
     name, parts = split_text(text)
     swept = [part for part in parts if GRID in part]
@@ -101,6 +101,9 @@ def read_remedy(text: str) -> Remedy:
         parse_spec(rule).make()
         return Remedy(rule=rule)
     main, _, values = swept[0].partition("=")
+    if main in TRAINING_OPTIONS:
+        fix = "Step size and decay are tuned; of the others give one value."
+        fail("rules", "must have grids of the rule's own numbers", repr(text), fix)
     grid = tuple(_number(value, text) for value in values.split(GRID))
     if list(grid) != sorted(set(grid)):
         fail("rules", "must have grids that rise", repr(text), "Sort the values, each once.")

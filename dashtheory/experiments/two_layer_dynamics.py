@@ -30,7 +30,8 @@ from dashtheory.twolayer.stages import Moment, Replica, StageState, run
 _SWAPS = 3
 _OPTIONS = ("alpha", "lam", "shrink", "perturb")
 _OTHER_MEANING = ("sp_ash_adams", "sp_all", "soft")
-"""Rules whose options of these names mean something else; they keep their defaults."""
+"""Rules whose options of these names mean something else, or have other published values (`sp_all`); they keep
+their defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,15 @@ class DynamicsConfig:
         open_ones = known - set(spec.options)
         mine = [f"{one}={getattr(self, one)}" for one in _OPTIONS if one in open_ones]
         mine = [] if name in _OTHER_MEANING else mine
+        if "of" in known:
+            given = [part for part in rule.split(":") if not part.startswith("of=")]
+            return Replica(rule=":".join([*given, f"of={self._inner(spec.options.get('of', 'dash'))}"]), name=rule)
         return Replica(rule=":".join([rule, *mine]), name=rule)
+
+    def _inner(self, of: object) -> str:
+        """The rule that another one is a control of, with this configuration's options, as that one is written."""
+        parts = of if isinstance(of, tuple) else (of,)
+        return self.replica(":".join(map(str, parts))).rule.replace(":", "+")
 
 
 def run_dynamics(config: DynamicsConfig, seeds: Sequence[int], experiment: str, report: Report) -> pd.DataFrame:

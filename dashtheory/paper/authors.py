@@ -52,8 +52,8 @@ def gap_words(table: pd.DataFrame, name: str, stages: list[int]) -> str:
         return ""
     return (
         f"More than {WIDE:g} points from the authors': {', '.join(wide)}. Possible reasons, none of them tested: "
-        "the pixels of a re-encoding, rounding (the last section has bfloat16 minus float32 where that was run), "
-        "the order of the examples, how accuracy is taken, and that theirs are single runs."
+        "the pixels, where they were encoded anew (JPEG), rounding (the last section has bfloat16 minus float32 "
+        "where that was run), the order of the examples, how accuracy is taken, and that theirs are single runs."
     )
 
 

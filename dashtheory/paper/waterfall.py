@@ -1,9 +1,10 @@
 """From cold to DASH, step by step: how much of its lead is left over a tuned cold start, a warm one, a shrink?
 
-A chain of rules at one stage, each beside the one before it: cold; the best cold start with a step size or
-weight decay of its own; the best such warm start; step sizes that grow from stage to stage as if layers with a
+A chain of rules at one stage, each beside the one before it: cold; the best cold start with a step size, weight
+decay or warm-up of its own; the best such warm start; step sizes that grow from stage to stage as if layers with a
 normalisation behind them shrank (`rewarm`), no weight touched; one factor for all weights; DASH's norms alone;
-DASH. What a link adds is what its rule does beyond the one before. Best means best on the test set among the few
+DASH. From `rewarm` on the step size is the usual one again, so that the link to it changes two things; of all
+others, what a link adds is what its rule does beyond the one before. Best means best on the test set among the few
 that were run, which favours those controls; no held-out data were spent.
 """
 
@@ -27,8 +28,8 @@ CHAIN = ("cold", "cold, tuned", "warm, tuned", "rewarm", "uniform", "norm_matche
 NEEDED = ("cold", "uniform", "dash")
 """Without these at one stage there is no chain."""
 _OPTIONAL = {
-    "cold, tuned": "cold with a larger step",
-    "warm, tuned": "warm with a larger step",
+    "cold, tuned": "cold with a training of its own",
+    "warm, tuned": "warm with a training of its own",
     "rewarm": "growing steps alone (rewarm)",
     "norm_matched": "DASH's norms alone",
 }

@@ -59,7 +59,7 @@ def starts(name: str) -> str:
     body = [
         [label_of(rule), *(_shown(one[stage][rule]) for one in (norms, old) for stage in later)]
         for rule in _in_order(_wide(table, "test_accuracy"))
-        if not _trains_otherwise(rule)
+        if not _is_variant_of_cold(rule)
     ]
     words = "At the start of a stage, right after the rule: the norm of all weights, and old data still right (%)."
     heads = [f"{what}, stage {stage}" for what in ("norm", "old") for stage in later]
@@ -98,8 +98,8 @@ def _in_order(accuracy: pd.DataFrame) -> list[str]:
     return [str(rule) for rule in order.sort_values(["last", "depth"], na_position="first").index]
 
 
-def _trains_otherwise(rule: str) -> bool:
-    """Whether it is another rule with a training of its own: its start is that of the other."""
+def _is_variant_of_cold(rule: str) -> bool:
+    """Whether it is cold with options: its start is that of cold."""
     plain, options = split_text(rule)
     return plain == "cold" and bool(options)
 

@@ -19,9 +19,9 @@ PRODUCTS_CAME = "2026-11-29"
 DIRECTIONS = ("forward", "by data", "by weights")
 TRIALS = (
     "Tried, and in the engine: channels last, bfloat16 by autocast, a fused optimizer, products onto maps of at "
-    "most four pixels. Tried, and left: products onto maps of 16 pixels, and for kernels of 64 by 64 channels (no "
-    "faster). Not tried: `torch.compile`, prepacked weights, batch norm and ReLU fused, larger batches of "
-    "evaluation."
+    "most four pixels. Tried, and left: products onto maps of 16 pixels, and for kernels of 64 by 64 channels "
+    "(without a record). Not tried: `torch.compile`, prepacked weights, batch norm and ReLU fused, larger batches "
+    "of evaluation."
 )
 
 
@@ -182,8 +182,8 @@ def apart(saved: Record, other: Record) -> str:
         f"Not to be mixed with [`cpu_step`](#cpu_step).{older} The fastest product seen is {peak(saved)} on "
         f"{saved['threads']} threads by the clock here (load average "
         f"{saved['machine']['load_average_at_start']:.1f} at the start), and {peak(other)} on one core in CPU "
-        "time there: another machine, or a busy one. Of the chip the records know what it calls itself "
-        f"({_chips(saved, other)}), and no model."
+        "time there: another machine, or a busy one. The records name the chip "
+        f"({_chips(saved, other)}), not its model."
     )
 
 

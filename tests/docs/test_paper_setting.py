@@ -100,8 +100,10 @@ def test_steps_that_grow_do_what_a_shrink_does() -> None:
         return f"{', '.join(first)} and {last}"
 
     assert f"is at {ends('rewarm')} after stages 2 to 5, one factor for all at {ends('uniform')}" in TEXT
+    *first, last = (f"{0.3 ** (-2 * (stage - 1)):,.0f}" for stage in (2, 3, 4, 5))
+    assert f"(so that they are {', '.join(first)} and {last} times the first)" in TEXT
     rewarm, uniform, warm = (f"{ACCURACY[rule, 5]:.1f}%" for rule in ("rewarm", "uniform", "warm"))
-    assert f"it ends at {rewarm} (one factor for all {uniform}, warm {warm}, one seed)" in TEXT
+    assert f"`rewarm` ends at {rewarm} (one factor for all {uniform}, warm {warm}, one seed)" in TEXT
     old = measured("old_accuracy_reestimated_epoch0", 100)
     assert all(round(old["rewarm", stage]) == 100 for stage in (2, 3, 4, 5))
 
@@ -147,7 +149,12 @@ def test_the_length_of_a_stage_goes_with_its_accuracy_at_stage_2_and_is_the_same
         in TEXT
     )
     assert {EPOCHS[rule, 3] for rule in seven} == {12, 13}
-    assert "At stage 3 all seven train 12 or 13 epochs" in TEXT
+    for words in (
+        f"growing steps train {EPOCHS['rewarm', 2]:.0f} epochs, forget nothing, and are at "
+        f"{ACCURACY['rewarm', 2]:.1f}%.",
+        f"At stage 3 all seven train 12 or 13 epochs (growing steps {EPOCHS['rewarm', 3]:.0f})",
+    ):
+        assert words in TEXT, words
 
 
 def test_who_trains_how_long() -> None:

@@ -212,6 +212,7 @@ def test_a_rule_that_acts_since_is_no_longer_told_as_left_out() -> None:
     [
         (["--streams", "none"], "streams must be among digits"),
         (["--rules", "sp:shrink=0.3/0.1"], "rules must have grids that rise"),
+        (["--rules", "warm:warmup_epochs=2/4"], "rules must have grids of the rule's own numbers"),
         (["--seeds", "1"], "--seeds must be an integer >= 2"),
         (["--jobs", "0"], "--jobs must be an integer >= 1"),
         (["--rounds", "0"], "--rounds must be an integer >= 1"),

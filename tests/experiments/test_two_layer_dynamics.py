@@ -139,6 +139,8 @@ def test_options_of_rules_are_the_configuration_s_unless_given() -> None:
     assert config.replica("sp").rule == "sp:shrink=0.2:perturb=0.03"
     assert config.replica("sp_ash_adams").rule == "sp_ash_adams"
     assert config.replica("soft").rule == "soft"
+    assert config.replica("norm_matched").rule == "norm_matched:of=dash+alpha=0.4+lam=0.1"
+    assert config.replica("norm_matched:of=sp+shrink=0.7").rule == "norm_matched:of=sp+shrink=0.7+perturb=0.03"
     assert config.replica("uniform").label == "uniform"
 
 

@@ -101,3 +101,10 @@ def test_stages_that_were_left_out_are_not_counted() -> None:
     assert parts_run([table, table], 50) == "5 of 50 stages"
     assert parts_run([table[table["stage"].isin([2, 5])]], 50) == "stages 2, 5 of 50"
     assert parts_run([table[table["stage"] == 5]], 50) == "stage 5 of 50"
+
+
+def test_a_rule_that_is_none_any_more_is_written_as_it_was() -> None:
+    assert spellings(["a_rule_of_old:b=2:a=1", "dash:lam=0.05"]) == {
+        "a_rule_of_old:b=2:a=1": "a_rule_of_old:a=1:b=2",
+        "dash:lam=0.05": "dash:lam=0.05",
+    }

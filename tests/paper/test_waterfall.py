@@ -106,7 +106,7 @@ def test_links_that_were_not_run_are_named_until_they_are() -> None:
     steps, norms = "growing steps alone (rewarm)", "DASH's norms alone"
     assert missing_words(*chain_of(every, 100)) == f"Not run to stage 2: {steps}, {norms}."
     without = chain_of(every[every["rule"] != WARM], 100)
-    assert missing_words(*without) == f"Not run to stage 2: warm with a larger step, {steps}, {norms}."
+    assert missing_words(*without) == f"Not run to stage 2: warm with a training of its own, {steps}, {norms}."
     assert render_chain(*without).endswith(f"\n\n{missing_words(*without)}\n")
     dash = every[every["rule"] == "dash"]
     whole = pd.concat([every, dash.assign(rule="norm_matched"), dash.assign(rule="rewarm")])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -177,6 +180,27 @@ def found_in(where: str) -> dict[str, Any]:
     return {key: value for key, value in vars(module).items() if key.startswith("test_")}
 
 
+def source_of(test: Callable[..., object], where: str) -> str:
+    """Of a test and of the functions and classes of its file that it names."""
+    found, mine = inspect.getsource(test), defined_in(where.removesuffix(".py").replace("/", "."))
+    named = [key for key in mine if re.search(rf"\b{key}\b", found) and key != test.__name__]
+    return "\n".join([found, *(inspect.getsource(mine[key]) for key in named)])
+
+
+def defined_in(module: str) -> dict[str, Any]:
+    """Functions and classes of a module."""
+    named = vars(import_module(module)).items()
+    return {key: one for key, one in named if getattr(one, "__module__", "") == module}
+
+
+def words_of(rule: str) -> list[str]:
+    """How a test can name a rule: its text, its class, or what its module has or takes from another rule's."""
+    named = vars(import_module(RULES[rule].__module__)).items()
+    places = {key: str(getattr(one, "__module__", "")) for key, one in named}
+    own = [key for key, place in places.items() if re.match(r"dashtheory\.rules\.(?!rule$)", place)]
+    return [f'"{rule}[":]', rf"\b{rule}_\(", *(rf"\b{key}\b" for key in own)]
+
+
 def rules_with(law: Law) -> set[str]:
     return {name for name in RULES if law.holds(RULES[name])}
 
@@ -194,11 +218,9 @@ def test_the_laws_that_pages_tell_are_those_that_are_tested(law: Law) -> None:
     assert test is not None, f"{law.where} does not have {law.test}, of which dashtheory/rules/laws.py tells"
     made, held = made_for(test), rules_with(law)
     assert held
-    if made is None:  # of single rules, which its file is about
-        source = (Path(__file__).parents[2] / law.where).read_text(encoding="utf-8")
-        kinds = {name: RULES[name].__name__.removeprefix("With") for name in held}
-        said = {name: (kind, f'"{name}"', f"{name}_(") for name, kind in kinds.items()}
-        assert all(any(word in source for word in words) for words in said.values()), law.test
+    if made is None:  # of single rules, which the test names, or what it calls in its file
+        source = source_of(test, law.where)
+        assert all(any(re.search(word, source) for word in words_of(rule)) for rule in held), law.test
         assert len(held) < 6
     else:
         wrong = sorted(held ^ made)
