@@ -100,7 +100,7 @@ class DynamicsConfig:
     def _inner(self, of: object) -> str:
         """The rule that another one is a control of, with this configuration's options, as that one is written."""
         parts = of if isinstance(of, tuple) else (of,)
-        return self.replica(":".join(map(str, parts))).rule.replace(":", "+")
+        return str(self.replica(":".join(map(str, parts))).rule).replace(":", "+")
 
 
 def run_dynamics(config: DynamicsConfig, seeds: Sequence[int], experiment: str, report: Report) -> pd.DataFrame:

@@ -164,8 +164,8 @@ def test_what_would_fool_it_is_counted() -> None:
     for stream in WRONG:
         for rule in ("warm", "cold"):
             choice = next(one for one in STREAMS[stream].choices if one.remedy.rule == rule)
-            ends = grids_of(choice.remedy, STREAMS[stream].setting)
-            corner = {"learning_rate": ends["learning_rate"][0], "weight_decay": ends["weight_decay"][-1]}
+            grids = grids_of(choice.remedy, STREAMS[stream].setting)
+            corner = {"learning_rate": grids["learning_rate"][0], "weight_decay": grids["weight_decay"][-1]}
             assert choice.values == corner
 
 
