@@ -5,6 +5,7 @@ from __future__ import annotations
 from dashtheory._check import fail
 from dashtheory.rules import Rule, moments_of
 from dashtheory.rules.rewarm import Rewarm
+from dashtheory.rules.rule import overrides
 
 
 def refuse_elsewhere(rule: Rule) -> None:
@@ -23,16 +24,16 @@ def refuse_elsewhere(rule: Rule) -> None:
     if elsewhere:
         got = f"{name}, which acts in the loss, after steps or in evaluation ({', '.join(elsewhere)})"
         fail("rule", must, got, "Train with dashtheory.run_stages for that.")
-    if _has(rule, "finish"):
+    if overrides(rule, "finish"):
         got = f"{name}, which remembers what a stage ended with"
         fail("rule", must, got, "Train with dashtheory.run_stages for that.")
-    if _has(rule, "optimizer_for"):
+    if overrides(rule, "optimizer_for"):
         got = f"{name}, which trains with an optimizer of its own from the first stage on"
         fail("rule", must, got, "Train with what its optimizer_for(model, make) gives: no adapter is needed.")
     if "network" in moments_of(rule):
         got = f"{name}, which trains another network from the first stage on"
         fail("rule", must, got, "Train what its adapted(model, generator) gives: no adapter is needed.")
-    if rule.anew or _has(rule, "rebuild"):
+    if rule.anew or overrides(rule, "rebuild"):
         fix = "Make the new model and its optimizer yourself, before the fit."
         fail("rule", "must change the model that it is given in place", name, fix)
 
@@ -52,7 +53,3 @@ def refuse_step_sizes(rule: Rule) -> None:
     if isinstance(rule, Rewarm):
         fix = "Call StageRule.apply in a loop of your own, and make schedules after it."
         fail("rule", "must leave step sizes to the framework and its schedules", rule.name, fix)
-
-
-def _has(rule: Rule, method: str) -> bool:
-    return getattr(type(rule), method) is not getattr(Rule, method)

@@ -242,24 +242,23 @@ _METHODS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+def overrides(rule: Rule, method: str) -> bool:
+    """Whether a rule has a method of its own, of a name that every rule has."""
+    return getattr(type(rule), method) is not getattr(Rule, method)
+
+
 def moments_of(rule: Rule) -> tuple[str, ...]:
     """Where a rule acts, of `MOMENTS`: what it says (`acts`), and what its methods say, whatever `acts` does.
 
     A rule of one's own may leave `acts` as it is.
     """
-    kind = type(rule)
-    found = {
-        moment
-        for moment, methods in _METHODS.items()
-        if any(getattr(kind, name) is not getattr(Rule, name) for name in methods)
-    }
+    found = {moment for moment, methods in _METHODS.items() if any(overrides(rule, name) for name in methods)}
     return tuple(moment for moment in MOMENTS if moment in found or moment in rule.acts)
 
 
 def from_the_start(rule: Rule) -> bool:
     """Whether a rule has another network or optimizer than the run, and so another first stage than others."""
-    kind = type(rule)
-    return kind.adapted is not Rule.adapted or kind.optimizer_for is not Rule.optimizer_for
+    return overrides(rule, "adapted") or overrides(rule, "optimizer_for")
 
 
 def ablation(default: Any) -> Any:

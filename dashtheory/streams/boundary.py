@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dashtheory._check import fail
 from dashtheory.rules import Inject, L2Init, WarmRenewed, parse_spec
-from dashtheory.rules.rule import Context, Learner, Rule, RuleState, from_the_start
+from dashtheory.rules.rule import Context, Learner, Rule, RuleState, from_the_start, overrides
 from dashtheory.rules.spec import WARMUP
 from dashtheory.seeds import torch_stream
 from dashtheory.stream import Examples
@@ -45,7 +45,7 @@ class Member:
             fail("rules", "must have numbers here", repr(self.text), "Tune them in runs of their own.")
         if WARMUP in spec.training:
             fail("rules", "must leave the step size as it is within a task", repr(self.text), f"Drop {WARMUP}.")
-        own = from_the_start(self.rule) or kind.evaluated is not Rule.evaluated
+        own = from_the_start(self.rule) or overrides(self.rule, "evaluated")
         if (own or not set(kind.acts) <= {"between", "loss", "steps"}) and not isinstance(self.rule, WarmRenewed):
             rule = "must train and score the stream's network by its optimizer"
             fail("rules", rule, repr(self.text), "The stacked trainer has no other.")
