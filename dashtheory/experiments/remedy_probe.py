@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 
 import torch
 
 from dashtheory.deep.config import TEXT, RunConfig
+from dashtheory.deep.models import mlp
 from dashtheory.deep.source import Source
 from dashtheory.deep.task import make_source, make_task
 from dashtheory.experiments.remedies import FIRST_TUNING, Remedy, StreamSetting
@@ -81,6 +83,10 @@ def protocol_record(config: RunConfig) -> dict[str, str]:
 
 
 def _network(config: RunConfig) -> str:
-    """Name and options, and what the default is of the network that most streams have."""
+    """Name and options; of the network that most streams have also its defaults."""
     named = ", ".join([config.model.name, *config.model.options])
-    return f"{named}: 256 and 256 units, with batch norm" if named == "mlp" else named
+    if named != "mlp":
+        return named
+    usual = {name: one.default for name, one in inspect.signature(mlp).parameters.items()}
+    norm = "with" if usual["batch_norm"] else "without"
+    return f"{named}: {' and '.join(map(str, usual['widths']))} units, {norm} batch norm"

@@ -22,7 +22,6 @@ def spellings(rules: Iterable[str]) -> dict[str, str]:
 
     Args:
         rules: as written.
-
     """
     first: dict[object, str] = {}
     return {rule: first.setdefault(_read(rule), _ordered(rule)) for rule in rules}

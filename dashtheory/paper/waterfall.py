@@ -10,6 +10,7 @@ that were run, which favours those controls; no held-out data were spent.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -171,6 +172,8 @@ def render_chain(stage: int, links: list[Link]) -> str:
         f"DASH is {lead:+.1f} points from cold, and {left:+.1f} from the best cold start that was run "
         f"({rule_style(best.rule).label}). The best is taken on the test set."
     )
+    if any(link.rule == "rewarm" for link in links):
+        words += " The larger step alone begins with the usual step size again: its link changes two things."
     missing = missing_words(stage, links)
     lines += ["", missing] if missing else []
     return f"\n#### From cold to DASH, step by step\n\n{words}\n\n" + "\n".join(lines) + "\n"
@@ -196,15 +199,20 @@ def draw_chain(stage: int, links: list[Link], words: Mapping[str, str]) -> Figur
     figure, ax = plt.subplots(figsize=(11.6, 4.8))
     for place, link in enumerate(links):
         _draw_bar(ax, place, link, 0.0 if place == 0 else links[place - 1].accuracy)
-    lowest = min(link.accuracy for link in links)
     ax.set_xticks(range(len(links)), [_name(link) for link in links], fontsize=8)
-    ax.set(ylabel=f"test accuracy after stage {stage} (%)", ylim=(100 * lowest - 4, None))
+    ax.set(ylabel=f"test accuracy after stage {stage} (%)", ylim=(100 * _lowest(links) - 4, None))
     ax.margins(y=0.12)
     ax.grid(axis="x", visible=False)
     ax.text(0.012, 0.93, missing_words(stage, links), transform=ax.transAxes, fontsize=8, color="#444444")
     figure.subplots_adjust(left=0.06, right=0.985, top=0.82, bottom=0.27)
     add_heading(figure, words["title"], words["setting"], words["foot"])
     return figure
+
+
+def _lowest(links: list[Link]) -> float:
+    """The lowest accuracy, or end of an interval, that is drawn; 0 at the least."""
+    ends = [before.accuracy + link.low for before, link in itertools.pairwise(links) if not math.isnan(link.low)]
+    return max(min([*(link.accuracy for link in links), *ends]), 0.0)
 
 
 def _name(link: Link) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
@@ -101,6 +103,16 @@ def test_bars_go_from_one_link_to_the_next() -> None:
     assert [start for start, _ in ends] == pytest.approx([0, 37.5, 45.5, 43.5, 43.5])
 
 
+def test_no_interval_is_cut_off() -> None:
+    stage, links = chain_of(table(), 100)
+    wide = [links[0], *(replace(link, low=-0.2, high=0.1) for link in links[1:])]
+    figure = draw_chain(stage, wide, {"title": "", "setting": "", "foot": ""})
+    low, high = figure.axes[0].get_ylim()
+    drawn = [float(y) for line in figure.axes[0].lines for y in np.asarray(line.get_ydata())]
+    assert low < min(drawn)
+    assert max(drawn) < high
+
+
 def test_links_that_were_not_run_are_named_until_they_are() -> None:
     every = table()
     steps, norms = "growing steps alone (rewarm)", "DASH's norms alone"
@@ -112,4 +124,5 @@ def test_links_that_were_not_run_are_named_until_they_are() -> None:
     whole = pd.concat([every, dash.assign(rule="norm_matched"), dash.assign(rule="rewarm")])
     assert missing_words(*chain_of(whole, 100)) == missing_words(0, []) == ""
     assert [link.rule for link in chain_of(whole, 100)[1]][2:4] == [WARM, "rewarm"]
+    assert ["changes two things" in render_chain(*chain_of(one, 100)) for one in (whole, every)] == [True, False]
     assert "Not run" not in render_chain(*chain_of(whole, 100))
