@@ -226,8 +226,8 @@ _STREAMS: Mapping[str, Mapping[str, Any]] = {
         "num_tuning": 2,
     },
     "text": {
-        "title": "Python's help texts, three chunks",
-        "values": {"data": "text", "num_chunks": 3, **_MEASURES},
+        "title": "Python's help texts, half and then all",
+        "values": {"data": "text", "num_chunks": 2, "max_epochs": 60, **_MEASURES},
         "decays": (0.0, 0.0001, 0.001),
         **_TEXT,
     },
