@@ -133,14 +133,15 @@ class StageRule:
         given, words = self._given(loader, group)
         reestimated = self.batch_norm == "reestimated" and has_statistics(model)
         chunks = [self._chunk(one, loader, group) for one in given]
+        seed = torch_stream(self.seed, "adapter", stage).initial_seed()
         if reestimated:
-            self._refuse_statistics(chunks)
+            with undisturbed(model, [loader, *given], seed):
+                self._refuse_statistics(chunks)
         fate: str = self.optimizer or str(getattr(rule, "optimizer", "kept"))
         context = self._context(model, optimizers, stage, chunks)
         with ExitStack() as stack:
             if fate == "touched":
                 stack.enter_context(touched_cleared(model, optimizers))
-            seed = torch_stream(self.seed, "adapter", stage).initial_seed()
             stack.enter_context(undisturbed(model, [loader, *given], seed))
             stack.enter_context(passing(forward=self.forward, count=self.count, group=group))
             keepers = self.averages if fate == "renewed" else [*optimizers[1:], *self.averages]
@@ -193,9 +194,11 @@ class StageRule:
         if not chunks:
             fail("batch_norm", "must be kept without data", self.batch_norm, "Give chunks, or the loop's loader.")
         fix = "Re-estimate in your own loop."
-        for inputs in (one[0] for one in chunks if isinstance(one, tuple)):
-            if not isinstance(inputs, Tensor):
-                fail("batch_norm", "must be kept where inputs are no tensors", type(inputs).__name__, fix)
+        for one in chunks:
+            first = one if isinstance(one, tuple) else next(iter(one), None)
+            if first is not None and not isinstance(first[0], Tensor):
+                got = type(first[0]).__name__
+                fail("batch_norm", "must be kept where inputs are no tensors", got, fix)
 
 
 def _everyone() -> Any:

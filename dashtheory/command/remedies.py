@@ -2,8 +2,9 @@ r"""Compare every remedy on several streams, each tuned with the same budget of 
 
     python simulations/remedies.py --streams digits,text --rules dash:lam=0.05/0.1/0.3,fire --seeds 5
 
-A killed call goes on where it was. Rules may have a grid of one number, as sp:shrink=0.1/0.3/0.6; rules of your
-own are python:FILE.py:Name. The tuned cold and warm starts always take part.
+A killed call goes on where it was; with --take-over also from the table that another machine has passed on. Rules
+may have a grid of one number, as sp:shrink=0.1/0.3/0.6; rules of your own are python:FILE.py:Name. The tuned cold
+and warm starts always take part.
 """
 
 from __future__ import annotations
@@ -23,14 +24,20 @@ from dashtheory.command.guard import guarded
 from dashtheory.command.options import OneLineParser, check_counts, folder, option_names
 from dashtheory.command.remedy_results import (
     DIVERGED,
+    SUMMARY,
+    Kept,
     choices_path,
     forget_results,
+    is_of,
     passed_on,
     read_choices,
     refusals,
     rounds_of,
+    seeds_of,
+    trials_of,
 )
 from dashtheory.command.ways import HERE, Way, add_ways, way_of
+from dashtheory.deep.task import data_facts
 from dashtheory.experiments.equal_tuning import (
     Choice,
     advanced,
@@ -74,6 +81,7 @@ class Comparison:
         num_jobs: runs at once.
         out: folder of the results.
         fresh: whether to forget earlier results.
+        take_over: whether trials and runs of the table that is passed on are not to be made again.
         way: where the runs are computed, and who follows them.
     """
 
@@ -84,6 +92,7 @@ class Comparison:
     num_jobs: int
     out: Path
     fresh: bool
+    take_over: bool = False
     way: Way = HERE
 
     @property
@@ -122,12 +131,18 @@ def compare(comparison: Comparison) -> None:
     if comparison.fresh:
         _forget(comparison)
     _check_rounds(comparison)
-    refused, able = _probed(comparison)
-    choices = _tuned(comparison, able)
+    theirs = _taken_over(comparison)
+    refused, able = _probed(comparison, theirs)
+    choices = _tuned(comparison, able, trials_of(theirs))
     _keep(comparison, choices, refused)
     arms = [arm for choice in choices for arm in arms_of(choice, comparison.setting)]
-    texts = list(dict.fromkeys(arm.text for arm in arms))
-    run(comparison.call(comparison.name, texts, comparison.seeds))
+    texts_of: dict[tuple[int, ...], list[str]] = {}
+    for text in dict.fromkeys(arm.text for arm in arms):
+        missing = tuple(seed for seed in comparison.seeds if seed not in seeds_of(theirs, text))
+        texts_of.setdefault(missing, []).append(text)
+    for seeds, texts in texts_of.items():
+        if seeds:
+            run(comparison.call(comparison.name, texts, [*seeds]))
 
 
 def _forget(comparison: Comparison) -> None:
@@ -138,20 +153,30 @@ def _forget(comparison: Comparison) -> None:
     forget_results(comparison.out, comparison.name)
 
 
+def _taken_over(comparison: Comparison) -> Kept | None:
+    """What another machine has found, if it is to be used."""
+    theirs = passed_on(comparison.out, comparison.name) if comparison.take_over else None
+    if theirs is not None and not is_of(theirs, comparison.setting, data_facts(comparison.setting.config)):
+        got = f"{comparison.name} of another in '{comparison.out / SUMMARY}'"
+        fail("--take-over", "must find results of the same setting and data", got, "Leave it out.")
+    return theirs
+
+
 def _check_rounds(comparison: Comparison) -> None:
     """Rules of one table have the same budget."""
     ours, rounds = {remedy.rule for remedy in comparison.remedies}, comparison.setting.rounds
-    for known in (read_choices(comparison.choices), passed_on(comparison.out, comparison.name)):
+    there = passed_on(comparison.out, comparison.name)
+    for known in (read_choices(comparison.choices), there.choices if there else {}):
         others = known.get("rules", {}).keys() - ours
         if others and rounds_of(known) != rounds:
             rule = f"must be {rounds_of(known)}, as it was for {min(others)} in '{comparison.out}'"
             fail("--rounds", rule, str(rounds), "Take another --out, or say --fresh.")
 
 
-def _probed(comparison: Comparison) -> tuple[dict[str, str], list[Remedy]]:
+def _probed(comparison: Comparison, theirs: Kept | None) -> tuple[dict[str, str], list[Remedy]]:
     """Why some rules cannot act on the stream's network, and the others."""
-    known = read_choices(comparison.choices)
-    tried = known["rules"].keys() if known else set()
+    known = read_choices(comparison.choices), theirs.choices if theirs else {}
+    tried = {rule for one in known for rule in one.get("rules", {})}
     found = {
         remedy.rule: "" if remedy.rule in tried else refusal(remedy, comparison.setting)
         for remedy in comparison.remedies
@@ -165,15 +190,17 @@ def _probed(comparison: Comparison) -> tuple[dict[str, str], list[Remedy]]:
     )
 
 
-def _tuned(comparison: Comparison, remedies: Sequence[Remedy]) -> list[Choice]:
-    """Search after search, all rules at once."""
+def _tuned(comparison: Comparison, remedies: Sequence[Remedy], known: Mapping[str, float]) -> list[Choice]:
+    """Search after search, all rules at once; trials with a known score are not made again."""
     setting = comparison.setting
     choices = [Choice(remedy=remedy) for remedy in remedies]
     seeds = list(range(FIRST_TUNING, FIRST_TUNING + setting.num_tuning))
     while waiting := [choice for choice in choices if not choice.done]:
         texts = list(dict.fromkeys(text for choice in waiting for text in next_trials(choice, setting)))
-        found = run(comparison.call(comparison.trials, texts, seeds, held_out=True))
-        scores = trial_scores(found.table, texts, setting)
+        scores = {text: known[text] for text in texts if text in known}
+        if new := [text for text in texts if text not in known]:
+            found = run(comparison.call(comparison.trials, new, seeds, held_out=True))
+            scores |= trial_scores(found.table, new, setting)
         choices = [choice if choice.done else advanced(choice, setting, scores) for choice in choices]
     return choices
 
@@ -245,6 +272,8 @@ def _comparisons(options: argparse.Namespace) -> list[Comparison]:
     way = way_of(options)
     if way.place.gpus:
         fail("gpus", "must be left out", way.place.gpus, "These runs are for CPUs.")
+    if options.fresh and options.take_over:
+        fail("--take-over", "must be left out with --fresh", "both", "One uses what is there, the other does not.")
     found = []
     for name, setting in settings.items():
         if options.quick:
@@ -260,6 +289,7 @@ def _comparisons(options: argparse.Namespace) -> list[Comparison]:
                 num_jobs=options.jobs,
                 out=options.out,
                 fresh=options.fresh,
+                take_over=options.take_over,
                 way=way,
             )
         )
@@ -294,5 +324,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="a few rules on a toy, in a folder of its own")
     parser.add_argument("--redraw", action="store_true", help="draw the saved results again")
     parser.add_argument("--fresh", action="store_true", help="forget the streams' earlier results")
+    parser.add_argument(
+        "--take-over", action="store_true", help="what OUT/remedies.csv holds is not run again, whoever made it"
+    )
     add_ways(parser)
     return parser

@@ -20,12 +20,14 @@ import pandas as pd
 
 from dashtheory._check import fail
 from dashtheory._nested import flat, restore
+from dashtheory._spec import is_own
 from dashtheory.deep.config import RunConfig
 from dashtheory.experiments.equal_tuning import Choice, chosen_text
 from dashtheory.experiments.remedies import Remedy, StreamSetting, stream_settings
 from dashtheory.experiments.remedy_scores import CLAMPED, NUMBERS, arms_of, runs_of, score_table
 from dashtheory.experiments.remedy_tables import Compared
 from dashtheory.record import load_results, load_table, make_table, save_table, stage_rows
+from dashtheory.record.provenance import plain_config
 from dashtheory.record.results import same_data
 
 DIVERGED = "diverged"
@@ -156,10 +158,27 @@ def _rows(name: str, one: Kept) -> Iterator[dict[str, object]]:
         yield from stage_rows(level="deep", experiment=name, rule=rule, seed=seed, stage=stages, metrics=metrics)
 
 
-def passed_on(out: Path, name: str) -> Mapping[str, Any]:
-    """What was chosen on a stream, of the table that is passed on; {} if the stream is not there."""
-    known = _saved(out / SUMMARY).get(name)
-    return known.choices if known else {}
+def passed_on(out: Path, name: str) -> Kept | None:
+    """What the table that is passed on holds of a stream; None if the stream is not there."""
+    return _saved(out / SUMMARY).get(name)
+
+
+def trials_of(one: Kept | None) -> dict[str, float]:
+    """Scores of the trials of a stream, by text; not of rules of the user's own, whose files may have changed."""
+    choices = [] if one is None else saved_choices(one.choices)
+    return {text: score for one in choices for text, score in one.trials.items() if not is_own(text)}
+
+
+def seeds_of(one: Kept | None, text: str) -> set[int]:
+    """Root seeds of the runs of a text; none of a rule of the user's own."""
+    return set() if one is None or is_own(text) else {*_seeds(_of(one.runs, text))}
+
+
+def is_of(one: Kept, setting: StreamSetting, data: Mapping[str, Any]) -> bool:
+    """Whether a stream was run, and tuned, in this setting and on these data."""
+    ours = plain_config(setting.config.with_values(device="cpu"))
+    theirs, tuning = {**one.config, "rules": ours["rules"]}, (setting.num_tuning, setting.rounds)
+    return _plain(theirs) == _plain(ours) and _tuning(one) == tuning and same_data(one.data) == same_data(data)
 
 
 def forget_results(out: Path, name: str) -> None:

@@ -234,6 +234,10 @@ def test_what_cannot_be_is_one_line(make: Any, words: str) -> None:
             {"rule": "sp:perturb=0", "chunks": [({"x": torch.zeros(2, 3)}, torch.zeros(2))]},
             "must be kept where inputs",
         ),
+        (
+            {"rule": "sp:perturb=0", "chunks": [DataLoader([({"x": torch.zeros(3)}, 0)] * 4, batch_size=2)]},
+            "must be kept where inputs",
+        ),
     ],
 )
 def test_statistics_that_cannot_be_are_refused_before_a_weight_is_touched(

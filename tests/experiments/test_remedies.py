@@ -126,6 +126,46 @@ def test_fewer_seeds_lose_nothing_of_what_was_passed_on(program: Program) -> Non
     assert "- `warm_rm`: not all" in program.tables()
 
 
+def numbers(program: Program) -> pd.DataFrame:
+    """What is passed on, but for times."""
+    table, _ = load_table(program.out / "remedies.csv")
+    return table[~table["metric"].isin(["seconds", "rule_share"])].reset_index(drop=True)
+
+
+def test_what_was_passed_on_is_taken_over_and_what_lacks_is_run(program: Program) -> None:
+    whole = ["--quick", "--rules", "reset,sp:shrink=0.1/0.3/0.6", "--seeds", "3"]
+    program(*whole)
+    wanted = numbers(program)
+    program("--quick", "--rules", "reset", "--seeds", "2", "--fresh")
+    shutil.rmtree(program.out / "cpu")
+    ran = program(*whole, "--take-over")
+    known = [name for name in ran if name.startswith(("cold", "warm", "reset"))]
+    assert known
+    assert all(name.endswith("-seed2") for name in known)
+    assert any(name.startswith("sp") and name.endswith("-seed0") for name in ran)
+    pd.testing.assert_frame_equal(numbers(program), wanted)
+    shutil.rmtree(program.out / "cpu")
+    assert program(*whole, "--take-over") == []
+    pd.testing.assert_frame_equal(numbers(program), wanted)
+
+
+def test_what_is_of_another_setting_or_of_a_rule_of_your_own_is_not_taken_over(
+    program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.py"
+    mine.write_text(re.findall(r"```python\n(.*?)```", YOUR_OWN, re.DOTALL)[0], encoding="utf-8")
+    options = ["--quick", "--rules", f"python:{mine}:Mine"]
+    program(*options)
+    shutil.rmtree(program.out / "cpu")
+    ran = program(*options, "--take-over")
+    assert ran
+    assert not [name for name in ran if name.startswith(("cold", "warm"))]
+    program(*options, "--take-over", "--rounds", "2", status=2)
+    assert "--take-over must find results of the same setting and data, got digits of" in capsys.readouterr().err
+    program(*options, "--take-over", "--fresh", status=2)
+    assert "--take-over must be left out with --fresh" in capsys.readouterr().err
+
+
 def test_other_data_or_another_setting_are_not_joined(program: Program) -> None:
     program("--quick", "--rules", "reset")
     path = program.out / "remedies.csv"
