@@ -51,6 +51,16 @@ def test_noise_is_that_of_the_stage() -> None:
     assert same(model, wanted)
 
 
+class Named(Dataset[tuple[dict[str, Tensor], int]]):
+    """Inputs by name."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], int]:
+        return {"x": torch.zeros(3)}, 0
+
+
 class Augmented(Dataset[tuple[Tensor, Tensor]]):
     """Draws from every global stream at each access."""
 
@@ -235,7 +245,7 @@ def test_what_cannot_be_is_one_line(make: Any, words: str) -> None:
             "must be kept where inputs",
         ),
         (
-            {"rule": "sp:perturb=0", "chunks": [DataLoader([({"x": torch.zeros(3)}, 0)] * 4, batch_size=2)]},
+            {"rule": "sp:perturb=0", "chunks": [DataLoader(Named(), batch_size=2)]},
             "must be kept where inputs",
         ),
     ],
