@@ -28,7 +28,7 @@ from dashtheory.command.remedy_results import (
     Kept,
     choices_path,
     forget_results,
-    is_of,
+    has_setting,
     passed_on,
     read_choices,
     refusals,
@@ -156,7 +156,7 @@ def _forget(comparison: Comparison) -> None:
 def _taken_over(comparison: Comparison) -> Kept | None:
     """What another machine has found, if it is to be used."""
     theirs = passed_on(comparison.out, comparison.name) if comparison.take_over else None
-    if theirs is not None and not is_of(theirs, comparison.setting, data_facts(comparison.setting.config)):
+    if theirs is not None and not has_setting(theirs, comparison.setting, data_facts(comparison.setting.config)):
         got = f"{comparison.name} of another in '{comparison.out / SUMMARY}'"
         fail("--take-over", "must find results of the same setting and data", got, "Leave it out.")
     return theirs

@@ -166,7 +166,7 @@ def passed_on(out: Path, name: str) -> Kept | None:
 def trials_of(one: Kept | None) -> dict[str, float]:
     """Scores of the trials of a stream, by text; not of rules of the user's own, whose files may have changed."""
     choices = [] if one is None else saved_choices(one.choices)
-    return {text: score for one in choices for text, score in one.trials.items() if not is_own(text)}
+    return {text: score for choice in choices for text, score in choice.trials.items() if not is_own(text)}
 
 
 def seeds_of(one: Kept | None, text: str) -> set[int]:
@@ -174,7 +174,7 @@ def seeds_of(one: Kept | None, text: str) -> set[int]:
     return set() if one is None or is_own(text) else {*_seeds(_of(one.runs, text))}
 
 
-def is_of(one: Kept, setting: StreamSetting, data: Mapping[str, Any]) -> bool:
+def has_setting(one: Kept, setting: StreamSetting, data: Mapping[str, Any]) -> bool:
     """Whether a stream was run, and tuned, in this setting and on these data."""
     ours = plain_config(setting.config.with_values(device="cpu"))
     theirs, tuning = {**one.config, "rules": ours["rules"]}, (setting.num_tuning, setting.rounds)
