@@ -142,6 +142,10 @@ class Checkpoints:
         sweep(self.path(stage))
         with replacing(self.path(stage)) as temporary:
             temporary.write_bytes(json.dumps(head).encode() + b"\n" + body)
+        self.drop_old()
+
+    def drop_old(self) -> None:
+        """Drop all but the newest two: a kill between the two steps of `save` leaves one more."""
         for old in self.stages()[:-_KEPT]:
             self.path(old).unlink(missing_ok=True)
 

@@ -69,6 +69,8 @@ def run_resumable(
     if on_problem is not None:
         for problem in problems:
             on_problem(problem)
+    if checkpoints is not None and not problems:  # of damaged ones an older one may be needed yet
+        checkpoints.drop_old()
     finished = [] if finished is None else finished
     finished += [] if resume is None else resume.finished
     wanted = len(stream.chunks) if num_stages is None else min(num_stages, len(stream.chunks))

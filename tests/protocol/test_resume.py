@@ -136,6 +136,31 @@ def test_so_do_other_rules(rule: str, tmp_path: Path) -> None:
     assert run(tmp_path, rule) == whole  # read from the last checkpoint
 
 
+def test_a_kill_between_writing_and_dropping_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(Exception):
+        pass
+
+    drop = Checkpoints.drop_old
+
+    def killed(self: Checkpoints) -> None:
+        if self.stages() == [3, 4, 5]:
+            raise Killed
+        drop(self)
+
+    def names() -> set[str]:
+        return {path.name for path in tmp_path.iterdir()}
+
+    monkeypatch.setattr(Checkpoints, "drop_old", killed)
+    with pytest.raises(Killed):
+        run(tmp_path, "warm")
+    assert names() == {f"stage-000{stage}.checkpoint" for stage in (3, 4, 5)}
+    monkeypatch.undo()
+    assert len(run(tmp_path, "warm")) == 5
+    assert names() == {f"stage-000{stage}.checkpoint" for stage in (4, 5)}
+
+
 class Counting(Rule):
     """Remembers how often it was applied, and scales all weights by it."""
 
