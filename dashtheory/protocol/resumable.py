@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dashtheory._door import door
 from dashtheory.evaluate import Scores
-from dashtheory.protocol.checkpoint import Checkpoints
+from dashtheory.protocol.checkpoint import Checkpoint, Checkpoints
 from dashtheory.protocol.outside import outside_state
 from dashtheory.protocol.settings import Measures, TrainConfig
 from dashtheory.protocol.stages import StageResult, Task, run_stages
@@ -65,12 +65,7 @@ def run_resumable(
         ValueError: as `run_stages`, or if a checkpoint is of another run.
         OSError: if one cannot be written (the stages before are intact).
     """
-    resume, problems = (None, []) if checkpoints is None else checkpoints.latest(origin)
-    if on_problem is not None:
-        for problem in problems:
-            on_problem(problem)
-    if checkpoints is not None and not problems:  # of damaged ones an older one may be needed yet
-        checkpoints.drop_old()
+    resume = None if checkpoints is None else _newest(checkpoints, origin, on_problem)
     finished = [] if finished is None else finished
     finished += [] if resume is None else resume.finished
     wanted = len(stream.chunks) if num_stages is None else min(num_stages, len(stream.chunks))
@@ -108,6 +103,19 @@ def run_resumable(
         if result.stage >= missing[-1]:
             break
     return finished
+
+
+def _newest(
+    checkpoints: Checkpoints, origin: Mapping[str, str] | None, on_problem: Callable[[str], None] | None
+) -> Checkpoint | None:
+    """The newest whole checkpoint; where none is damaged, a kill's leftover among the older ones is dropped."""
+    found, problems = checkpoints.latest(origin)
+    if not problems:
+        checkpoints.drop_old()
+    if on_problem is not None:
+        for problem in problems:
+            on_problem(problem)
+    return found
 
 
 def _outside(result: StageResult, rule: Rule, task: Task, seed: int) -> list[str]:

@@ -139,21 +139,18 @@ def test_so_do_other_rules(rule: str, tmp_path: Path) -> None:
 def test_a_kill_between_writing_and_dropping_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(Exception):
-        pass
-
     drop = Checkpoints.drop_old
 
     def killed(self: Checkpoints) -> None:
         if self.stages() == [3, 4, 5]:
-            raise Killed
+            raise KeyboardInterrupt
         drop(self)
 
     def names() -> set[str]:
         return {path.name for path in tmp_path.iterdir()}
 
     monkeypatch.setattr(Checkpoints, "drop_old", killed)
-    with pytest.raises(Killed):
+    with pytest.raises(KeyboardInterrupt):
         run(tmp_path, "warm")
     assert names() == {f"stage-000{stage}.checkpoint" for stage in (3, 4, 5)}
     monkeypatch.undo()
