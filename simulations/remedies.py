@@ -69,13 +69,22 @@ def controls_beside(rules: list[str]) -> list[str]:
     return [one for rule in alone for one in (rule, *(other for other in rules if control_of(other) == rule))]
 
 
+def best_first(differences: pd.DataFrame) -> list[str]:
+    """Rules by the mean of their ranks over streams, whose units differ.
+
+    Args:
+        differences: with columns rule, stream and mean, a line per rule and stream that it was run on.
+    """
+    ranks = differences.groupby("stream")["mean"].rank(pct=True)
+    means = ranks.groupby(differences["rule"]).mean()
+    return [str(rule) for rule in means.sort_values(ascending=False, kind="stable").index]
+
+
 def draw(streams: list[Compared]) -> Figure:
     """Differences by rule and stream, best first: by the mean of its ranks."""
     found = differences_of(streams)
     tuned = found[found["arm"] == TUNED]
-    ranks = tuned.groupby("stream")["mean"].rank(pct=True)  # units differ by stream
-    best = ranks.groupby(tuned["rule"]).mean().sort_values(ascending=False, kind="stable")
-    order = controls_beside(best.index.tolist())
+    order = controls_beside(best_first(tuned))
     top = 0.95 + 0.15 * max(_wrapped(one.setting).count("\n") + 1 for one in streams)
     height, width = 1.15 + top + 0.21 * len(order), max(2.6 + 2.6 * len(streams), 13.0)
     figure, axes = plt.subplots(1, len(streams), figsize=(width, height), sharey=True, squeeze=False)

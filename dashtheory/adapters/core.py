@@ -19,7 +19,7 @@ from dashtheory.adapters.optimizers import cleared, touched_cleared
 from dashtheory.adapters.undisturbed import seed_, undisturbed
 from dashtheory.batchnorm import has_statistics
 from dashtheory.rules import Context, InPlace, Learner, Reestimate, Rule, ShrinkReport, anchored, parse_rule
-from dashtheory.rules.passes import Count, Forward, Pair, passing, same_on_all_ranks_
+from dashtheory.rules.passes import Count, Forward, Pair, device_of, passing, same_on_all_ranks_
 from dashtheory.rules.rule import LossFunction
 from dashtheory.rules.wrappers import group_of, unwrapped
 from dashtheory.seeds import torch_stream
@@ -163,7 +163,7 @@ class StageRule:
         return Context(
             chunks=lambda: iter(chunks),
             loss_fn=self.loss_fn or _no_loss,
-            fresh=lambda: Learner(self._drawn(model, stage).to(_device(model)), first),
+            fresh=lambda: Learner(self._drawn(model, stage).to(device_of(model)), first),
             generator=torch_stream(self.seed, "perturbation", stage),
             renew=lambda _: cleared(optimizers),
             state={} if self.start is None else self.made().start(Learner(self.start, first)),
@@ -204,10 +204,6 @@ class StageRule:
 def _everyone() -> Any:
     running = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
     return dist.group.WORLD if running else None
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next((value.device for value in model.parameters()), torch.device("cpu"))
 
 
 def _no_loss(*_: object) -> Tensor:

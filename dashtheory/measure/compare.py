@@ -27,7 +27,7 @@ from dashtheory.measure.spectrum import weight_spectra, wide
 from dashtheory.rules import RULES, Context, Learner, Rule, ShrinkReport, moments_of, parse_rule, targets
 from dashtheory.rules.effective import to_look_at
 from dashtheory.rules.pages import MOMENT_WORDS
-from dashtheory.rules.passes import Parts
+from dashtheory.rules.passes import Parts, device_of
 from dashtheory.rules.rule import seeded_layers
 from dashtheory.scoring import ScoreChoice
 from dashtheory.stream import Examples, join
@@ -124,7 +124,7 @@ def compare(
     """
     if not isinstance(model, nn.Module):
         fail("model", "must be a torch.nn.Module", type(model).__name__, "Pass the network itself.")
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     with _streams_kept(device), torch.inference_mode(False):  # loaders draw, too
         old = [_on(device, part) for part in _chunks(data)]
         arriving = None if new is None else _on(device, join(_chunks(new)))

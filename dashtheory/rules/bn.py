@@ -12,7 +12,7 @@ import torch
 
 from dashtheory._check import fail
 from dashtheory.batchnorm import has_statistics, reestimated
-from dashtheory.rules.passes import inputs_of
+from dashtheory.rules.passes import device_of, inputs_of
 from dashtheory.rules.rule import Context, Learner, Rule
 
 
@@ -41,8 +41,7 @@ class Reestimate(Rule):
         if not has_statistics(learner.model):
             kind = type(learner.model).__name__
             fail("model", "must have batch normalization with running statistics", kind, "Leave this rule out.")
-        device = next((value.device for value in learner.model.parameters()), torch.device("cpu"))
-        inputs = torch.cat(list(inputs_of(context.chunks(), device)))
+        inputs = torch.cat(list(inputs_of(context.chunks(), device_of(learner.model))))
         statistics = dict(reestimated(learner.model, inputs).named_buffers())
         with torch.no_grad():
             for name, buffer in learner.model.named_buffers():

@@ -88,6 +88,11 @@ def passing(*, forward: Forward | None = None, count: Count | None = None, group
         _NOW.reset(token)
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's first parameter is; a CPU for a model without any."""
+    return next((value.device for value in model.parameters()), torch.device("cpu"))
+
+
 def inputs_of(chunks: Iterable[Any], device: torch.device) -> Iterator[Tensor]:
     """Inputs of all parts of all chunks, in order, for a rule that calls the model itself.
 

@@ -22,7 +22,7 @@ from torch import nn
 from dashtheory._check import choice, fail, real
 from dashtheory.errors import Diverged
 from dashtheory.rules.invariance import scale_invariant
-from dashtheory.rules.passes import inputs_of
+from dashtheory.rules.passes import device_of, inputs_of
 from dashtheory.rules.rule import Context, Learner, Rule, ablation
 
 BUFFERS = ("kept", "scaled")
@@ -148,8 +148,7 @@ class Rewarm(Rule):
 
     def apply(self, learner: Learner, context: Context) -> tuple[Learner, None]:
         """Return the learner with other step sizes."""
-        device = next((value.device for value in learner.model.parameters()), torch.device("cpu"))
-        inputs = next(inputs_of(context.chunks(), device))
+        inputs = next(inputs_of(context.chunks(), device_of(learner.model)))
         names = scale_invariant(learner.model, inputs)
         if not names:
             fail(

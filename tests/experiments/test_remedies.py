@@ -345,3 +345,15 @@ def test_tables_hold_the_means_of_the_runs(program: Program) -> None:
     cells = [cell.strip() for cell in row.split("|")]
     assert cells[3] == f"{100 * mine[mine['stage'] == 2]['value'].mean():.1f}"
     assert cells[4] == f"{100 * mine['value'].mean():.1f}"
+
+
+def test_the_order_of_the_picture_is_by_ranks_not_by_means_of_other_units() -> None:
+    nats, points = {"warm_rm": 0.1, "sp": 0.3, "dash": 0.2}, {"warm_rm": 1.0, "sp": -9.0, "dash": 2.0}
+    rows = [(rule, "text", mean) for rule, mean in nats.items()]
+    rows += [(rule, stream, mean) for stream in ("half", "digits") for rule, mean in points.items()]
+    rows += [("fire", "half", 3.0)]  # run on one stream alone
+    table = pd.DataFrame(rows, columns=["rule", "stream", "mean"])
+    order = script("remedies").best_first(table)
+    assert order == ["fire", "dash", "sp", "warm_rm"]  # by means sp would be last
+    scaled = table.assign(mean=table["mean"].where(table["stream"] != "text", 1000 * table["mean"]))
+    assert script("remedies").best_first(scaled) == order
