@@ -49,6 +49,31 @@ def stages(name: str) -> str:
     return f"{words}\n\n{rows(head, body)}\n\n{missing_words(*chain_of(table, chunk))}"
 
 
+def recipe(name: str) -> str:
+    """Test accuracy by stage where every stage has as many epochs, what was fitted, and what a rule leaves."""
+    found, table = _read(name)
+    accuracy, fitted = 100 * _wide(table, "test_accuracy"), 100 * _wide(table, "train_accuracy")
+    old, last = 100 * _wide(table, "old_accuracy_reestimated_epoch0"), int(accuracy.columns[-1])
+    counts = table.groupby("rule")["seed"].nunique()
+    body = [
+        [
+            label_of(rule),
+            f"{counts[rule]}",
+            *(_shown(value) for value in accuracy.loc[rule]),
+            _shown(fitted[last][rule]),
+            _shown(old[last][rule]),
+        ]
+        for rule in _in_order(accuracy)
+    ]
+    words = (
+        f"Test accuracy (%) after every stage. Fitted: how much of the data of stage {last} is right in its last "
+        "epoch (%, as augmented); old: how much of the old data at its start, right after the rule. "
+        f"{describe(found)}"
+    )
+    head = ["rule", "seeds", *(f"stage {stage}" for stage in accuracy), "fitted", "old"]
+    return f"{words}\n\n{rows(head, body)}"
+
+
 def starts(name: str) -> str:
     """What a rule leaves: the norm of all weights, and how much of the old data is still right."""
     name = name.removesuffix(STARTS)
@@ -112,5 +137,6 @@ STARTS = "-starts"
 TABLES: dict[str, Callable[[str], str]] = {
     "cifar10-resnet18": stages,
     f"cifar10-resnet18{STARTS}": starts,
+    "cifar10-resnet18-modern": recipe,
     "cifar10-resnet18-cut": cut,
 }
