@@ -1,8 +1,9 @@
-"""Does it matter which weights DASH shrinks? DASH beside controls that shrink as much, by setting (level 3).
+"""Does it matter which weights DASH shrinks? DASH beside controls without its directions, by setting (level 3).
 
-The controls leave the amount of shrinking and take its direction away: `norm_matched` gives each tensor the norm
-that DASH would leave, `permuted` puts DASH's factors at random groups of their layer, `uniform` takes one factor
-for all. Each row of the figure changes one thing of the setting: DASH's lam, width, depth, step size, or what
+The controls take the direction away and keep of the amount of shrinking what the name says: `norm_matched` gives
+each tensor the norm that DASH would leave, `permuted` puts DASH's factors at random groups of their layer,
+`uniform` takes DASH's mean factor for all weights (which leaves another norm).
+Each row of the figure changes one thing of the setting: DASH's lam, width, depth, step size, or what
 --settings names.
 
     python simulations/direction.py [--quick] [--data cifar10] [--settings base,lam=0.05,width=32] ...
@@ -82,7 +83,7 @@ def _draw_column(ax: Axes, differences: pd.DataFrame, settings: Sequence[str]) -
 
 SCRIPT = Script(
     name=NAME,
-    summary="DASH beside controls that shrink as much: does direction matter, and in which setting?",
+    summary="DASH beside controls without its directions: does direction matter, and in which setting?",
     config=DirectionConfig,
     num_seeds=5,
     quick={"num_chunks": 2, "chunk_size": 120, "num_test": 200, "max_epochs": 20, "settings": (BASE, "lam=0.05")},

@@ -1,8 +1,8 @@
-"""Does it matter which weights DASH shrinks? DASH beside controls that shrink as much, setting by setting.
+"""Does it matter which weights DASH shrinks? DASH beside controls without its directions, setting by setting.
 
-Three controls take the direction away and leave the amount: the norm that DASH leaves in each tensor
-(`norm_matched`), its factors at random groups of their layer (`permuted`), one factor for all (`uniform`). Each
-setting differs from the first in one value.
+Three controls take the direction away and leave the norm of each tensor (`norm_matched`), the factors of a layer,
+at random groups (`permuted`), or their mean alone, for all weights (`uniform`). Each setting differs from the
+first in one value.
 """
 
 from __future__ import annotations
