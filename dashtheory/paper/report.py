@@ -314,13 +314,20 @@ def describe(one: Results) -> str:
     c = setting_of(one)
     options = f" ({', '.join(c.model.options)})" if c.model.options else ""
     noise = f"; {100 * c.data.label_noise:g}% wrong labels" if c.data.label_noise else ""
-    seconds = sum(float(facts["seconds"]) for facts in one.runs.values())
+    seconds = sum(_seconds(one, name) for name in one.tables)
     return (
         f"{c.model.name}{options}, {c.data.num_chunks} chunks of {c.data.chunk_size:,} pictures, "
         f"{c.training.optimizer}, learning rate {c.training.learning_rate:g}, batch "
         f"{c.training.batch_size}{_further(c.training)}, {_criterion(c.training)}, "
         f"{c.device.precision}{noise}; {seconds / 60:.0f} minutes of runs."
     )
+
+
+def _seconds(one: Results, name: str) -> float:
+    """Wall time of a run; of calls that were killed no more is known than what their stages say."""
+    table = one.tables[name]
+    told = table.loc[table["metric"].isin(["train_seconds", "rule_seconds"]), "value"].sum()
+    return max(float(one.runs[name]["seconds"]), float(told))
 
 
 def _further(training: TrainingConfig) -> str:

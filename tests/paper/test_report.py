@@ -192,6 +192,15 @@ def test_sections_tell_machine_setting_and_time() -> None:
     assert "](figures/cuda-cifar10-resnet18-noise.png)" in text
 
 
+def test_the_time_of_a_run_is_at_least_that_of_its_stages() -> None:
+    """A call that was killed leaves checkpoints, but not its time: the one that goes on knows its own alone."""
+    found = results_of("cifar10-resnet18", rules=("cold",), seeds=1)
+    metrics = ("test_accuracy", "steps", "train_seconds", "rule_seconds")
+    stages = made_table(lambda *_: 300.0, ("warm",), (0,), 3, metrics)
+    found = added(found, "warm", 0, stages, seconds=10.0)
+    assert "; 32 minutes of runs." in render({("cuda", found.name): found})  # 90 s, and three stages of 600 s
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder of results: a preset on a GPU, and a changed one on a CPU."""
