@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from dashtheory._check import fail
 from dashtheory._door import door
+from dashtheory._memory import UNKNOWN, machine_memory
 from dashtheory.copies import copied, refuse_bypass
 
 
@@ -42,7 +44,7 @@ def frozen_running_statistics(model: nn.Module) -> Iterator[None]:
 
 BATCH_SIZE = 1000
 ONE_PASS = 2**26
-"""Numbers that the largest input of a normalisation layer may have for all examples to go in one pass on a CPU."""
+"""Numbers that the largest input of a normalisation layer may always have for all examples to go in one pass."""
 
 Norms = dict[_NormBase, str]
 """Layers with running statistics, and their names."""
@@ -124,11 +126,22 @@ def _fits_one_pass(model: nn.Module, norms: Norms, inputs: Tensor) -> bool:
 
     with _hooked(norms, look):
         model(probe)
-    limit = ONE_PASS
-    if inputs.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(inputs.device)
-        limit = min(2**31 - 1, free // 32)  # numbers of four bytes, with room for eight such tensors
-    return largest * len(inputs) <= limit * len(probe)
+    return largest * len(inputs) <= most_numbers(inputs.device) * len(probe)
+
+
+def most_numbers(device: torch.device) -> int:
+    """Numbers that the largest input of a normalisation layer may have for all examples to go in one pass.
+
+    There is room for eight such tensors of four bytes in what a GPU has free, and in each core's share of a
+    machine's memory: as many runs may go on at once. Where the machine does not say, it is `ONE_PASS`.
+    """
+    if device.type == "cuda":
+        room, _ = torch.cuda.mem_get_info(device)
+    elif device.type == "cpu" and machine_memory() < UNKNOWN:
+        room = max(machine_memory() // (os.cpu_count() or 1), 32 * ONE_PASS)
+    else:
+        return ONE_PASS
+    return min(2**31 - 1, room // 32)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def apart(one: nn.Module, other: nn.Module) -> float:
 
 @pytest.fixture(params=[0, 2**26], ids=["layer by layer", "in one pass"])
 def one_pass(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batchnorm, "ONE_PASS", request.param)
+    monkeypatch.setattr(batchnorm, "most_numbers", lambda device: request.param)
 
 
 @pytest.mark.usefixtures("one_pass")
@@ -74,7 +74,7 @@ def test_batches_of_any_size_and_order_give_the_moments_over_all_examples(batch_
 def test_how_examples_are_cut_plays_no_part(number: int, batch_size: int, seed: int) -> None:
     model, inputs = flat(), torch.randn(number, 4, generator=generator(seed)).cumsum(dim=0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batchnorm, "ONE_PASS", 0)
+        patch.setattr(batchnorm, "most_numbers", lambda device: 0)
         found = reestimated(model, inputs, batch_size=batch_size)
     assert apart(found, at_once(model, inputs)) < 2e-3  # few examples: small variances of large numbers
 
@@ -146,7 +146,7 @@ def test_one_value_per_channel_is_refused_by_name() -> None:
 
 
 def test_the_model_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batchnorm, "ONE_PASS", 0)
+    monkeypatch.setattr(batchnorm, "most_numbers", lambda device: 0)
     model = flat().train()
     before, stream = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     reestimated(model, by_class(20), batch_size=6)
@@ -171,3 +171,33 @@ def test_layers_of_ones_own_with_statistics_are_told() -> None:
         own.register_buffer(name, torch.ones(3))
     with pytest.warns(StaleStatistics, match="running statistics of Module cannot be taken anew"):
         assert not has_statistics(nn.Sequential(nn.Linear(3, 3), own))
+
+
+@pytest.mark.parametrize(
+    ("memory", "cores", "most"),
+    [
+        (24 << 30, 2, 24 << 25 >> 1),  # a core's share, 32 bytes a number
+        (4 << 30, 8, 2**26),  # never fewer
+        (1 << 40, 1, 2**26),  # a machine that does not say
+        (1 << 39, 4, 2**31 - 1),  # torch counts no further in places
+    ],
+)
+def test_as_many_numbers_go_in_one_pass_as_a_core_s_share_of_memory_holds(
+    memory: int, cores: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batchnorm, "machine_memory", lambda: memory)
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert batchnorm.most_numbers(torch.device("cpu")) == most
+
+
+def test_more_examples_than_fit_go_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, passes = flat(), list[int]()
+    model.register_forward_pre_hook(lambda module, given: passes.append(len(given[0])))
+    for most, want in (
+        (20 * 8, [20]),
+        (20 * 8 - 1, 3 * [6, 6, 6, 2]),
+    ):  # two layers, and a pass that comes through
+        monkeypatch.setattr(batchnorm, "most_numbers", lambda device, most=most: most)
+        passes.clear()
+        reestimated(model, by_class(20), batch_size=6)
+        assert passes == [2, 2, *want]  # two looks at two examples
