@@ -59,7 +59,7 @@ def recipe(name: str) -> str:
         [
             label_of(rule),
             f"{counts[rule]}",
-            *(_shown(value) for value in accuracy.loc[rule]),
+            *(_shown(accuracy[stage][rule]) for stage in accuracy),
             _shown(fitted[last][rule]),
             _shown(old[last][rule]),
         ]

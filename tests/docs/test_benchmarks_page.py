@@ -271,6 +271,21 @@ def test_factors_from_a_part_of_every_chunk() -> None:
     assert "Accuracy after a stage: not run." in SECTIONS["dash_share"]
 
 
+def test_looks_at_a_network() -> None:
+    record = RECORDS["evaluation"]
+    one, each = (min(record["statistics"]["seconds"][way]) for way in ("in one pass", "a pass for each layer"))
+    words = "over {} pictures take {} times as long with a pass for each layer as in one pass"
+    assert told(words.replace("{} pictures", f"{record['statistics']['pictures']:,} pictures"), "evaluation") == [
+        pytest.approx(each / one, abs=0.06)
+    ]
+    rows = re.findall(r"(?m)^\| ([\d,]+) \| ([\d.]+) \| ([\d.]+) times \|$", SECTIONS["evaluation"])
+    shortest = min(min(row["seconds"]) for row in record["accuracy"])
+    for (batch, seconds, ratio), row in zip(rows, record["accuracy"], strict=True):
+        assert int(batch.replace(",", "")) == row["batch_size"]
+        assert float(seconds) == pytest.approx(min(row["seconds"]), abs=0.005)
+        assert float(ratio) == pytest.approx(min(row["seconds"]) / shortest, abs=0.005)
+
+
 def test_times_of_redraws_are_the_sums_of_their_parts() -> None:
     rows = re.findall(r"(?m)^\| ([\w, ]+) \| (\d+) \| (\d+) \| (\d+) \|$", SECTIONS["explore"])
     explorers = {one["name"]: one for one in RECORDS["explore"]["explorers"]}
