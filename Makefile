@@ -5,7 +5,7 @@ VENV   := .venv
 ADAPTERS := .venv-adapters
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-BENCHMARKS := doors discrete theory claims shrink twolayer streams explore images cpu_step evaluation dash_share sweep
+BENCHMARKS := doors discrete theory claims shrink twolayer streams explore images cpu_step compiled evaluation dash_share sweep
 SCRIPTS := $(sort $(filter-out simulations/remedies.py, $(wildcard simulations/*.py)))
 
 .DEFAULT_GOAL := help

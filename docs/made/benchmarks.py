@@ -201,6 +201,24 @@ def dash_share(saved: Record) -> str:
     )
 
 
+def compiled(saved: Record) -> str:
+    """A step through torch.compile."""
+    plain = {row["kind"]: min(row["seconds"]) for row in saved["steps"] if not row["compiled"]}
+    body = [
+        [
+            row["kind"],
+            f"{1000 * plain[row['kind']]:.0f}",
+            f"{1000 * min(row['seconds']):.0f}",
+            f"{min(row['seconds']) / plain[row['kind']]:.2f} times",
+            f"{row['first']:.0f}",
+        ]
+        for row in saved["steps"]
+        if row["compiled"]
+    ]
+    head = ["step with", "as it is (ms)", "compiled (ms)", "of it", "seconds to compile"]
+    return f"Batches of {saved['batch_size']}.\n\n{rows(head, body)}"
+
+
 def evaluation(saved: Record) -> str:
     """Statistics taken anew, and accuracy by size of batch."""
     statistics, accuracy = saved["statistics"], saved["accuracy"]
@@ -276,6 +294,7 @@ SECTIONS: dict[str, Callable[[Record], str]] = {
     "dash_share": dash_share,
     "images": images,
     "cpu_step": cpu_step,
+    "compiled": compiled,
     "evaluation": evaluation,
     "streams": streams,
     "sweep": sweep,

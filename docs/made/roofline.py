@@ -20,8 +20,8 @@ DIRECTIONS = ("forward", "by data", "by weights")
 TRIALS = (
     "Tried, and in the engine: channels last, bfloat16 by autocast, a fused optimizer, products onto maps of at "
     "most four pixels. Tried, and left: products onto maps of 16 pixels, and for kernels of 64 by 64 channels "
-    "(without a record). Not tried: `torch.compile`, prepacked weights, batch norm and ReLU fused. Larger "
-    "batches of evaluation are [slower](#evaluation)."
+    "(without a record), [`torch.compile`](#compiled), which fuses batch norm and ReLU, and larger batches of "
+    "[evaluation](#evaluation): both are slower. Not tried: prepacked weights."
 )
 
 

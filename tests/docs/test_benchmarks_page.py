@@ -271,6 +271,19 @@ def test_factors_from_a_part_of_every_chunk() -> None:
     assert "Accuracy after a stage: not run." in SECTIONS["dash_share"]
 
 
+def test_compiled_steps() -> None:
+    rows = re.findall(r"(?m)^\| (\w+) \| (\d+) \| (\d+) \| ([\d.]+) times \| (\d+) \|$", SECTIONS["compiled"])
+    found = {(row["kind"], row["compiled"]): row for row in RECORDS["compiled"]["steps"]}
+    assert len(rows) == len(found) / 2
+    for kind, plain, compiled, ratio, first in rows:
+        one, other = (min(found[kind, made]["seconds"]) for made in (False, True))
+        assert (int(plain), int(compiled)) == (round(1000 * one), round(1000 * other))
+        assert float(ratio) == pytest.approx(other / one, abs=0.005)
+        assert other > one  # "both are slower"
+        assert int(first) == round(found[kind, True]["first"])
+    assert found["products", True]["loss"] == pytest.approx(found["products", False]["loss"], rel=0.01)
+
+
 def test_looks_at_a_network() -> None:
     record = RECORDS["evaluation"]
     one, each = (min(record["statistics"]["seconds"][way]) for way in ("in one pass", "a pass for each layer"))
