@@ -50,27 +50,35 @@ def stages(name: str) -> str:
 
 
 def recipe(name: str) -> str:
-    """Test accuracy by stage where every stage has as many epochs, what was fitted, and what a rule leaves."""
+    """Test accuracy by stage where every stage has as many epochs, run by run: not all rules have all seeds."""
     found, table = _read(name)
-    accuracy, fitted = 100 * _wide(table, "test_accuracy"), 100 * _wide(table, "train_accuracy")
-    old, last = 100 * _wide(table, "old_accuracy_reestimated_epoch0"), int(accuracy.columns[-1])
-    counts = table.groupby("rule")["seed"].nunique()
+    last, stages = int(table["stage"].max()), sorted(set(table["stage"]))
+    order = _in_order(100 * _wide(table, "test_accuracy"))
+    known = {
+        (rule, seed, stage, metric): 100 * value
+        for rule, seed, stage, metric, value in table[["rule", "seed", "stage", "metric", "value"]].to_numpy()
+    }
+
+    def shown(rule: str, seed: int, stage: int, metric: str) -> str:
+        return _shown(known.get((rule, seed, stage, metric), math.nan))
+
     body = [
         [
             label_of(rule),
-            f"{counts[rule]}",
-            *(_shown(accuracy[stage][rule]) for stage in accuracy),
-            _shown(fitted[last][rule]),
-            _shown(old[last][rule]),
+            f"{seed}",
+            *(shown(rule, seed, stage, "test_accuracy") for stage in stages),
+            shown(rule, seed, last, "train_accuracy"),
+            shown(rule, seed, last, "old_accuracy_reestimated_epoch0"),
         ]
-        for rule in _in_order(accuracy)
+        for rule in order
+        for seed in sorted(set(table.loc[table["rule"] == rule, "seed"]))
     ]
     words = (
         f"Test accuracy (%) after every stage. Fitted: how much of the data of stage {last} is right in its last "
         "epoch (%, as augmented); old: how much of the old data at its start, right after the rule. "
         f"{describe(found)}"
     )
-    head = ["rule", "seeds", *(f"stage {stage}" for stage in accuracy), "fitted", "old"]
+    head = ["rule", "seed", *(f"stage {stage}" for stage in stages), "fitted", "old"]
     return f"{words}\n\n{rows(head, body)}"
 
 

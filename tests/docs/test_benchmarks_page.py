@@ -268,7 +268,6 @@ def test_factors_from_a_part_of_every_chunk() -> None:
     tenth = [one["cosine"] for name in settings for one in settings[name] if one["share"] == 0.1]
     words = "Factors from a tenth of every chunk have a cosine of {} (`digits`) and {} (`cifar10-resnet18`)"
     assert told(words, "dash_share") == [pytest.approx(one, abs=0.0005) for one in tenth]
-    assert "Accuracy after a stage: not run." in SECTIONS["dash_share"]
 
 
 def test_compiled_steps() -> None:

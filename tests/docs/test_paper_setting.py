@@ -15,7 +15,7 @@ from dashtheory.paper.precision import render_precision
 from dashtheory.paper.published import PUBLISHED as AUTHORS
 from dashtheory.paper.report import read_all
 from dashtheory.record import holm, load_table, paired_differences
-from tests.docs.results_cases import RESULTS, ROOT, difference
+from tests.docs.results_cases import BENCHMARKS, RESULTS, ROOT, difference
 
 TEXT = " ".join(RESULTS.split())
 THEORY = " ".join((ROOT / "docs" / "theory.md").read_text(encoding="utf-8").split())
@@ -139,6 +139,18 @@ def test_which_weights_shrink() -> None:
         f"{ACCURACY['dash', 3]:.1f}%.",
     ):
         assert words in TEXT, words
+
+
+def test_factors_from_a_tenth_of_every_chunk_are_not_told_to_be_enough() -> None:
+    ends = {rule: [ACCURACY[rule, stage] for stage in (2, 3)] for rule in ("dash:share=0.1", "dash")}
+    tenth, full = (" and ".join(f"{end:.1f}%" for end in both) for both in ends.values())
+    behind = " and ".join(f"{end - other:.1f}" for other, end in zip(*ends.values(), strict=True))
+    assert (
+        f"with `share=0.1` DASH ends at {tenth} after stages 2 and 3, {behind} points below the whole pass, where "
+        "the six controls of stage 3 are."
+    ) in TEXT
+    assert abs(ends["dash:share=0.1"][1] - max(ACCURACY[rule, 3] for rule in CONTROLS)) < 0.2
+    assert f"{tenth} with a tenth, {full} with the full pass" in " ".join(BENCHMARKS.split())
 
 
 def test_the_length_of_a_stage_goes_with_its_accuracy_at_stage_2_and_is_the_same_at_stage_3() -> None:
