@@ -10,7 +10,8 @@ those of compiling, which are told beside them; contenders take turns, and the s
     convolutions   PyTorch's alone
     products       a product per pixel onto maps of at most four pixels, as the fast engine takes them
 
-Before anything is timed all must give the same loss, up to rounding. Writes OUT/compiled.json.
+Before anything is timed all must give the same loss and norm of the gradient, up to rounding. Writes
+OUT/compiled.json.
 """
 
 from __future__ import annotations
@@ -45,34 +46,44 @@ def trained(kind: str, size: Size) -> nn.Module:
     return PictureNetwork(inner, MEAN, STD, precision="bfloat16", channels_last=True).train()
 
 
-def step(call: Callable[[Tensor], Tensor], model: nn.Module, batch: Examples) -> float:
+def passes(call: Callable[[Tensor], Tensor], model: nn.Module, batch: Examples) -> Tensor:
     """Forward and backward pass of a model that is called in some way; the loss."""
+    model.zero_grad()
     loss = cross_entropy(call(batch.inputs), batch.targets)
     loss.backward()
-    model.zero_grad()
-    return float(loss.item())
+    return loss.detach()
 
 
 def compare(size: Size) -> list[dict[str, Any]]:
-    """CPU seconds of a step of every contender, turn by turn, and wall seconds of its first one."""
+    """CPU seconds of a step of every contender, turn by turn, and wall seconds of the first, which compiles."""
     all_examples = pictures(size)
     batch = Examples(all_examples.inputs[: size.batch_size], all_examples.targets[: size.batch_size])
-    works, rows, losses = {}, {}, {}
+    works, rows, found = {}, {}, {}
     for kind in KINDS:
         for compiled in (False, True):
             model = trained(kind, size)
             ready: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model
             begin = time.perf_counter()
-            losses[kind, compiled] = step(ready, model, batch)  # compiles both passes
+            loss = passes(ready, model, batch)  # compiles both
             rows[kind, compiled] = {"kind": kind, "compiled": compiled, "first": time.perf_counter() - begin}
-            works[kind, compiled] = partial(step, ready, model, batch)
-    if max(losses.values()) - min(losses.values()) > 0.01 * min(losses.values()):  # bfloat16 rounds to about that
-        raise RuntimeError(f"losses {losses} differ; times would mean nothing")
+            found[kind, compiled] = float(loss), float(gradient_of(model).norm())
+            works[kind, compiled] = partial(passes, ready, model, batch)
+    for what, values in zip(("losses", "norms of gradients"), zip(*found.values(), strict=True), strict=True):
+        if max(values) - min(values) > 0.02 * min(values):  # bfloat16 rounds to about that, layer after layer
+            raise RuntimeError(f"{what} {values} differ; times would mean nothing")
     seconds: dict[tuple[str, bool], list[float]] = {place: [] for place in works}
     for _ in range(size.turns):
         for place, work in works.items():
             seconds[place].append(cpu_seconds(work))
-    return [{**row, "loss": losses[place], "seconds": seconds[place]} for place, row in rows.items()]
+    return [
+        {**row, "loss": found[place][0], "gradient_norm": found[place][1], "seconds": seconds[place]}
+        for place, row in rows.items()
+    ]
+
+
+def gradient_of(model: nn.Module) -> Tensor:
+    """Of all parameters, in one row."""
+    return torch.cat([value.grad.flatten() for value in model.parameters() if value.grad is not None])
 
 
 def measure(*, quick: bool) -> dict[str, Any]:

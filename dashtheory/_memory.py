@@ -9,14 +9,12 @@ from pathlib import Path
 from dashtheory._check import fail
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
-UNKNOWN = 1 << 40
-"""Bytes that a machine has which does not say how many."""
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def machine_memory() -> int:
-    """Bytes of memory that this machine has for a process; `UNKNOWN` where it does not say."""
-    found = [UNKNOWN]
+    """Bytes of memory that this machine has for a process; 2^40 where it does not say."""
+    found = [1 << 40]
     if hasattr(os, "sysconf"):
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     for place in _LIMITS:  # of a container

@@ -54,12 +54,14 @@ def apart(one: nn.Module, other: nn.Module) -> float:
     return max(float(((a - b).abs() / (b.abs() + 1e-3)).max()) for a, b in pairs)
 
 
-@pytest.fixture(params=[0, 2**26], ids=["layer by layer", "in one pass"])
-def one_pass(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batchnorm, "most_numbers", lambda device: request.param)
+@pytest.fixture(params=[(0, 0), (0, 2**26), (2**26, 0)], ids=["layer by layer", "together", "in torch's pass"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    torchs, most = request.param
+    monkeypatch.setattr(batchnorm, "ONE_PASS", torchs)
+    monkeypatch.setattr(batchnorm, "most_numbers", lambda device: most)
 
 
-@pytest.mark.usefixtures("one_pass")
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("batch_size", [1, 7, 50, 51, 99, 100, 1000])
 def test_batches_of_any_size_and_order_give_the_moments_over_all_examples(batch_size: int) -> None:
     model, inputs = flat(), by_class(100)
@@ -70,11 +72,17 @@ def test_batches_of_any_size_and_order_give_the_moments_over_all_examples(batch_
 
 
 @settings(max_examples=20, deadline=None)
-@given(number=st.integers(2, 40), batch_size=st.integers(1, 40), seed=st.integers(0, 100))
-def test_how_examples_are_cut_plays_no_part(number: int, batch_size: int, seed: int) -> None:
+@given(
+    number=st.integers(2, 40),
+    batch_size=st.integers(1, 40),
+    seed=st.integers(0, 100),
+    most=st.sampled_from([0, 2**26]),
+)
+def test_how_examples_are_cut_plays_no_part(number: int, batch_size: int, seed: int, most: int) -> None:
     model, inputs = flat(), torch.randn(number, 4, generator=generator(seed)).cumsum(dim=0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batchnorm, "most_numbers", lambda device: 0)
+        patch.setattr(batchnorm, "ONE_PASS", 0)
+        patch.setattr(batchnorm, "most_numbers", lambda device: most)
         found = reestimated(model, inputs, batch_size=batch_size)
     assert apart(found, at_once(model, inputs)) < 2e-3  # few examples: small variances of large numbers
 
@@ -103,7 +111,7 @@ class Pictures(nn.Module):
         return out
 
 
-@pytest.mark.usefixtures("one_pass")
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("norm", ["batch", "instance", "both"])
 def test_branches_shared_and_unused_layers(norm: str) -> None:
     def make(channels: int) -> nn.Module:
@@ -146,6 +154,7 @@ def test_one_value_per_channel_is_refused_by_name() -> None:
 
 
 def test_the_model_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batchnorm, "ONE_PASS", 0)
     monkeypatch.setattr(batchnorm, "most_numbers", lambda device: 0)
     model = flat().train()
     before, stream = copy.deepcopy(model.state_dict()), torch.get_rng_state()
@@ -155,7 +164,7 @@ def test_the_model_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(torch.get_rng_state(), stream)
 
 
-@pytest.mark.usefixtures("one_pass")
+@pytest.mark.usefixtures("way")
 def test_compiled_models_are_looked_at_layer_by_layer() -> None:
     model, inputs = flat().eval(), by_class(30)
     compiled = torch.compile(model, backend="eager")
@@ -176,28 +185,33 @@ def test_layers_of_ones_own_with_statistics_are_told() -> None:
 @pytest.mark.parametrize(
     ("memory", "cores", "most"),
     [
-        (24 << 30, 2, 24 << 25 >> 1),  # a core's share, 32 bytes a number
-        (4 << 30, 8, 2**26),  # never fewer
-        (1 << 40, 1, 2**26),  # a machine that does not say
-        (1 << 39, 4, 2**31 - 1),  # torch counts no further in places
+        (24 << 30, 2, 402_653_184),  # a core has 12 GiB: eight tensors of 1.5 GiB
+        (4 << 30, 8, 2**26),  # never fewer than torch's pass may have
+        (1 << 50, 4, 2**31 - 1),  # torch counts no further in places
     ],
 )
-def test_as_many_numbers_go_in_one_pass_as_a_core_s_share_of_memory_holds(
+def test_as_many_numbers_go_together_as_a_core_s_share_of_memory_holds(
     memory: int, cores: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batchnorm, "machine_memory", lambda: memory)
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     assert batchnorm.most_numbers(torch.device("cpu")) == most
+    assert batchnorm.most_numbers(torch.device("meta")) == 2**26  # devices that do not say
 
 
 def test_more_examples_than_fit_go_layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     model, passes = flat(), list[int]()
     model.register_forward_pre_hook(lambda module, given: passes.append(len(given[0])))
-    for most, want in (
-        (20 * 8, [20]),
-        (20 * 8 - 1, 3 * [6, 6, 6, 2]),
-    ):  # two layers, and a pass that comes through
+    monkeypatch.setattr(batchnorm, "ONE_PASS", 0)
+    two_layers_then_through = 3 * [6, 6, 6, 2]
+    for most, want in ((20 * 8, [20]), (20 * 8 - 1, two_layers_then_through)):
         monkeypatch.setattr(batchnorm, "most_numbers", lambda device, most=most: most)
         passes.clear()
         reestimated(model, by_class(20), batch_size=6)
         assert passes == [2, 2, *want]  # two looks at two examples
+
+
+def test_a_wide_layer_without_statistics_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(4, 50), nn.ReLU(), nn.Linear(50, 3), nn.BatchNorm1d(3)).double()
+    assert batchnorm._largest(model, by_class(20).double()) == 20 * 50 * 2  # of eight bytes: two numbers of four

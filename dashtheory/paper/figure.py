@@ -31,6 +31,7 @@ def draw_results(
         setting: words.
         foot: words.
     """
+    table, of_all = _shared(table), table
     rows = math.ceil(table["rule"].nunique() / _IN_A_ROW)
     height = 4.5 + _ROW * (rows - 1)
     figure, axes = plt.subplots(1, 4, figsize=(15.2, height))
@@ -54,8 +55,15 @@ def draw_results(
         columnspacing=1.4,
     )
     rings = "; rings: one run of the authors each, original pixels" if published else ""
-    add_heading(figure, title, setting, describe_band(table, "sd") + rings + foot)
+    fewer = "; the seeds that all rules have" if len(table) < len(of_all) else ""
+    add_heading(figure, title, setting, describe_band(table, "sd") + fewer + rings + foot)
     return figure
+
+
+def _shared(table: pd.DataFrame) -> pd.DataFrame:
+    """The runs on seeds that all rules have, if there are any: means over other seeds are not to be compared."""
+    seeds = set.intersection(*(set(rows) for _, rows in table.groupby("rule")["seed"]))
+    return table[table["seed"].isin(seeds)] if seeds else table
 
 
 _IN_A_ROW = 7  # rules in a row of the legend

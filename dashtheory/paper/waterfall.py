@@ -3,9 +3,10 @@
 A chain of rules at one stage, each beside the one before it: cold; the best cold start with a step size, weight
 decay or warm-up of its own; the best such warm start; step sizes that grow from stage to stage as if layers with a
 normalisation behind them shrank (`rewarm`), no weight touched; one factor for all weights; DASH's norms alone;
-DASH. From `rewarm` on the step size is the usual one again, so that the link to it changes two things; of all
-others, what a link adds is what its rule does beyond the one before. Best means best on the test set among the few
-that were run, which favours those controls; no held-out data were spent.
+DASH. From `rewarm` on the step size is the usual one again, so that the link to it changes two things, as does
+that to the warm start where its best training is not the cold one's; of all others, what a link adds is what its
+rule does beyond the one before. Best means best on the test set among the few that were run, which favours those
+controls; no held-out data were spent.
 """
 
 from __future__ import annotations
@@ -174,6 +175,9 @@ def render_chain(stage: int, links: list[Link]) -> str:
     )
     if any(link.rule == "rewarm" for link in links):
         words += " The larger step alone begins with the usual step size again: its link changes two things."
+    tuned = [options for options in (split_text(link.rule)[1] for link in links) if options]
+    if len(tuned) == 2 and tuned[0] != tuned[1]:  # cold's and warm's
+        words += " So does that of the warm start, whose best training is another than the cold one's."
     missing = missing_words(stage, links)
     lines += ["", missing] if missing else []
     return f"\n#### From cold to DASH, step by step\n\n{words}\n\n" + "\n".join(lines) + "\n"

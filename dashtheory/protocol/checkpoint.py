@@ -105,7 +105,7 @@ class Checkpoints:
         origin: Mapping[str, str] | None = None,
         outside: Sequence[str] = (),
     ) -> None:
-        """Write a stage atomically, and drop all but the newest two.
+        """Write a stage atomically, and drop all but it and the one before.
 
         Args:
             stage: from 1, as many as `finished` has entries.
@@ -142,12 +142,19 @@ class Checkpoints:
         sweep(self.path(stage))
         with replacing(self.path(stage)) as temporary:
             temporary.write_bytes(json.dumps(head).encode() + b"\n" + body)
-        self.drop_old()
+        self.drop_others(stage)
 
-    def drop_old(self) -> None:
-        """Drop all but the newest two: a kill between the two steps of `save` leaves one more."""
-        for old in self.stages()[:-_KEPT]:
-            self.path(old).unlink(missing_ok=True)
+    def drop_others(self, stage: int) -> None:
+        """Drop all but the newest two up to `stage`: older ones, and later ones, from which no run went on.
+
+        Args:
+            stage: that is whole.
+        """
+        there = self.stages()
+        kept = [one for one in there if one <= stage][-_KEPT:]
+        for other in there:
+            if other not in kept:
+                self.path(other).unlink(missing_ok=True)
 
     def stages(self) -> list[int]:
         """Stages that have a file, rising."""

@@ -108,10 +108,10 @@ def run_resumable(
 def _newest(
     checkpoints: Checkpoints, origin: Mapping[str, str] | None, on_problem: Callable[[str], None] | None
 ) -> Checkpoint | None:
-    """The newest whole checkpoint; where none is damaged, a kill's leftover among the older ones is dropped."""
+    """The checkpoint to go on from; where it is the newest of all, a kill's leftover before it is dropped."""
     found, problems = checkpoints.latest(origin)
-    if not problems:
-        checkpoints.drop_old()
+    if found is not None and not problems:
+        checkpoints.drop_others(found.stage)
     if on_problem is not None:
         for problem in problems:
             on_problem(problem)

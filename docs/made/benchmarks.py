@@ -223,13 +223,12 @@ def compiled(saved: Record) -> str:
             f"{1000 * plain[row['kind']]:.0f}",
             f"{1000 * min(row['seconds']):.0f}",
             f"{min(row['seconds']) / plain[row['kind']]:.2f} times",
-            f"{row['first']:.0f}",
         ]
         for row in saved["steps"]
         if row["compiled"]
     ]
-    head = ["step with", "as it is (ms)", "compiled (ms)", "of it", "seconds to compile"]
-    return f"Batches of {saved['batch_size']}.\n\n{rows(head, body)}"
+    head = ["forward and backward with", "as it is (ms)", "compiled (ms)", "of it"]
+    return f"Batches of {saved['batch_size']}; the time to compile is not among these.\n\n{rows(head, body)}"
 
 
 def evaluation(saved: Record) -> str:

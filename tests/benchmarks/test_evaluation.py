@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import benchmarks.evaluation as bench
 from dashtheory import batchnorm
@@ -31,7 +32,11 @@ def test_each_way_is_taken_inside_alone() -> None:
 
 
 def test_statistics_that_differ_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batchnorm, "_in_one_pass", lambda model, norms, inputs: None)
+    def forgets(model: nn.Module, norms: batchnorm.Norms, inputs: Tensor) -> None:
+        for norm in norms:
+            norm.reset_running_stats()
+
+    monkeypatch.setattr(batchnorm, "_in_one_sweep", forgets)
     with pytest.raises(RuntimeError, match="apart; times would mean nothing"):
         bench.statistics(bench.QUICK)
 

@@ -26,44 +26,52 @@ ENDS = {place: 100 * value for place, value in measured(RUNS, "test_accuracy").i
 FITTED = {place: 100 * value for place, value in measured(RUNS, "train_accuracy").items()}
 
 
+OLD = {place: 100 * value for place, value in measured(RUNS, "old_accuracy_reestimated_epoch0").items()}
+
+
 def test_a_cold_start_with_as_many_pictures_ends_where_warm_does() -> None:
-    cold = 100 * measured(LONG, "test_accuracy")["cold", 0, 5]
+    cold, fitted = (100 * measured(LONG, metric)["cold", 0, 5] for metric in ("test_accuracy", "train_accuracy"))
     epochs = measured(LONG, "epochs")["cold", 0, 5]
     assert all(value == 15 for value in measured(RUNS, "epochs").values())
     pictures = sum(15 * 1000 * stage for stage in range(1, 6))
     assert pictures == 5000 * epochs
     for words in (
-        f"warm ends at {ENDS['warm', 0, 5]:.1f}%, and a cold start that sees as many pictures in stage 5 alone as "
-        f"warm in all five ({epochs:.0f} epochs, {pictures:,} pictures) at {cold:.1f}%.",
-        f"(With 15 epochs cold is at {ENDS['cold', 0, 5]:.1f}%, but has fitted {FITTED['cold', 0, 5]:.0f}% of its "
-        "data.)",
+        f"warm ends at {ENDS['warm', 0, 5]:.1f}%, and a cold start that sees as many pictures in that stage alone "
+        f"as warm in all five ({epochs:.0f} epochs, {pictures:,} pictures) at {cold:.1f}%, with {fitted:.0f}% of its "
+        "data fitted.",
+        f"(With 15 epochs cold is at {ENDS['cold', 0, 5]:.1f}%, but has fitted {FITTED['cold', 0, 5]:.0f}%.)",
     ):
         assert words in TEXT, words
     assert abs(cold - ENDS["warm", 0, 5]) < 0.2
 
 
-def test_shrinking_costs() -> None:
+def test_shrinking_costs_in_one_seed_and_forgetting_does_not_explain_it() -> None:
     dash, uniform, warm = (ENDS[rule, 0, 5] for rule in ("dash", "uniform", "warm"))
+    assert uniform < dash < warm - 1
     fitted = {rule: f"{FITTED[rule, 0, 5]:.0f}%" for rule in ("dash", "uniform", "warm")}
-    assert f"DASH ends at {dash:.1f}%, one factor for all at {uniform:.1f}%." in TEXT
-    assert (
-        f"They come to {fitted['dash']} and {fitted['uniform']} of the data in the 15 epochs in which warm comes "
-        f"to {fitted['warm']}"
-    ) in TEXT
-    assert max(dash, uniform) < warm - 1
     old = 100 * measured(PAPER, "test_accuracy")["dash", 0, 5]
     epochs = measured(PAPER, "epochs")
     seen = sum(1000 * stage * epochs["dash", 0, stage] for stage in range(1, 6))
-    assert f"ahead of DASH with the paper's recipe ({old:.1f}% on {seen:,.0f})" in TEXT
+    for words in (
+        f"DASH ends at {dash:.1f}%, one factor for all at {uniform:.1f}%, on as many pictures. They come to "
+        f"{fitted['dash']} and {fitted['uniform']} of the data in the 15 epochs in which warm comes to "
+        f"{fitted['warm']}.",
+        f"one factor for all forgets nothing ({OLD['uniform', 0, 5]:.0f}% right at the start of stage 5, "
+        f"{FITTED['uniform', 0, 4]:.0f}% when stage 4 ended), DASH falls from {FITTED['dash', 0, 4]:.0f}% to "
+        f"{OLD['dash', 0, 5]:.0f}%, and DASH ends higher.",
+        f"end ahead of DASH with the paper's recipe ({old:.1f}% on {seen:,.0f} pictures)",
+    ):
+        assert words in TEXT, words
     assert min(dash, uniform, warm) > old
-    assert max(FITTED.values()) < 75  # "no rule fits its data"
+    assert max(FITTED.values()) < 77  # "no rule fits its data"
 
 
-def test_early_a_shrink_is_ahead() -> None:
-    two, three = ([ENDS[rule, 0, stage] for rule in ("uniform", "warm")] for stage in (2, 3))
-    assert f"one factor for all is ahead of warm ({two[0]:.1f}%, {two[1]:.1f}%)," in TEXT
-    assert f"at stage 3 level (both {three[0]:.1f}%)" in TEXT
-    assert f"{three[0]:.1f}" == f"{three[1]:.1f}"
+def test_at_stage_2_the_order_is_another_and_seeds_are_further_apart() -> None:
+    uniform, warm, dash = (f"{ENDS[rule, 0, 2]:.1f}%" for rule in ("uniform", "warm", "dash"))
+    assert f"one factor for all is ahead of warm ({uniform}, {warm}) and DASH is not ({dash})" in TEXT
+    apart = ENDS["dash", 1, 2] - ENDS["dash", 0, 2]
+    assert f"DASH's two seeds are {apart:.1f} points apart there." in TEXT
+    assert apart > ENDS["uniform", 0, 2] - ENDS["warm", 0, 2]
 
 
 def test_the_commands_make_every_row() -> None:

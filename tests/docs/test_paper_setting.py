@@ -82,9 +82,9 @@ def test_the_ends_of_the_stages() -> None:
         f"{lead('dash', 'permuted')}.",
         f"at the start of stage 5 it leaves a norm of {NORM['uniform', 5]:.1f}, random places "
         f"{NORM['permuted', 5]:.1f}, DASH {NORM['dash', 5]:.1f}.",
-        f"DASH's {lead('dash', DECAYED)} points over the best cold start are an upper end: 0.1 is the largest "
-        "step that was tried and 0.0005 the only weight decay, accuracy still rises with the step "
-        f"({found['cold', 5]}, {found[SLOW, 5]}, {found[FAST, 5]}), and the decay adds "
+        f"DASH's {lead('dash', DECAYED)} points over the best cold start would be fewer if that start were tuned "
+        "further: 0.1 is the largest step that was tried and 0.0005 the only weight decay, accuracy still rises "
+        f"with the step ({found['cold', 5]}, {found[SLOW, 5]}, {found[FAST, 5]}), and the decay adds "
         f"{lead(DECAYED, FAST, 2)} points at stage 2, {lead(DECAYED, FAST)} at stage 5.",
         f"with 0.1 it is at {found[WARM_FAST, 5]} (with 0.01 at {found[WARM_SLOW, 5]}), "
         f"{lead(WARM_FAST, 'warm')} points above warm and {lead(FAST, WARM_FAST)} below a cold start with the "
@@ -144,12 +144,12 @@ def test_which_weights_shrink() -> None:
 def test_factors_from_a_tenth_of_every_chunk_are_not_told_to_be_enough() -> None:
     ends = {rule: [ACCURACY[rule, stage] for stage in (2, 3)] for rule in ("dash:share=0.1", "dash")}
     tenth, full = (" and ".join(f"{end:.1f}%" for end in both) for both in ends.values())
+    best = " and ".join(f"{max(ACCURACY[rule, stage] for rule in CONTROLS):.1f}%" for stage in (2, 3))
     behind = " and ".join(f"{end - other:.1f}" for other, end in zip(*ends.values(), strict=True))
     assert (
-        f"with `share=0.1` DASH ends at {tenth} after stages 2 and 3, {behind} points below the whole pass, where "
-        "the six controls of stage 3 are."
+        f"with `share=0.1` DASH ends at {tenth} after stages 2 and 3, {behind} points below the whole pass, and "
+        f"just above the best of the six controls ({best})."
     ) in TEXT
-    assert abs(ends["dash:share=0.1"][1] - max(ACCURACY[rule, 3] for rule in CONTROLS)) < 0.2
     assert f"{tenth} with a tenth, {full} with the full pass" in " ".join(BENCHMARKS.split())
 
 

@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[2]
 ALL = Measures(retention=2, gradients=True, alignment=2, effective_step=True)
 
 
-def parts(rule: str, *, stop_after: int, folder: Path) -> list[dict[str, float]]:
-    """Stages 1 to `stop_after` in one call, the others in a second one."""
+def parts(rule: str, *, stop_after: int, folder: Path, go_on: bool = True) -> list[dict[str, float]]:
+    """Stages 1 to `stop_after` in one call, the others in a second one, if it is to go on."""
     task = Task(make_model=network, make_optimizer=optimizer)
     config = TrainConfig(batch_size=8, threshold=0.7, max_epochs=15)
     finished: list[dict[str, float]] = []
@@ -33,7 +33,7 @@ def parts(rule: str, *, stop_after: int, folder: Path) -> list[dict[str, float]]
         if result.stage == stop_after:
             break
     torch.manual_seed(99)  # what the second call finds in the global stream must not matter
-    return run(folder, rule)
+    return run(folder, rule) if go_on else finished
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))
@@ -139,23 +139,33 @@ def test_so_do_other_rules(rule: str, tmp_path: Path) -> None:
 def test_a_kill_between_writing_and_dropping_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drop = Checkpoints.drop_old
+    drop = Checkpoints.drop_others
 
-    def killed(self: Checkpoints) -> None:
+    def killed(self: Checkpoints, stage: int) -> None:
         if self.stages() == [3, 4, 5]:
             raise KeyboardInterrupt
-        drop(self)
+        drop(self, stage)
 
     def names() -> set[str]:
         return {path.name for path in tmp_path.iterdir()}
 
-    monkeypatch.setattr(Checkpoints, "drop_old", killed)
+    monkeypatch.setattr(Checkpoints, "drop_others", killed)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, "warm")
     assert names() == {f"stage-000{stage}.checkpoint" for stage in (3, 4, 5)}
     monkeypatch.undo()
     assert len(run(tmp_path, "warm")) == 5
     assert names() == {f"stage-000{stage}.checkpoint" for stage in (4, 5)}
+
+
+def test_a_run_that_begins_anew_keeps_its_stages_although_damaged_later_ones_lie_there(tmp_path: Path) -> None:
+    """They were the newest two, and the stage that had just been written was dropped."""
+    whole = run(tmp_path, "warm")
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"")
+    parts("warm", stop_after=2, folder=tmp_path, go_on=False)
+    assert Checkpoints(tmp_path, {"rule": "warm"}).stages() == [1, 2]
+    assert run(tmp_path, "warm") == whole
 
 
 class Counting(Rule):
