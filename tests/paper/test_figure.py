@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.patches import StepPatch
 
@@ -57,6 +58,25 @@ def test_panels_show_the_table() -> None:
     words = [text.get_text() for text in figure.texts]
     assert "setting" in words
     assert any(word.endswith("over these seeds; foot") for word in words)
+    plt.close(figure)
+
+
+def test_rules_are_drawn_over_the_seeds_that_all_have() -> None:
+    """A mean over two seeds began elsewhere than the runs of one seed beside it."""
+    metrics = ("test_accuracy", "steps")
+    table = pd.concat(
+        [
+            made_table(lambda rule, seed, stage, metric: stage / 10 + seed, (rule,), seeds, 3, metrics)
+            for rule, seeds in (("warm", (0,)), ("dash", (0, 1)))
+        ]
+    )
+    with style():
+        figure = draw_results(table, [], title="title", setting="setting", foot="; foot")
+    assert [np.asarray(line.get_ydata()).tolist() for line in figure.axes[0].lines] == [
+        pytest.approx([10, 20, 30])
+    ] * 2
+    words = [text.get_text() for text in figure.texts]
+    assert "lines: one seed, no band; the seeds that all rules have; foot" in words
     plt.close(figure)
 
 

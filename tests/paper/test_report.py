@@ -192,6 +192,14 @@ def test_sections_tell_machine_setting_and_time() -> None:
     assert "](figures/cuda-cifar10-resnet18-noise.png)" in text
 
 
+def test_means_over_other_numbers_of_seeds_are_told() -> None:
+    words = "Not all rules have all seeds"
+    found = results_of("cifar10-resnet18", rules=("warm",), stages=2)
+    assert words not in render({("cuda", found.name): found})
+    found = added(found, "cold", 0, made_table(number, ("cold",), (0,), 2), seconds=1.0)
+    assert words in render({("cuda", found.name): found})
+
+
 def test_the_time_of_a_run_is_at_least_that_of_its_stages() -> None:
     """A call that was killed leaves checkpoints, but not its time: the one that goes on knows its own alone."""
     found = results_of("cifar10-resnet18", rules=("cold",), seeds=1)

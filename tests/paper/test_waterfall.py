@@ -92,6 +92,20 @@ def test_the_page_says_what_is_left_over_the_best_cold_start() -> None:
     assert "| – |" in text  # samples of a run with stages left out
 
 
+def test_a_warm_start_whose_training_is_not_that_of_the_cold_one_is_told() -> None:
+    words = "So does that of the warm start, whose best training is another than the cold one's."
+    assert words in render_chain(*chain_of(table(), 100))
+    rules = tuple(rule for rule in ACCURACIES if rule not in {SLOW, FAST, WARM})
+    alike = [
+        table(rules),
+        *(
+            table((rule,)).replace({"rule": {rule: same}})
+            for rule, same in ((FAST, "cold:learning_rate=0.1"), (WARM, "warm:learning_rate=0.1"))
+        ),
+    ]
+    assert words not in render_chain(*chain_of(pd.concat(alike), 100))
+
+
 def test_bars_go_from_one_link_to_the_next() -> None:
     stage, links = chain_of(table(), 100)
     figure = draw_chain(stage, links, {"title": "t", "setting": "s", "foot": "f"})
