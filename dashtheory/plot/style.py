@@ -128,6 +128,7 @@ _SWEPT = {  # options of rules that are drawn together
     "learning_rate=0.01": ("#4B0082", "D"),
     "learning_rate=0.1": ("#A0522D", "^"),
     "learning_rate=0.1:weight_decay=0.0005": ("#004D40", "s"),
+    "share=0.1": ("#CC79A7", "*"),
     "move=within_filters": ("#708090", "<"),
     "move=across_filters": ("#000000", ">"),
     **dict(
