@@ -45,15 +45,18 @@ def test_a_cold_start_with_as_many_pictures_ends_where_warm_does() -> None:
     assert abs(cold - ENDS["warm", 0, 5]) < 0.2
 
 
-def test_shrinking_costs_in_one_seed_and_forgetting_does_not_explain_it() -> None:
+def test_shrinking_costs_and_forgetting_does_not_explain_it() -> None:
     dash, uniform, sp, warm = (ENDS[rule, 0, 5] for rule in ("dash", "uniform", "sp", "warm"))
     assert sp < uniform < dash < warm - 1
+    again, further = ENDS["dash", 1, 5], ENDS["warm", 1, 5]
+    assert again < further - 1
     fitted = {rule: f"{FITTED[rule, 0, 5]:.0f}%" for rule in ("dash", "uniform", "sp", "warm")}
     old = 100 * measured(PAPER, "test_accuracy")["dash", 0, 5]
     epochs = measured(PAPER, "epochs")
     seen = sum(1000 * stage * epochs["dash", 0, stage] for stage in range(1, 6))
     for words in (
-        f"DASH ends at {dash:.1f}%, one factor for all at {uniform:.1f}%, S&P at {sp:.1f}%, on as many pictures. "
+        f"DASH ends at {dash:.1f}% (with the other seed at {again:.1f}%, where warm is at {further:.1f}%), one "
+        f"factor for all at {uniform:.1f}%, S&P at {sp:.1f}%, on as many pictures. "
         f"They come to {fitted['dash']}, {fitted['uniform']} and {fitted['sp']} of the data in the 15 epochs in "
         f"which warm comes to {fitted['warm']}.",
         f"one factor for all forgets nothing ({OLD['uniform', 0, 5]:.0f}% right at the start of stage 5, "
@@ -63,7 +66,8 @@ def test_shrinking_costs_in_one_seed_and_forgetting_does_not_explain_it() -> Non
     ):
         assert words in TEXT, words
     assert min(dash, uniform, sp, warm) > old
-    assert max(FITTED.values()) < 77  # "no rule fits its data"
+    assert max(FITTED.values()) < 81  # "no rule fits its data"
+    assert f"those of warm are {further - warm:.1f} points apart" in TEXT
 
 
 def test_at_stage_2_the_order_is_another_and_seeds_are_further_apart() -> None:
