@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pandas as pd
+
 from dashtheory.record import load_table
 from tests.docs.results_cases import RESULTS, ROOT
 
@@ -16,7 +18,7 @@ PAPER, _ = load_table(FOLDER / "cifar10-resnet18.csv")
 Place = tuple[str, int, int]
 
 
-def measured(table, metric: str) -> dict[Place, float]:  # type: ignore[no-untyped-def]
+def measured(table: pd.DataFrame, metric: str) -> dict[Place, float]:
     """By rule, seed and stage."""
     rows = table[table["metric"] == metric][["rule", "seed", "stage", "value"]].to_numpy()
     return {(rule, seed, stage): value for rule, seed, stage, value in rows}
@@ -24,8 +26,6 @@ def measured(table, metric: str) -> dict[Place, float]:  # type: ignore[no-untyp
 
 ENDS = {place: 100 * value for place, value in measured(RUNS, "test_accuracy").items()}
 FITTED = {place: 100 * value for place, value in measured(RUNS, "train_accuracy").items()}
-
-
 OLD = {place: 100 * value for place, value in measured(RUNS, "old_accuracy_reestimated_epoch0").items()}
 
 
