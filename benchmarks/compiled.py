@@ -4,9 +4,9 @@
 
 Run from the root of the repository; a C++ compiler must be there. The network is that of the paper's setting on
 32 x 32 pictures, in bfloat16 with the channels last; a step is the forward and the backward pass of a batch of
-128. Times are CPU seconds of this process on one thread, so that other work on the machine counts little; contenders
-take turns, and the shortest turn of each counts. Compiling is not among them: the wall seconds of the first step,
-which compiles, stand in the record, and are few where torch has kept what it compiled before.
+128. Times are CPU seconds of this process on one thread, so that other work on the machine counts little;
+contenders take turns, and the shortest turn of each counts. Compiling is not among them: the wall seconds of the
+first step, which compiles, stand in the record, and are few where torch has kept what it compiled before.
 
     convolutions   PyTorch's alone
     products       a product per pixel onto maps of at most four pixels, as the fast engine takes them
