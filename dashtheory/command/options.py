@@ -166,6 +166,26 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", help="time for this call, as 9m; default: until all is done")
 
 
+def add_first_seed(parser: argparse.ArgumentParser) -> None:
+    """Option --first-seed, beside --seeds."""
+    text = "where seeds begin (default: 0), so that several machines can share them (`dashtheory join`)"
+    parser.add_argument("--first-seed", type=int, default=0, help=text, metavar="N")
+
+
+def seeds_from(first: int, count: int) -> list[int]:
+    """The seeds of a call.
+
+    Args:
+        first: what --first-seed says.
+        count: what --seeds says.
+
+    Raises:
+        ValueError: if the first is below 0.
+    """
+    first = integer("--first-seed", first, minimum=0, fix="Seeds are 0, 1, 2, ...")
+    return list(range(first, first + count))
+
+
 def stages_wanted(wanted: tuple[int, ...] | None, num_chunks: int | None) -> Mapping[str, Any]:
     """Which stages of a stream are wanted, as `dashtheory.deep.run.rule_jobs` takes it.
 

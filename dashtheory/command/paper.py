@@ -19,6 +19,7 @@ from dashtheory.command.growing import Call, run
 from dashtheory.command.guard import guarded
 from dashtheory.command.options import (
     OneLineParser,
+    add_first_seed,
     add_limits,
     add_options,
     check_counts,
@@ -26,6 +27,7 @@ from dashtheory.command.options import (
     given_options,
     option_names,
     read_duration,
+    seeds_from,
     setting_name,
     stages_wanted,
 )
@@ -70,7 +72,7 @@ def _call(options: argparse.Namespace) -> Call:
     return Call(
         name=setting_name(options.preset, {name: value for name, value in changed.items() if name != "device"}),
         config=config.with_values(device=device),
-        seeds=list(range(options.seeds)),
+        seeds=seeds_from(options.first_seed, options.seeds),
         num_jobs=jobs,
         budget=None if options.budget is None else read_duration(options.budget),
         out=options.out,
@@ -86,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("preset", nargs="?", default="", help="DATA-MODEL with suffixes; see --list")
     parser.add_argument("--list", action="store_true", help="list the presets")
     parser.add_argument("--seeds", type=int, default=1, help="number of seeds: 0, 1, ... (default: 1)")
+    add_first_seed(parser)
     add_limits(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--jobs", type=int, help=f"runs at once (default: cores; {JOBS_ON_GPU} on one GPU)")

@@ -8,12 +8,14 @@ r"""The command line of the package: `dashtheory run` compares rules on pictures
     dashtheory rules
     dashtheory rules dash
     dashtheory figure discrete_learning --check
+    dashtheory join runs/digits.csv here/digits.csv there/digits.csv
 
 Every field of `dashtheory.deep.config.RunConfig` is an option. A killed call goes on where it was, stage by stage.
 The result is a tidy table with its provenance, and a figure. `dashtheory diagnose` says in a page whether a warm
 start loses anything on your stream, and what repairs it. `dashtheory rules` lists the rules, in a line each;
 with a name it shows what a rule does, its options and their defaults, cost and source. `dashtheory figure` lists
 the figures of a checkout; with a name it draws one, and with --check it says whether the committed table holds.
+`dashtheory join` makes one table of those of machines that shared the runs.
 """
 
 from __future__ import annotations
@@ -80,16 +82,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(given: list[str]) -> int:
     if given[:1] == ["run"]:
         return run_script(SCRIPT, given[1:])
-    if given[:1] in (["rules"], ["diagnose"], ["figure"]):
+    if given[:1] in (["rules"], ["diagnose"], ["figure"], ["join"]):
         return int(import_module(f"dashtheory.command.{given[0]}").main(given[1:]))
     if given in (["--version"], ["-V"]):
         print(f"dashtheory {__version__}")  # noqa: T201
         return 0
     if given in ([], ["--help"], ["-h"]):
-        words = "run, diagnose, rules, figure"
+        words = "run, diagnose, rules, figure, join"
         print((__doc__ or "").strip() + f"\n\nSee dashtheory WORD --help, WORD one of {words}.")  # noqa: T201
         return 0
-    words = "run, diagnose, rules or figure"
+    words = "run, diagnose, rules, figure or join"
     line = f"dashtheory: the first word must be {words}, got {given[0]!r}. See dashtheory --help."
     print(line, file=sys.stderr)  # noqa: T201
     return 2

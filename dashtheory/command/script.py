@@ -20,6 +20,7 @@ from dashtheory._check import fail, integer
 from dashtheory.command.guard import guarded
 from dashtheory.command.options import (
     OneLineParser,
+    add_first_seed,
     add_limits,
     add_options,
     check_counts,
@@ -29,6 +30,7 @@ from dashtheory.command.options import (
     option_names,
     read_duration,
     refuse_unheard,
+    seeds_from,
     setting_name,
     shown,
     stages_wanted,
@@ -178,7 +180,9 @@ def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[An
     """Configuration and seeds: the defaults, then --quick, then the options given by name."""
     given = given_options(options, script.config)
     refuse_unheard(given)
-    if options.redraw and ((given and not script.named) or options.seeds is not None or options.quick):
+    first_seed = getattr(options, "first_seed", 0)  # of named ones
+    other_seeds = options.seeds is not None or first_seed
+    if options.redraw and ((given and not script.named) or other_seeds or options.quick):
         fail("--redraw", "must come without --quick, --seeds and options of the experiment", "some", "Drop them.")
     config = make_config(script.config, {**(script.quick if options.quick else {}), **given})
     if options.out is None:
@@ -188,7 +192,7 @@ def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[An
     integer("--jobs", options.jobs, minimum=1, fix="It is the number of processes.")
     integer("--seeds", num_seeds, minimum=1, fix="It is the number of seeds: 0, 1, 2, ...")
     check_counts(num_seeds, options.jobs)
-    return config, list(range(num_seeds))
+    return config, seeds_from(first_seed, num_seeds)
 
 
 def _parser(script: Script[Any]) -> argparse.ArgumentParser:
@@ -208,6 +212,8 @@ def _parser(script: Script[Any]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--seeds", type=int, help=f"number of seeds: 0, 1, ... (default: {script.num_seeds})")
     parser.add_argument("--jobs", type=int, default=usable_cores(), help="processes (default: all cores)")
+    if script.named:
+        add_first_seed(parser)
     if script.staged:
         add_limits(parser)
     parser.add_argument("--quick", action="store_true", help=f"toy size: {toy}")

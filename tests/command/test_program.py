@@ -231,7 +231,7 @@ def test_bad_input_is_one_line_and_status_2(
 
 def test_the_first_word_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["walk"]) == 2
-    words = "must be run, diagnose, rules or figure, got 'walk'. See dashtheory --help.\n"
+    words = "must be run, diagnose, rules, figure or join, got 'walk'. See dashtheory --help.\n"
     assert capsys.readouterr().err == f"dashtheory: the first word {words}"
     assert cli.main([]) == cli.main(["--help"]) == cli.main(["--version"]) == 0
     assert "dashtheory run" in capsys.readouterr().out

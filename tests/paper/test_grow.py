@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dashtheory.command.grow import named
+from dashtheory.command.join import join
 from dashtheory.protocol import stages as stages_module
 from dashtheory.record import load_results
 from tests.paper.test_program import NAME, numbers, one_line, run
@@ -69,6 +70,20 @@ def test_more_seeds_and_rules_run_the_new_ones_alone(tmp_path: Path, trained: li
     assert len(trained) == 3 * 4
     assert run(tmp_path / "whole", "--seeds", "2", rules="cold,dash") == 0
     assert everything(tmp_path / "out") == everything(tmp_path / "whole")
+
+
+def test_machines_that_share_seeds_make_the_table_of_one(tmp_path: Path, trained: list[int]) -> None:
+    for name, seed in (("here", "0"), ("there", "1")):
+        assert run(tmp_path / name, "--seeds", "1", "--first-seed", seed, rules="cold,dash") == 0
+    assert len(trained) == 2 * 2 * 3
+    target = tmp_path / "joined" / "cpu" / f"{NAME}.csv"
+    joined, _ = join(target, [tmp_path / name / "cpu" / f"{NAME}.csv" for name in ("here", "there")])
+    joined.save(target)
+    assert run(tmp_path / "whole", "--seeds", "2", rules="cold,dash") == 0
+    assert everything(tmp_path / "joined") == everything(tmp_path / "whole")
+    trained.clear()
+    assert run(tmp_path / "joined", "--seeds", "2", rules="cold,dash") == 0  # a call goes on from it
+    assert not trained
 
 
 def test_runs_of_other_code_are_used_and_said_to_be(
