@@ -21,8 +21,8 @@ TRIALS = (
     "Tried, and in the engine: channels last, bfloat16 by autocast, a fused optimizer, products onto maps of at "
     "most four pixels. Tried, and left: products onto maps of 16 pixels, and for kernels of 64 by 64 channels "
     "(without a record), [`torch.compile`](#compiled), which is slower, and [other](#evaluation) batches of "
-    "evaluation, of which those of 250 are the fastest (1,000 are taken). Not tried: prepacked "
-    "weights."
+    "evaluation, of which those of 250 are the fastest (1,000 are taken), and [weights packed](#prepacked) "
+    "before the forward pass."
 )
 
 

@@ -283,6 +283,25 @@ def test_compiled_steps() -> None:
         assert found["products", True][what] == pytest.approx(found["convolutions", False][what], rel=0.02)
 
 
+def test_packed_weights() -> None:
+    layers = RECORDS["prepacked"]["layers"]
+    found = re.findall(r"(?m)^\| (\d+ to .*\)) \| (\d) \| ([\d.]+) \| ([\d.]+) \|$", SECTIONS["prepacked"])
+    sums = [0.0, 0.0]
+    for (name, number, *times), row in zip(found, layers, strict=True):
+        shortest = [min(turns) for turns in row["seconds"].values()]
+        assert (name, int(number)) == (row["layer"], row["number"])
+        assert [float(time) for time in times] == pytest.approx([1000 * one for one in shortest], abs=0.006)
+        sums = [before + row["number"] * one for before, one in zip(sums, shortest, strict=True)]
+    words = "take {} ms with weights as they are stored, {} ms with weights packed beforehand: {}% less"
+    stored, packed = sums
+    assert told(words, "prepacked") == [
+        pytest.approx(1000 * stored, abs=0.6),
+        pytest.approx(1000 * packed, abs=0.6),
+        pytest.approx(100 * (1 - packed / stored), abs=0.06),
+    ]
+    assert sum(row["number"] for row in layers) == 20  # convolutions of ResNet-18, three of them of shortcuts
+
+
 def test_looks_at_a_network() -> None:
     record = RECORDS["evaluation"]
     one, each = (min(record["statistics"]["seconds"][way]) for way in ("in one pass", "a pass for each layer"))
