@@ -14,6 +14,12 @@ README, RESULTS, BENCHMARKS = (
 )
 
 
+def measured(table: pd.DataFrame, metric: str, scale: float = 1.0) -> dict[tuple[str, int, int], float]:
+    """By rule, seed and stage."""
+    rows = table[table["metric"] == metric][["rule", "seed", "stage", "value"]].to_numpy()
+    return {(rule, seed, stage): scale * value for rule, seed, stage, value in rows}
+
+
 def last_stage(table: pd.DataFrame, rule: str, metric: str, decimals: int, scale: float = 1.0) -> str:
     """Mean ± sample sd over seeds at the last stage, as the results print it."""
     summary = summarize(table, metric, "sd")

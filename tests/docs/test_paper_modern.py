@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 
-import pandas as pd
-
 from dashtheory.record import load_table
-from tests.docs.results_cases import RESULTS, ROOT
+from tests.docs.results_cases import RESULTS, ROOT, measured
 
 (SECTION,) = (part for part in RESULTS.split("\n## ") if '<a id="paper_modern"></a>' in part)
 TEXT = " ".join(SECTION.split())
@@ -15,18 +13,11 @@ FOLDER = ROOT / "paper_repro" / "results" / "cpu"
 RUNS, _ = load_table(FOLDER / "cifar10-resnet18-modern.csv")
 LONG, _ = load_table(FOLDER / "cifar10-resnet18-modern+anneal=45+max_epochs=45.csv")
 PAPER, _ = load_table(FOLDER / "cifar10-resnet18.csv")
-Place = tuple[str, int, int]
 
 
-def measured(table: pd.DataFrame, metric: str) -> dict[Place, float]:
-    """By rule, seed and stage."""
-    rows = table[table["metric"] == metric][["rule", "seed", "stage", "value"]].to_numpy()
-    return {(rule, seed, stage): value for rule, seed, stage, value in rows}
-
-
-ENDS = {place: 100 * value for place, value in measured(RUNS, "test_accuracy").items()}
-FITTED = {place: 100 * value for place, value in measured(RUNS, "train_accuracy").items()}
-OLD = {place: 100 * value for place, value in measured(RUNS, "old_accuracy_reestimated_epoch0").items()}
+ENDS = measured(RUNS, "test_accuracy", 100)
+FITTED = measured(RUNS, "train_accuracy", 100)
+OLD = measured(RUNS, "old_accuracy_reestimated_epoch0", 100)
 
 
 def test_a_cold_start_with_as_many_pictures_ends_where_warm_does() -> None:

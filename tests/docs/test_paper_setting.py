@@ -15,7 +15,7 @@ from dashtheory.paper.precision import render_precision
 from dashtheory.paper.published import PUBLISHED as AUTHORS
 from dashtheory.paper.report import read_all
 from dashtheory.record import holm, load_table, paired_differences
-from tests.docs.results_cases import BENCHMARKS, RESULTS, ROOT, difference
+from tests.docs.results_cases import BENCHMARKS, RESULTS, ROOT, difference, measured
 
 TEXT = " ".join(RESULTS.split())
 THEORY = " ".join((ROOT / "docs" / "theory.md").read_text(encoding="utf-8").split())
@@ -26,13 +26,13 @@ ELSEWHERE = ["permuted", "permuted:move=within_filters", "permuted:move=across_f
 CONTROLS = ["uniform", "norm_matched", *ELSEWHERE]
 
 
-def measured(metric: str, scale: float = 1.0) -> dict[tuple[str, int], float]:
+def first_seed(metric: str, scale: float = 1.0) -> dict[tuple[str, int], float]:
     """Of seed 0, by rule and stage."""
-    rows = RUNS[(RUNS["metric"] == metric) & (RUNS["seed"] == 0)]
-    return {(rule, stage): scale * value for rule, stage, value in rows[["rule", "stage", "value"]].to_numpy()}
+    return {(rule, stage): value for (rule, _, stage), value in measured(FIRST, metric, scale).items()}
 
 
-ACCURACY, NORM, EPOCHS = measured("test_accuracy", 100), measured("weight_norm_at_start"), measured("epochs")
+FIRST = RUNS[RUNS["seed"] == 0]
+ACCURACY, NORM, EPOCHS = first_seed("test_accuracy", 100), first_seed("weight_norm_at_start"), first_seed("epochs")
 
 
 def samples(rule: str) -> float:
@@ -105,7 +105,7 @@ def test_steps_that_grow_do_what_a_shrink_does() -> None:
     assert f"(so that they are {', '.join(first)} and {last} times the first)" in TEXT
     rewarm, uniform, warm = (f"{ACCURACY[rule, 5]:.1f}%" for rule in ("rewarm", "uniform", "warm"))
     assert f"`rewarm` ends at {rewarm} (one factor for all {uniform}, warm {warm}, one seed)" in TEXT
-    old = measured("old_accuracy_reestimated_epoch0", 100)
+    old = first_seed("old_accuracy_reestimated_epoch0", 100)
     assert all(round(old["rewarm", stage]) == 100 for stage in (2, 3, 4, 5))
 
 
@@ -121,7 +121,7 @@ def test_which_weights_shrink() -> None:
         *first, last = (signed(ACCURACY["dash", stage] - ACCURACY[control, stage]) for stage in (2, 3, 4, 5))
         return f"{', '.join(first)} and {last}"
 
-    old = measured("old_accuracy_reestimated_epoch0", 100)
+    old = first_seed("old_accuracy_reestimated_epoch0", 100)
     assert {round(old["dash", stage]) for stage in (2, 3)} == {12}
     assert {round(old[rule, 2]) for rule in ("uniform", "norm_matched")} == {100}
     elsewhere = [round(old[rule, 2]) for rule in ELSEWHERE]
@@ -171,7 +171,7 @@ def test_the_length_of_a_stage_goes_with_its_accuracy_at_stage_2_and_is_the_same
 
 
 def test_who_trains_how_long() -> None:
-    steps = measured("steps")
+    steps = first_seed("steps")
     assert (
         f"to stage 5 on {share('dash')} of cold's samples (uniform {share('uniform')}, S&P {share('sp')}, warm "
         f"{share('warm')}), in stage 5 for {steps['dash', 5]:,.0f} steps where cold takes "
