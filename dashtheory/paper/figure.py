@@ -16,6 +16,7 @@ from dashtheory.plot import add_heading, describe_band, draw_stages, rule_style,
 
 _OLD = ("old_accuracy_reestimated_epoch0", "old_accuracy_epoch0")
 _CANARY = "canary_accuracy_at_start_reestimated"
+_AFTER = "cosine_after_00"
 _COSINE = "cosine of weights with descent on old data"
 
 
@@ -60,6 +61,19 @@ def draw_results(
     return figure
 
 
+def panels_in_words(table: pd.DataFrame) -> str:
+    """What `draw_results` shows of a table, for those who do not see it."""
+    metrics = set(table["metric"])
+    shown = ["test accuracy", "steps"]
+    if metrics & {*_OLD}:
+        shown.append("old accuracy")
+    if _CANARY in metrics:
+        shown.append("old wrong labels still predicted")
+    *first, last = shown
+    words = f"{', '.join(first)} and {last} by stage for each rule"
+    return words + "; cosines of weights with descent" * (_CANARY not in metrics and _AFTER in metrics)
+
+
 def _shared(table: pd.DataFrame) -> pd.DataFrame:
     """The runs on seeds that all rules have, if there are any: means over other seeds are not to be compared."""
     seeds = set.intersection(*(set(rows) for _, rows in table.groupby("rule")["seed"]))
@@ -96,7 +110,7 @@ def _draw_memorised(ax: Axes, table: pd.DataFrame) -> None:
         ax.set(ylabel="old wrong labels still predicted (%)", title="Memorised, after the rule")
         return
     names = {when: [f"cosine_{when}_{place:02d}" for place in range(BINS)] for when in ("before", "after")}
-    counted = sorted(set(table.loc[table["metric"] == names["after"][0], "stage"]))
+    counted = sorted(set(table.loc[table["metric"] == _AFTER, "stage"]))
     if not counted:
         ax.text(0.5, 0.5, "not measured", ha="center", transform=ax.transAxes)
         ax.set(title="Alignment after the rule", xlabel=_COSINE, ylabel="share of weights (%)")

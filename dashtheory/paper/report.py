@@ -18,7 +18,7 @@ from dashtheory._check import fail
 from dashtheory._nested import restore
 from dashtheory.deep.config import RunConfig, TrainingConfig
 from dashtheory.paper.authors import authors_rows, gap_words
-from dashtheory.paper.figure import draw_results
+from dashtheory.paper.figure import draw_results, panels_in_words
 from dashtheory.paper.precision import render_precision
 from dashtheory.paper.presets import preset, preset_names
 from dashtheory.paper.published import PUBLISHED, Published
@@ -167,7 +167,7 @@ def _section(kind: str, one: Results) -> str:
     )
     words += _chain_section(kind, one) + _capped(table)
     picture = f"figures/{kind}-{one.name}.png"
-    alt = f"{data_name(one)}, {one.name}: test accuracy, steps, old accuracy and alignment by stage for each rule"
+    alt = f"{data_name(one)}, {one.name}: {panels_in_words(table)}"
     return (
         f"\n### {one.name} on {data_name(one)} ({', '.join(machines(one))})\n\n{describe(one)}\n\n"
         f"{_COLUMNS}" + "\n".join(rows) + f"\n{words}\n![{alt}]({picture})\n"

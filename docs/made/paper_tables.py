@@ -27,7 +27,8 @@ def stages(name: str) -> str:
 
     def spent(rule: str) -> str:
         samples = samples_of(table, rule, last, chunk)
-        return "" if math.isnan(samples) else f"{samples:,.0f} ({100 * samples / cold:.0f}%)"
+        share = "" if math.isnan(cold) else f" ({100 * samples / cold:.0f}%)"
+        return "" if math.isnan(samples) else f"{samples:,.0f}{share}"
 
     body = [
         [
@@ -45,7 +46,8 @@ def stages(name: str) -> str:
         f"Test accuracy (%) and, in parentheses, epochs of the stage; {seeds} seed{'' if seeds == 1 else 's'}. "
         f"{describe(found)}"
     )
-    head = ["rule", *(f"stage {stage}" for stage in accuracy), f"samples to stage {last} (of cold's)"]
+    whole = "" if math.isnan(cold) else " (of cold's)"
+    head = ["rule", *(f"stage {stage}" for stage in accuracy), f"samples to stage {last}{whole}"]
     return f"{words}\n\n{rows(head, body)}\n\n{missing_words(*chain_of(table, chunk))}"
 
 
@@ -99,6 +101,24 @@ def starts(name: str) -> str:
     return f"{words}\n\n{rows(['rule', *heads], body)}"
 
 
+def kept(name: str) -> str:
+    """What a rule leaves of old data with right labels, and of old data with wrong ones."""
+    found, table = _read(name.removesuffix(STARTS))
+    share = setting_of(found).data.label_noise
+    wrong = 100 * _wide(table, "canary_accuracy_at_start_reestimated")
+    right = (100 * _wide(table, "old_accuracy_reestimated_epoch0") - share * wrong) / (1 - share)
+    body = [
+        [label_of(rule), *(_shown(one[stage][rule]) for one in (right, wrong) for stage in wrong.columns)]
+        for rule in _in_order(_wide(table, "test_accuracy"))
+    ]
+    words = (
+        "At the start of a stage, right after the rule: how much of the old data the network still answers as "
+        "labelled (%), where the label is right and where it is wrong."
+    )
+    heads = [f"{what}, stage {stage}" for what in ("right", "wrong") for stage in wrong.columns]
+    return f"{words}\n\n{rows(['rule', *heads], body)}"
+
+
 def cut(name: str) -> str:
     """Last and mean accuracy of whole runs."""
     found, table = _read(name)
@@ -145,6 +165,9 @@ STARTS = "-starts"
 TABLES: dict[str, Callable[[str], str]] = {
     "cifar10-resnet18": stages,
     f"cifar10-resnet18{STARTS}": starts,
+    "cifar10-resnet18-noise": stages,
+    f"cifar10-resnet18-noise{STARTS}": kept,
+    "cifar10-vgg16": stages,
     "cifar10-resnet18-modern": recipe,
     "cifar10-resnet18-cut": cut,
 }

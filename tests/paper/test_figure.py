@@ -12,7 +12,7 @@ from matplotlib.patches import StepPatch
 
 from dashtheory.measure import BINS
 from dashtheory.paper import PUBLISHED
-from dashtheory.paper.figure import draw_results
+from dashtheory.paper.figure import draw_results, panels_in_words
 from dashtheory.plot import style
 from tests.paper.toys import made_table
 
@@ -29,15 +29,28 @@ def drawn(metrics: tuple[str, ...], **options: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("metrics", "titles"),
+    ("metrics", "titles", "words"),
     [
-        (("test_accuracy", "steps"), ["What the rule leaves", "Alignment after the rule"]),
-        ((*BOTH, *COSINES), ["What the rule leaves", "Alignment after the rule, stage 3"]),
-        ((*BOTH, "canary_accuracy_at_start_reestimated"), ["What the rule leaves", "Memorised, after the rule"]),
+        (
+            ("test_accuracy", "steps"),
+            ["What the rule leaves", "Alignment after the rule"],
+            "test accuracy and steps by stage for each rule",
+        ),
+        (
+            (*BOTH, *COSINES),
+            ["What the rule leaves", "Alignment after the rule, stage 3"],
+            "test accuracy, steps and old accuracy by stage for each rule; cosines of weights with descent",
+        ),
+        (
+            (*BOTH, "canary_accuracy_at_start_reestimated"),
+            ["What the rule leaves", "Memorised, after the rule"],
+            "test accuracy, steps, old accuracy and old wrong labels still predicted by stage for each rule",
+        ),
     ],
 )
-def test_all_four_panels_are_labelled(metrics: tuple[str, ...], titles: list[str]) -> None:
-    figure, _ = drawn(metrics)
+def test_all_four_panels_are_labelled(metrics: tuple[str, ...], titles: list[str], words: str) -> None:
+    figure, table = drawn(metrics)
+    assert panels_in_words(table) == words
     panels = figure.axes
     assert [ax.get_title(loc="left") for ax in panels] == ["Generalisation", "Training time", *titles]
     assert all(ax.get_ylabel() for ax in panels)
