@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,7 +24,7 @@ _COSINE = "cosine of weights with descent on old data"
 def draw_results(
     table: pd.DataFrame, published: list[Published], *, title: str, setting: str, foot: str
 ) -> Figure:
-    """Four panels by stage.
+    """Four panels by stage, fewer where something was not measured.
 
     Args:
         table: tidy, of one setting.
@@ -35,14 +36,18 @@ def draw_results(
     table, of_all = _shared(table), table
     rows = math.ceil(table["rule"].nunique() / _IN_A_ROW)
     height = 4.5 + _ROW * (rows - 1)
-    figure, axes = plt.subplots(1, 4, figsize=(15.2, height))
+    old, memorised = _old_metric(table), _memorised_drawer(table)
+    figure, found = plt.subplots(1, 2 + bool(old) + bool(memorised), figsize=(15.2, height))
+    axes = list(found)
     draw_stages(axes[0], table, "test_accuracy", scale=100, dodge=0)
     axes[0].set(ylabel="test accuracy (%)", title="Generalisation")
     _draw_published(axes[0], published, 2 * int(table["stage"].max()))
     draw_stages(axes[1], table, "steps")
     axes[1].set(ylabel="optimizer steps of the stage", title="Training time")
-    _draw_old(axes[2], table)
-    _draw_memorised(axes[3], table)
+    if old:
+        _draw_old(axes[2], table, old)
+    if memorised:
+        memorised(axes[-1], table)
     top, bottom = 1 - (1.06 + _ROW * (rows - 1)) / height, 0.79 / height
     figure.subplots_adjust(left=0.042, right=0.992, top=top, bottom=bottom, wspace=0.27)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -65,7 +70,7 @@ def panels_in_words(table: pd.DataFrame) -> str:
     """What `draw_results` shows of a table, for those who do not see it."""
     metrics = set(table["metric"])
     shown = ["test accuracy", "steps"]
-    if metrics & {*_OLD}:
+    if _old_metric(table):
         shown.append("old accuracy")
     if _CANARY in metrics:
         shown.append("old wrong labels still predicted")
@@ -92,30 +97,33 @@ def _draw_published(ax: Axes, published: list[Published], last: int) -> None:
             ax.plot(one.stage, 100 * one.value, "o", mfc="none", mec=look.color, markersize=9, zorder=5)
 
 
-def _draw_old(ax: Axes, table: pd.DataFrame) -> None:
+def _old_metric(table: pd.DataFrame) -> str:
+    """What tells of accuracy on old chunks; empty if it was not measured."""
+    return next((name for name in _OLD if name in set(table["metric"])), "")
+
+
+def _draw_old(ax: Axes, table: pd.DataFrame, metric: str) -> None:
     """Accuracy on the old chunks right after the rule, batch-norm statistics re-estimated where there are any."""
-    metric = next((name for name in _OLD if name in set(table["metric"])), None)
-    if metric is None:
-        ax.text(0.5, 0.5, "not measured", ha="center", transform=ax.transAxes)
-    else:
-        draw_stages(ax, table, metric, scale=100)
+    draw_stages(ax, table, metric, scale=100)
     how = ", re-estimated" if metric == _OLD[0] else ""
     ax.set(ylabel=f"old training accuracy{how} (%)", title="What the rule leaves")
 
 
-def _draw_memorised(ax: Axes, table: pd.DataFrame) -> None:
-    """Canaries where there are any, else cosines of weights with descent."""
-    if _CANARY in set(table["metric"]):
-        draw_stages(ax, table, _CANARY, scale=100)
-        ax.set(ylabel="old wrong labels still predicted (%)", title="Memorised, after the rule")
-        return
+def _memorised_drawer(table: pd.DataFrame) -> Callable[[Axes, pd.DataFrame], None] | None:
+    """What draws canaries where there are any, else cosines of weights with descent; None if there are neither."""
+    metrics = set(table["metric"])
+    return _draw_canaries if _CANARY in metrics else _draw_cosines if _AFTER in metrics else None
+
+
+def _draw_canaries(ax: Axes, table: pd.DataFrame) -> None:
+    draw_stages(ax, table, _CANARY, scale=100)
+    ax.set(ylabel="old wrong labels still predicted (%)", title="Memorised, after the rule")
+
+
+def _draw_cosines(ax: Axes, table: pd.DataFrame) -> None:
+    """Shares of weights by their cosine with descent, at the last stage that has them."""
     names = {when: [f"cosine_{when}_{place:02d}" for place in range(BINS)] for when in ("before", "after")}
-    counted = sorted(set(table.loc[table["metric"] == _AFTER, "stage"]))
-    if not counted:
-        ax.text(0.5, 0.5, "not measured", ha="center", transform=ax.transAxes)
-        ax.set(title="Alignment after the rule", xlabel=_COSINE, ylabel="share of weights (%)")
-        return
-    stage = counted[-1]
+    stage = int(table.loc[table["metric"] == _AFTER, "stage"].max())
     edges = np.linspace(-1, 1, BINS + 1)  # shares are kept by bin: seaborn would need made-up cosines to bin again
     for rule in sort_rules(list(table["rule"].unique())):
         rows = table[(table["rule"] == rule) & (table["stage"] == stage)].groupby("metric")["value"].mean()
