@@ -52,7 +52,13 @@ def test_a_block_is_written_anew_and_nothing_else() -> None:
 def test_every_figure_has_its_section_in_one_form() -> None:
     scripts = {path.stem for path in (ROOT / "simulations").glob("*.py")}
     places = [re.findall(r'<a id="(\w+)"></a>', section) for section in SECTIONS]
-    assert {place for (place,) in places} == scripts | {"paper", "paper_modern", "paper_cut"}
+    assert {place for (place,) in places} == scripts | {
+        "paper",
+        "paper_noise",
+        "paper_vgg16",
+        "paper_modern",
+        "paper_cut",
+    }
     for section, (place,) in zip(SECTIONS, places, strict=True):
         parts = [part for part in re.findall(r"(?m)^\*\*([\w ]+)\.\*\* ", section) if part in PARTS]
         once = list(dict.fromkeys(parts))
