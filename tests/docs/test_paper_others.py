@@ -91,8 +91,8 @@ def test_vgg_is_not_harmed_and_gains_all_the_same() -> None:
         f"and {dash - cold:.1f} over cold",
         f"(ResNet-18: {clean['dash', 0, 5] - clean['cold', 0, 5]:.1f} over cold)",
         f"One factor for all, which forgets nothing, is at {ends(values, 'uniform', 2, 3)} after stages 2 and 3, "
-        f"{ahead(values, 'dash', 'uniform')} points behind DASH (ResNet-18: {ahead(clean, 'dash', 'uniform')}) and "
-        f"{ahead(values, 'uniform', 'warm')} ahead of warm.",
+        f"{ahead(values, 'dash', 'uniform')} points behind DASH (ResNet-18: {ahead(clean, 'dash', 'uniform')}) "
+        f"and {ahead(values, 'uniform', 'warm')} ahead of warm.",
         f"on {seen(epochs, 'dash'):,.0f} pictures where warm takes {seen(epochs, 'warm'):,.0f}",
     ):
         assert words in text, words
