@@ -84,6 +84,7 @@ def test_vgg_is_not_harmed_and_gains_all_the_same() -> None:
     clean = measured(CLEAN, "test_accuracy", 100)
     warm, cold, dash = (values[rule, 0, 5] for rule in ("warm", "cold", "dash"))
     assert warm > cold
+    assert values["sp", 0, 3] < values["warm", 0, 3]
     assert measured(VGG, "old_accuracy_reestimated_epoch0")["uniform", 0, 3] > 0.999
     for words in (
         f"warm is at {ends(values, 'warm', 2, 5)} after stages 2 and 5, cold at {ends(values, 'cold', 2, 5)}",
@@ -93,6 +94,7 @@ def test_vgg_is_not_harmed_and_gains_all_the_same() -> None:
         f"One factor for all, which forgets nothing, is at {ends(values, 'uniform', 2, 3)} after stages 2 and 3, "
         f"{ahead(values, 'dash', 'uniform')} points behind DASH (ResNet-18: {ahead(clean, 'dash', 'uniform')}) "
         f"and {ahead(values, 'uniform', 'warm')} ahead of warm.",
+        f"S&P is at {ends(values, 'sp', 2, 3)} there, behind warm at stage 3.",
         f"on {seen(epochs, 'dash'):,.0f} pictures where warm takes {seen(epochs, 'warm'):,.0f}",
     ):
         assert words in text, words
