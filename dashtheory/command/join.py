@@ -16,7 +16,7 @@ from dashtheory._check import fail
 from dashtheory.command.guard import guarded
 from dashtheory.command.keep import apart
 from dashtheory.command.options import OneLineParser
-from dashtheory.record import Results, load_results, only_one
+from dashtheory.record import Results, load_results, only_one, writable_folder
 from dashtheory.record.results import same_data
 from dashtheory.record.store import mend_table
 
@@ -84,6 +84,7 @@ def _refuse_strangers(found: Results, more: Results, path: Path) -> None:
 def _run(target: Path, tables: Sequence[Path]) -> None:
     if target.suffix != ".csv":
         fail("TARGET", "must be a table, NAME.csv", f"'{target}'", "Name it as the tables are.")
+    writable_folder("TARGET", target.parent)
     with contextlib.ExitStack() as held:
         for lock in _locks(target):
             held.enter_context(only_one(lock, "TARGET"))

@@ -172,6 +172,9 @@ def add_first_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-seed", type=int, default=0, help=text, metavar="N")
 
 
+_LAST_SEED = 2**63 - 1  # tables hold seeds in 64 bits
+
+
 def seeds_from(first: int, count: int) -> list[int]:
     """The seeds of a call.
 
@@ -180,9 +183,11 @@ def seeds_from(first: int, count: int) -> list[int]:
         count: what --seeds says.
 
     Raises:
-        ValueError: if the first is below 0.
+        ValueError: if the first is below 0, or the last more than a table can hold.
     """
     first = integer("--first-seed", first, minimum=0, fix="Seeds are 0, 1, 2, ...")
+    if first + count > _LAST_SEED:
+        fail("--first-seed", "must leave all seeds below 2^63", str(first), "Seeds are 0, 1, 2, ...")
     return list(range(first, first + count))
 
 

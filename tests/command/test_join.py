@@ -109,6 +109,7 @@ def test_a_table_that_a_call_writes_is_left_to_it(
     [
         (["toy.csv"], "TABLE"),
         (["toy.json", "a/toy.csv"], "TARGET must be a table, NAME.csv, got 'toy.json'."),
+        (["here/toy.json/toy.csv", "here/toy.csv"], "TARGET must be a folder that can be written"),
         (["toy.csv", "nowhere/toy.csv"], "nowhere/toy.csv"),
         (["another.csv", "here/toy.csv"], "TABLE must be called another.csv, as TARGET, got 'here/toy.csv'."),
     ],

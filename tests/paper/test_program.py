@@ -271,6 +271,7 @@ def test_errors_of_a_run_are_one_line(
         (["digits-mlp-fast"], "preset must be one of sam,"),
         (["digits-mlp", "--seeds", "0"], "--seeds must be an integer >= 1, got 0."),
         (["digits-mlp", "--first-seed", "-1"], "--first-seed must be an integer >= 0, got -1."),
+        (["digits-mlp", "--first-seed", str(2**63)], "--first-seed must leave all seeds below 2^63, got 922"),
         (["digits-mlp", "--jobs", "0"], "--jobs must be an integer >= 1, got 0."),
         (["digits-mlp", "--budget", "soon"], "--budget must be a number with s, m or h, got 'soon'."),
         (["digits-mlp", "--budget", "5s"], "--budget must be a number in (5, inf), got 5.0."),
