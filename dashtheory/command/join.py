@@ -18,7 +18,7 @@ from dashtheory.command.keep import apart
 from dashtheory.command.options import OneLineParser
 from dashtheory.record import Results, load_results, only_one, writable_folder
 from dashtheory.record.results import same_data
-from dashtheory.record.store import mend_table
+from dashtheory.record.store import is_ours, mend_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,11 +54,26 @@ def join(target: Path, tables: Sequence[Path]) -> tuple[Results, list[str]]:
         _refuse_other(found, more, path)
         both = [name for name in more.runs if name in found.runs]
         twice += both
-        kept = [name for name in both if more.runs[name]["stages"] <= found.runs[name]["stages"]]
+        for name in both:
+            _refuse_parts(_stages(found, name), _stages(more, name), name, path)
+        kept = [name for name in both if _stages(more, name) <= _stages(found, name)]
         found = found.joined(more.only([name for name in more.runs if name not in kept]))
         _refuse_strangers(found, more, path)
     assert found is not None  # there is at least one table
     return found, list(dict.fromkeys(twice))
+
+
+def _stages(results: Results, name: str) -> set[int]:
+    """Stages that a run holds: it may have left some out."""
+    return {int(stage) for stage in results.tables[name]["stage"]}
+
+
+def _refuse_parts(ours: set[int], theirs: set[int], name: str, path: Path) -> None:
+    """Refuse a run of which each has stages that the other lacks: taking one would drop those of the other."""
+    if not (ours <= theirs or theirs <= ours):
+        got = f"'{path}', where {name} has stages {sorted(theirs)} and lacks {sorted(ours - theirs)}"
+        fix = "Run the missing stages in one of the two."
+        fail("TABLE", "must have all stages of a run that others have, or no others", got, fix)
 
 
 def _refuse_other(found: Results, more: Results, path: Path) -> None:
@@ -85,6 +100,9 @@ def _run(target: Path, tables: Sequence[Path]) -> None:
     if target.suffix != ".csv":
         fail("TARGET", "must be a table, NAME.csv", f"'{target}'", "Name it as the tables are.")
     writable_folder("TARGET", target.parent)
+    described = target.with_suffix(".json")
+    if described.exists() and not target.exists() and not is_ours(described):
+        fail("TARGET", "must not replace a file of another program", f"'{described}'", "Choose another folder.")
     with contextlib.ExitStack() as held:
         for lock in _locks(target):
             held.enter_context(only_one(lock, "TARGET"))

@@ -113,7 +113,7 @@ def kept(name: str) -> str:
     ]
     words = (
         "At the start of a stage, right after the rule: how much of the old data the network still answers as "
-        "labelled (%), where the label is right and where it is wrong."
+        "labelled (%), where the label is right and where it is wrong; statistics of batch norm taken anew."
     )
     heads = [f"{what}, stage {stage}" for what in ("right", "wrong") for stage in wrong.columns]
     return f"{words}\n\n{rows(['rule', *heads], body)}"

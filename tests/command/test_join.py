@@ -65,6 +65,36 @@ def test_of_a_run_that_two_have_the_longest_is_kept_and_the_first_of_equals(
 
 
 @pytest.mark.parametrize(
+    ("here", "there", "kept"),
+    [
+        ((2,), (1, 2, 3), (1, 2, 3)),
+        ((1, 2, 3), (2,), (1, 2, 3)),
+        ((1, 2, 3), (3,), (1, 2, 3)),
+        ((1, 2), (3,), None),
+    ],
+)
+def test_no_stage_is_lost_where_runs_have_left_some_out(
+    tmp_path: Path,
+    here: tuple[int, ...],
+    there: tuple[int, ...],
+    kept: tuple[int, ...] | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A cold start may be run at stages 2 and 5 alone."""
+    paths = [saved(tmp_path / name, ("cold", 0, 3)) for name in ("here", "there")]
+    for path, stages in zip(paths, (here, there), strict=True):
+        whole = load_results(path)
+        (table,) = whole.tables.values()
+        part = table[table["stage"].isin(stages)].reset_index(drop=True)
+        part.attrs[COMPLETE] = False
+        whole.with_run("cold-seed0", part, identity=IDENTITY, seconds=1.0).save(path)
+    status = main(["join", *map(str, paths)])
+    assert status == (2 if kept is None else 0)
+    assert {*load_results(paths[0]).tables["cold-seed0"]["stage"]} == {*(kept or here)}
+    assert ("lacks [1, 2]" in capsys.readouterr().err) == (kept is None)
+
+
+@pytest.mark.parametrize(
     ("changed", "words"),
     [
         ({"slope": 3.0}, "of the setting of the others, got '{}', with training.slope 3.0 where it was 2.0"),
@@ -91,6 +121,14 @@ def test_lists_of_the_setting_may_differ(tmp_path: Path) -> None:
     there = saved(tmp_path / "there", ("dash", 0, 3), rules=("dash", "warm"))
     assert main(["join", str(target), str(there)]) == 0
     assert len(load_results(target).runs) == 2
+
+
+def test_a_file_of_another_program_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there, foreign = saved(tmp_path / "there", ("dash", 0, 3)), tmp_path / "toy.json"
+    foreign.write_text("{}")
+    assert main(["join", str(tmp_path / "toy.csv"), str(there)]) == 2
+    assert "TARGET must not replace a file of another program" in capsys.readouterr().err
+    assert foreign.read_text() == "{}"
 
 
 @pytest.mark.parametrize("lock", ["here/.partial/toy.lock", ".partial/here-toy.lock"])

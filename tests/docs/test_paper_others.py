@@ -72,7 +72,10 @@ def test_what_is_forgotten_of_right_and_of_wrong_labels() -> None:
         f"5 {five[0]} and {five[1]}"
     )
     assert words in text
-    assert all(max(right["dash", 0, stage], wrong["dash", 0, stage]) < 15 for stage in (2, 3))
+    gone = [one["dash", 0, stage] for one in (right, wrong) for stage in (2, 3)]
+    fresh = [one["cold", 0, stage] for one in (right, wrong) for stage in (2, 5)]
+    spans = [f"{min(part):.0f}% to {max(part):.0f}%" for part in (gone, fresh)]
+    assert f"({spans[0]}; a fresh network has {spans[1]})" in text
     assert min(wrong["uniform", 0, stage] for stage in range(2, 6)) > 99
     dash, uniform, warm = (epochs[rule, 0, 5] for rule in ("dash", "uniform", "warm"))
     assert f"({dash:.0f} epochs in stage 5, one factor for all {uniform:.0f}, warm {warm:.0f})" in text
@@ -83,6 +86,11 @@ def test_vgg_is_not_harmed_and_gains_all_the_same() -> None:
     values, epochs = measured(VGG, "test_accuracy", 100), measured(VGG, "epochs")
     clean = measured(CLEAN, "test_accuracy", 100)
     warm, cold, dash = (values[rule, 0, 5] for rule in ("warm", "cold", "dash"))
+    again = measured(VGG, "test_accuracy_reestimated", 100)
+    apart = again["warm", 0, 5] - again["cold", 0, 5]
+    assert f"warm leads cold by {apart:.1f} points after stage 5, not {warm - cold:.1f}." in text
+    slow = [f"{clean[f'{rule}:learning_rate=0.01', 0, 5]:.1f}%" for rule in ("warm", "cold")]
+    assert f"(warm {slow[0]}, cold {slow[1]} after stage 5)" in text
     assert warm > cold
     assert values["sp", 0, 3] < values["warm", 0, 3]
     assert measured(VGG, "old_accuracy_reestimated_epoch0")["uniform", 0, 3] > 0.999
