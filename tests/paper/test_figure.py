@@ -37,6 +37,11 @@ def drawn(metrics: tuple[str, ...], **options: Any) -> Any:
             "test accuracy, steps and old accuracy by stage for each rule",
         ),
         (
+            ("test_accuracy", "steps", "old_accuracy_epoch0"),
+            ["What the rule leaves"],
+            "test accuracy, steps and old accuracy by stage for each rule",
+        ),
+        (
             ("test_accuracy", "steps"),
             [],
             "test accuracy and steps by stage for each rule",
@@ -63,7 +68,7 @@ def test_all_that_was_measured_has_a_labelled_panel(
     assert all(ax.get_ylabel() for ax in panels)
     assert all(ax.get_xlabel() and (ax.lines or ax.patches) for ax in panels)
     if titles:
-        assert "re-estimated" in panels[2].get_ylabel()
+        assert ("re-estimated" in panels[2].get_ylabel()) == ("old_accuracy_reestimated_epoch0" in metrics)
     plt.close(figure)
 
 
