@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dashtheory._check import fail
@@ -39,8 +39,8 @@ def join(target: Path, tables: Sequence[Path]) -> tuple[Results, list[str]]:
         them, and the names of runs that several tables had.
 
     Raises:
-        ValueError: if one is missing or damaged, of another setting or other data, or if runs of one seed began
-            with other bits.
+        ValueError: if one is missing or damaged, of another setting or other data, if runs of one seed began with
+            other bits, or if a rule's own code has changed between them.
     """
     found = load_results(target, target.stem) if target.exists() else None
     twice: list[str] = []
@@ -52,6 +52,7 @@ def join(target: Path, tables: Sequence[Path]) -> tuple[Results, list[str]]:
             found = more
             continue
         _refuse_other(found, more, path)
+        _refuse_other_own(found, more, path)
         both = [name for name in more.runs if name in found.runs]
         twice += both
         for name in both:
@@ -77,10 +78,11 @@ def _refuse_parts(ours: set[int], theirs: set[int], name: str, path: Path) -> No
 
 
 def _refuse_other(found: Results, more: Results, path: Path) -> None:
-    """Refuse a table of another setting or other data; lists, such as rules, may differ."""
-    single, _ = apart(found.config, more.config)
-    if single:
-        words = ", ".join(f"{name} {ours} where it was {theirs}" for name, (theirs, ours) in single.items())
+    """Refuse a table of another setting or other data; what runs are made of, such as rules, may differ."""
+    single, lists = apart(found.config, more.config)
+    within = {name: pair for name, pair in lists.items() if "." in name}  # of a part, such as training.milestones
+    if differs := {**single, **within}:
+        words = ", ".join(f"{name} {ours} where it was {theirs}" for name, (theirs, ours) in differs.items())
         fail("TABLE", "must be of the setting of the others", f"'{path}', with {words}", "Join it elsewhere.")
     if same_data(found.data) != same_data(more.data):
         fail("TABLE", "must be of the data of the others", f"'{path}'", "Compare data in its .json.")
@@ -96,9 +98,28 @@ def _refuse_strangers(found: Results, more: Results, path: Path) -> None:
             fail("TABLE", "must hold runs that began as others of their seed", got, fix)
 
 
+def _refuse_other_own(found: Results, more: Results, path: Path) -> None:
+    """Refuse seeds of a rule whose code of the user's has changed since the others ran."""
+    before = {rule: (name, own) for name, rule, own in _own_code(found)}
+    for name, rule, own in _own_code(more):
+        other, known = before.get(rule, (name, own))
+        if own != known:
+            got = f"'{path}', where {name} was run with other code of yours than {other}"
+            fix = "Run the seeds of one rule with the same code."
+            fail("TABLE", "must hold runs of the code that others of their rule had", got, fix)
+
+
+def _own_code(results: Results) -> Iterator[tuple[str, tuple[str, ...], object]]:
+    """Of each run, its name, its rules, and a hash of the user's code that it used."""
+    for name, table in results.tables.items():
+        yield name, tuple(table["rule"].unique()), results.runs[name]["identity"].get("own", "")
+
+
 def _run(target: Path, tables: Sequence[Path]) -> None:
     if target.suffix != ".csv":
         fail("TARGET", "must be a table, NAME.csv", f"'{target}'", "Name it as the tables are.")
+    if not target.parent.exists():
+        join(target, tables)  # what is refused leaves no empty folder
     writable_folder("TARGET", target.parent)
     described = target.with_suffix(".json")
     if described.exists() and not target.exists() and not is_ours(described):

@@ -183,7 +183,8 @@ def _configuration(script: Script[Any], options: argparse.Namespace) -> tuple[An
     first_seed = getattr(options, "first_seed", 0)  # of named ones
     other_seeds = options.seeds is not None or first_seed
     if options.redraw and ((given and not script.named) or other_seeds or options.quick):
-        fail("--redraw", "must come without --quick, --seeds and options of the experiment", "some", "Drop them.")
+        seeds = "--seeds, --first-seed" if hasattr(options, "first_seed") else "--seeds"
+        fail("--redraw", f"must come without --quick, {seeds} and options of the experiment", "some", "Drop them.")
     config = make_config(script.config, {**(script.quick if options.quick else {}), **given})
     if options.out is None:
         options.out = Path("build/quick") if options.quick else _usual_out(script, config)

@@ -30,8 +30,8 @@ CHAIN = ("cold", "cold, tuned", "warm, tuned", "rewarm", "uniform", "norm_matche
 NEEDED = ("cold", "uniform", "dash")
 """Without these at one stage there is no chain."""
 _OPTIONAL = {
-    "cold, tuned": "cold with a training of its own",
-    "warm, tuned": "warm with a training of its own",
+    "cold, tuned": "cold with another step size or weight decay",
+    "warm, tuned": "warm with another step size or weight decay",
     "rewarm": "growing steps alone (rewarm)",
     "norm_matched": "DASH's norms alone",
 }
@@ -45,7 +45,7 @@ class Link:
     Attributes:
         rule: as written.
         accuracy: mean over its seeds.
-        seeds: that were run.
+        seeds: how many.
         change: minus the link before, mean over the seeds that both have; NaN for the first.
         low: of the 95% t interval of the paired difference; NaN with fewer than two seeds.
         high: of the same.
@@ -71,23 +71,38 @@ def chain_of(table: pd.DataFrame, chunk_size: int) -> tuple[int, list[Link]]:
         chunk_size: examples that come with every stage.
 
     Returns:
-        the stage, and the links that were run; 0 and none if there is no stage with all of `NEEDED`.
+        the stage, and the links that were run, of the seeds that all of them have (of all seeds where there is no
+        such seed); 0 and none if there is no stage with all of `NEEDED`.
     """
     rows = table[table["metric"] == "test_accuracy"]
     stages = [set(rows.loc[rows["rule"] == rule, "stage"]) for rule in NEEDED]
     common = set.intersection(*stages)
     if not common:
         return 0, []
-    tuned = sorted(stage for stage in common if _tuned(rows, "cold", stage))
-    stage = tuned[-1] if tuned else max(common)  # a later stage without its best cold start would flatter DASH
-    here = rows[rows["stage"] == stage].pivot_table(index="seed", columns="rule", values="value")
-    links: list[Link] = []
-    for name in CHAIN:
-        plain, _, kind = name.partition(", ")
-        rule = _tuned(rows, plain, stage) if kind else plain if plain in here.columns else ""
-        if rule:
-            links.append(_link(rule, links[-1].rule if links else "", here, table, stage, chunk_size))
+    tuned = [stage for stage in common if _tuned(_at(rows, stage), "cold")]
+    stage = max(tuned or common)  # a later stage without its best cold start would flatter DASH
+    here = _at(rows, stage)
+    rules = [_tuned(here, plain) if kind else plain for plain, _, kind in (name.partition(", ") for name in CHAIN)]
+    rules = [rule for rule in rules if rule in here.columns]
+    here = _whole(here, rules)
+    table = table[table["seed"].isin(here.index)]
+    links = [
+        _link(rule, before, here, table, stage, chunk_size)
+        for before, rule in zip(["", *rules], rules, strict=False)
+    ]
     return stage, links
+
+
+def _at(rows: pd.DataFrame, stage: int) -> pd.DataFrame:
+    """Accuracies at a stage, a line per seed and a column per rule: of seeds that have all of `NEEDED`, if any."""
+    wide = rows[rows["stage"] == stage].pivot_table(index="seed", columns="rule", values="value")
+    return _whole(wide, [rule for rule in NEEDED if rule in wide.columns])
+
+
+def _whole(wide: pd.DataFrame, rules: list[str]) -> pd.DataFrame:
+    """Lines that hold all of the rules; every line if none does."""
+    whole = wide.dropna(subset=rules)
+    return wide if whole.empty else whole
 
 
 def missing_words(stage: int, links: list[Link]) -> str:
@@ -107,10 +122,12 @@ def _is_link(rule: str, name: str) -> bool:
     return _is_variant(rule, plain) if kind else rule == plain
 
 
-def _tuned(rows: pd.DataFrame, name: str, stage: int) -> str:
-    """The rule's best variant with a training of its own at a stage; empty if there is none."""
-    found = rows[(rows["stage"] == stage) & rows["rule"].map(lambda rule: _is_variant(str(rule), name))]
-    return "" if found.empty else str(found.groupby("rule")["value"].mean().idxmax())
+def _tuned(here: pd.DataFrame, name: str) -> str:
+    """The best of the rule's variants with a training of its own, of those with most seeds; empty if none."""
+    found = here[[rule for rule in here.columns if _is_variant(str(rule), name)]]
+    seeds = found.count()
+    most = found.loc[:, (seeds == seeds.max()) & (seeds > 0)]
+    return "" if most.empty else str(most.mean().idxmax())
 
 
 def _is_variant(rule: str, name: str) -> bool:

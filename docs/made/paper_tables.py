@@ -11,7 +11,7 @@ from dashtheory._spec import label_of, split_text
 from dashtheory.paper import summarize_runs
 from dashtheory.paper.report import describe, setting_of
 from dashtheory.paper.waterfall import chain_of, missing_words, samples_of
-from dashtheory.record import Results, load_results
+from dashtheory.record import Results, load_results, paired_differences
 from docs.made.blocks import rows
 from docs.made.figures import ROOT
 
@@ -19,8 +19,8 @@ PAPER = ROOT / "paper_repro" / "results" / "cpu"
 
 
 def stages(name: str) -> str:
-    """Test accuracy and epochs by stage, samples up to the last one, and which links of the chain are missing."""
-    found, table = _read(name)
+    """Accuracy and epochs by stage, samples up to the last, missing links of the chain; of the first seed."""
+    found, table = _first_seed(name)
     accuracy, epochs = 100 * _wide(table, "test_accuracy"), _wide(table, "epochs")
     last, chunk = int(accuracy.columns[-1]), setting_of(found).data.chunk_size
     cold = samples_of(table, "cold", last, chunk)
@@ -41,14 +41,50 @@ def stages(name: str) -> str:
         ]
         for rule in _in_order(accuracy)
     ]
-    seeds = table.groupby("rule")["seed"].nunique().max()
-    words = (
-        f"Test accuracy (%) and, in parentheses, epochs of the stage; {seeds} seed{'' if seeds == 1 else 's'}. "
-        f"{describe(found)}"
-    )
+    (seed,) = set(table["seed"])
+    words = f"Test accuracy (%) and, in parentheses, epochs of the stage; seed {seed}. {describe(found)}"
     whole = "" if math.isnan(cold) else " (of cold's)"
     head = ["rule", *(f"stage {stage}" for stage in accuracy), f"samples to stage {last}{whole}"]
     return f"{words}\n\n{rows(head, body)}\n\n{missing_words(*chain_of(table, chunk))}"
+
+
+def by_seed(name: str) -> str:
+    """DASH minus each rule that was run with more than one seed, paired by seed.
+
+    An interval of two differences is 13 times as wide as they are apart: they are given alone.
+    """
+    _, table = _read(name.removesuffix(BY_SEED))
+    rows_of = table[table["metric"] == "test_accuracy"]
+    counts = rows_of.groupby("rule")["seed"].nunique()
+    stages_run = sorted(set(rows_of["stage"]))[1:]  # the first is before any rule
+    body = []
+    for rule in _in_order(100 * _wide(table, "test_accuracy")):
+        if rule == "dash" or counts[rule] < 2:
+            continue
+        pairs = [_dash_minus(rows_of, rule, stage) for stage in stages_run]
+        body.append([label_of(rule), *pairs])
+    words = (
+        "DASH minus the rule in test accuracy (points): mean over the seeds that both have, each of them in "
+        "parentheses, and where there are three the 95% t interval of the mean, not corrected for the number of "
+        "contrasts."
+    )
+    return f"{words}\n\n{rows(['rule', *(f'stage {stage}' for stage in stages_run)], body)}"
+
+
+def _dash_minus(accuracy: pd.DataFrame, rule: str, stage: int) -> str:
+    here = accuracy[(accuracy["stage"] == stage) & accuracy["rule"].isin(["dash", rule])]
+    both = here.groupby("seed").filter(lambda run: run["rule"].nunique() == 2)
+    if both["seed"].nunique() < 2:
+        return ""
+    found = paired_differences(both, "test_accuracy", rule)
+    (line,) = found[found["rule"] == "dash"].to_dict("records")
+    mean, *each = (_signed(value) for value in (line["mean"], *line["differences"]))
+    interval = f" [{_signed(line['low'])}, {_signed(line['high'])}]" if line["n"] > 2 else ""
+    return f"{mean} ({', '.join(each)}){interval}"
+
+
+def _signed(points: float) -> str:
+    return f"{100 * points:+.1f}".replace("-", "−")
 
 
 def recipe(name: str) -> str:
@@ -86,8 +122,7 @@ def recipe(name: str) -> str:
 
 def starts(name: str) -> str:
     """What a rule leaves: the norm of all weights, and how much of the old data is still right."""
-    name = name.removesuffix(STARTS)
-    _, table = _read(name)
+    _, table = _first_seed(name.removesuffix(STARTS))
     norms = _wide(table, "weight_norm_at_start")
     old = 100 * _wide(table, "old_accuracy_reestimated_epoch0").reindex(columns=norms.columns)
     later = list(norms.columns[1:])
@@ -103,7 +138,7 @@ def starts(name: str) -> str:
 
 def kept(name: str) -> str:
     """What a rule leaves of old data with right labels, and of old data with wrong ones."""
-    found, table = _read(name.removesuffix(STARTS))
+    found, table = _first_seed(name.removesuffix(STARTS))
     share = setting_of(found).data.label_noise
     wrong = 100 * _wide(table, "canary_accuracy_at_start_reestimated")
     right = (100 * _wide(table, "old_accuracy_reestimated_epoch0") - share * wrong) / (1 - share)
@@ -140,6 +175,12 @@ def _read(name: str) -> tuple[Results, pd.DataFrame]:
     return found, found.table
 
 
+def _first_seed(name: str) -> tuple[Results, pd.DataFrame]:
+    """Of the smallest seed alone: means over other seeds are not to be compared."""
+    found, table = _read(name)
+    return found, table[table["seed"] == table["seed"].min()]
+
+
 def _wide(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Means over seeds, a line per rule, a column per stage."""
     return table[table["metric"] == metric].groupby(["rule", "stage"])["value"].mean().unstack("stage")
@@ -161,10 +202,11 @@ def _shown(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.1f}"
 
 
-STARTS = "-starts"
+STARTS, BY_SEED = "-starts", "-by-seed"
 TABLES: dict[str, Callable[[str], str]] = {
     "cifar10-resnet18": stages,
     f"cifar10-resnet18{STARTS}": starts,
+    f"cifar10-resnet18{BY_SEED}": by_seed,
     "cifar10-resnet18-noise": stages,
     f"cifar10-resnet18-noise{STARTS}": kept,
     "cifar10-vgg16": stages,

@@ -11,7 +11,7 @@ from dashtheory.record import Results, load_results, only_one
 from dashtheory.record.results import COMPLETE, ORIGIN
 from tests.paper.toys import made_table
 
-IDENTITY = {"setting": "a", "data": "b", "code": "c", "own": "", "versions": "d"}
+IDENTITY = {"setting": "a", "data": "b", "code": "c", "own": "", "versions": "d"}  # of no code of the user's
 
 
 def saved(
@@ -22,14 +22,16 @@ def saved(
     origin: str = "same",
     rules: tuple[str, ...] = ("cold",),
     offset: float = 0.0,
+    own: str = "",
+    milestones: tuple[int, ...] = (),
 ) -> Path:
     """A table NAME.csv of runs (rule, seed, number of stages)."""
-    config = {"training": {"slope": slope}, "rules": list(rules)}
+    config = {"training": {"slope": slope, "milestones": list(milestones)}, "rules": list(rules)}
     results = Results(name="toy", config=config, data={"name": "digits", "sha256": data})
     for rule, seed, stages in runs:
         table = made_table(lambda *_: 0.5 + offset, (rule,), (seed,), stages, ("test_accuracy",))
         table.attrs.update({COMPLETE: stages == 3, ORIGIN: {"weights": f"{origin}{seed}"}})
-        results = results.with_run(f"{rule}-seed{seed}", table, identity=IDENTITY, seconds=1.0)
+        results = results.with_run(f"{rule}-seed{seed}", table, identity={**IDENTITY, "own": own}, seconds=1.0)
     path = folder / "toy.csv"
     results.save(path)
     return path
@@ -68,6 +70,7 @@ def test_of_a_run_that_two_have_the_longest_is_kept_and_the_first_of_equals(
     ("here", "there", "kept"),
     [
         ((2,), (1, 2, 3), (1, 2, 3)),
+        ((3,), (1, 2, 3), (1, 2, 3)),
         ((1, 2, 3), (2,), (1, 2, 3)),
         ((1, 2, 3), (3,), (1, 2, 3)),
         ((1, 2), (3,), None),
@@ -98,6 +101,10 @@ def test_no_stage_is_lost_where_runs_have_left_some_out(
     ("changed", "words"),
     [
         ({"slope": 3.0}, "of the setting of the others, got '{}', with training.slope 3.0 where it was 2.0"),
+        (
+            {"milestones": (5,)},
+            "of the setting of the others, got '{}', with training.milestones [5] where it was []",
+        ),
         ({"data": "abd"}, "TABLE must be of the data of the others, got '{}'"),
         ({"origin": "other"}, "got '{}', where dash-seed0 began with other weights than cold-seed0"),
     ],
@@ -121,6 +128,28 @@ def test_lists_of_the_setting_may_differ(tmp_path: Path) -> None:
     there = saved(tmp_path / "there", ("dash", 0, 3), rules=("dash", "warm"))
     assert main(["join", str(target), str(there)]) == 0
     assert len(load_results(target).runs) == 2
+
+
+def test_seeds_of_a_rule_of_the_users_own_ran_with_the_same_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The code of one rule may be another than that of the next."""
+    target = saved(tmp_path / "here", ("mine.py:rule", 0, 3), own="first")
+    same, changed = (
+        saved(tmp_path / own, ("mine.py:rule", 1, 3), own=own, rules=("mine.py:rule",))
+        for own in ("first", "second")
+    )
+    other = saved(tmp_path / "other", ("yours.py:rule", 1, 3), own="third")
+    assert main(["join", str(target), str(changed)]) == 2
+    words = f"got '{changed}', where mine.py:rule-seed1 was run with other code of yours than mine.py:rule-seed0"
+    assert words in capsys.readouterr().err
+    assert main(["join", str(target), str(same), str(other)]) == 0
+
+
+def test_a_refusal_leaves_no_empty_folder(tmp_path: Path) -> None:
+    here, there = saved(tmp_path / "here", ("cold", 0, 3)), saved(tmp_path / "there", ("dash", 0, 3), slope=3.0)
+    assert main(["join", str(tmp_path / "all" / "toy.csv"), str(here), str(there)]) == 2
+    assert not (tmp_path / "all").exists()
 
 
 def test_a_file_of_another_program_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

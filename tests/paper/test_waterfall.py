@@ -78,6 +78,37 @@ def test_the_interval_is_that_of_the_paired_t_test() -> None:
     assert all(math.isnan(link.low) for link in alone)
 
 
+def test_a_chain_is_of_the_seeds_that_all_links_have() -> None:
+    """Else a bar would be a difference between networks of other seeds, and not what its link adds."""
+    part = table()
+    part = part[~((part["rule"] == WARM) & (part["seed"] == 1))]
+    _, links = chain_of(part, 100)
+    assert [link.seeds for link in links] == [1] * 5
+    assert [link.accuracy for link in links] == pytest.approx([0.37, 0.45, 0.43, 0.43, 0.47])
+    assert [link.change for link in links[1:]] == pytest.approx(np.diff([0.37, 0.45, 0.43, 0.43, 0.47]))
+    assert links[1].steps == 20
+    assert links[0].accuracy + sum(link.change for link in links[1:]) == pytest.approx(links[-1].accuracy)
+
+
+def test_the_best_is_one_of_those_with_most_seeds() -> None:
+    part = table()
+    _, links = chain_of(part[~((part["rule"] == FAST) & (part["seed"] == 1))], 100)
+    assert (links[1].rule, links[1].seeds) == (SLOW, 2)
+    alone = part[~((part["rule"] == "uniform") & (part["seed"] == 1))]
+    _, links = chain_of(alone[~((alone["rule"] == SLOW) & (alone["seed"] == 0))], 100)
+    assert (links[1].rule, links[1].seeds) == (FAST, 1)
+
+
+def test_links_without_a_common_seed_are_each_of_their_own() -> None:
+    part = table()
+    part = part[
+        ~((part["rule"] == "uniform") & (part["seed"] == 1)) & ~((part["rule"] == "dash") & (part["seed"] == 0))
+    ]
+    _, links = chain_of(part, 100)
+    assert [link.seeds for link in links] == [2, 2, 2, 1, 1]
+    assert math.isnan(links[-1].change)
+
+
 def test_samples_are_epochs_times_examples_of_whole_runs_alone() -> None:
     found = samples_of(table(), "dash", 3, 100)
     assert found == pytest.approx((4 + 6) / 2 * 100 * (1 + 2 + 3))
@@ -132,7 +163,10 @@ def test_links_that_were_not_run_are_named_until_they_are() -> None:
     steps, norms = "growing steps alone (rewarm)", "DASH's norms alone"
     assert missing_words(*chain_of(every, 100)) == f"Not run to stage 2: {steps}, {norms}."
     without = chain_of(every[every["rule"] != WARM], 100)
-    assert missing_words(*without) == f"Not run to stage 2: warm with a training of its own, {steps}, {norms}."
+    assert (
+        missing_words(*without)
+        == f"Not run to stage 2: warm with another step size or weight decay, {steps}, {norms}."
+    )
     assert render_chain(*without).endswith(f"\n\n{missing_words(*without)}\n")
     dash = every[every["rule"] == "dash"]
     whole = pd.concat([every, dash.assign(rule="norm_matched"), dash.assign(rule="rewarm")])
