@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from dashtheory.measure import BINS
 from dashtheory.paper.published import Published
-from dashtheory.plot import add_heading, describe_band, draw_stages, rule_style, sort_rules
+from dashtheory.plot import add_heading, describe_band, draw_stages, rule_style, sort_rules, stages_left_out
 
 _OLD = ("old_accuracy_reestimated_epoch0", "old_accuracy_epoch0")
 _CANARY = "canary_accuracy_at_start_reestimated"
@@ -62,7 +62,8 @@ def draw_results(
     )
     rings = "; rings: one run of the authors each, original pixels" if published else ""
     fewer = "; the seeds that all rules have" if len(table) < len(of_all) else ""
-    add_heading(figure, title, setting, describe_band(table, "sd") + fewer + rings + foot)
+    dotted = "; dotted: across stages left out" if stages_left_out(table, "test_accuracy") else ""
+    add_heading(figure, title, setting, describe_band(table, "sd") + dotted + fewer + rings + foot)
     return figure
 
 

@@ -15,6 +15,7 @@ from .stages import describe_band as describe_band
 from .stages import draw_prediction as draw_prediction
 from .stages import draw_stages as draw_stages
 from .stages import say_seeds as say_seeds
+from .stages import stages_left_out as stages_left_out
 from .style import RULE_STYLES as RULE_STYLES
 from .style import RuleStyle as RuleStyle
 from .style import rule_style as rule_style

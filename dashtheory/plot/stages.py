@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,6 +24,8 @@ def draw_stages(
 ) -> Axes:
     """Draw the mean over seeds of `metric` by stage, with a band, for every rule in the table.
 
+    Where a rule left stages out that others have, its line is dotted, thin and without a band.
+
     Args:
         ax: where to draw.
         table: tidy table.
@@ -43,25 +46,42 @@ def draw_stages(
     every = max(1, summary["stage"].nunique() // 8)
     rules = sort_rules(summary["rule"].tolist())
     for place, rule in enumerate(rules):  # markers are staggered, so that equal curves both show
-        rows, look = summary[summary["rule"] == rule], rule_style(rule)
+        rows, look = _with_gaps(summary, rule), rule_style(rule)
         stages = rows["stage"] + dodge * (place - (len(rules) - 1) / 2)
         low, mean, high = (scale * rows[name] for name in ("low", "mean", "high"))
+        gaps = bool(mean.isna().any())
         if dodge:
             ax.vlines(stages, low, high, color=look.color, linewidth=1.4)
         else:
             ax.fill_between(stages, low, high, color=look.color, alpha=0.16, linewidth=0)
+        if gaps and line:
+            ax.plot(stages[mean.notna()], mean.dropna(), color=look.color, linestyle=":", linewidth=1)
         ax.plot(
             stages,
             mean,
             color=look.color,
             linestyle=look.linestyle if line else "none",
             marker=look.marker,
-            markevery=(place * every // len(rules), every),
+            markevery=1 if gaps else (place * every // len(rules), every),
             label=look.label,
         )
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     ax.set_xlabel("stage (training on all chunks so far)")
     return ax
+
+
+def stages_left_out(table: pd.DataFrame, metric: str) -> bool:
+    """Whether `draw_stages` draws a dotted line: a rule left stages out that others have."""
+    summary = _by_stage(table, metric, "sd")
+    return any(_with_gaps(summary, rule)["mean"].isna().any() for rule in set(summary["rule"]))
+
+
+def _with_gaps(summary: pd.DataFrame, rule: str) -> pd.DataFrame:
+    """A rule's lines of a summary, with NaN at stages between its first and last that others alone have."""
+    rows = summary[summary["rule"] == rule]
+    all_stages = np.unique(summary["stage"])
+    between = all_stages[(all_stages >= rows["stage"].min()) & (all_stages <= rows["stage"].max())]
+    return rows.set_index("stage").reindex(between).rename_axis("stage").reset_index()
 
 
 def draw_prediction(ax: Axes, table: pd.DataFrame, metric: str, *, scale: float = 1.0) -> Axes:

@@ -104,6 +104,16 @@ def test_rules_are_drawn_over_the_seeds_that_all_have() -> None:
     plt.close(figure)
 
 
+def test_a_figure_says_what_a_dotted_line_is() -> None:
+    whole = made_table(lambda *_: 0.5, ("warm", "cold"), (0,), 3, ("test_accuracy", "steps"))
+    part = whole[~((whole["rule"] == "cold") & (whole["stage"] == 2))]
+    for table, words in ((part, "; dotted: across stages left out; foot"), (whole, "no band; foot")):
+        with style():
+            figure = draw_results(table, [], title="title", setting="setting", foot="; foot")
+        assert any(text.get_text().endswith(words) for text in figure.texts)
+        plt.close(figure)
+
+
 def test_cosines_are_those_of_the_last_stage_that_has_them() -> None:
     def value(rule: str, seed: int, stage: int, metric: str) -> float:
         return stage + seed + len(rule) + int(metric[-2:]) / 100 if metric.startswith("cosine") else 0.5

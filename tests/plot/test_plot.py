@@ -56,6 +56,28 @@ def test_lines_are_means_and_bands_are_what_the_summary_says() -> None:
     plt.close("all")
 
 
+@pytest.mark.parametrize("line", [True, False])
+def test_a_line_across_stages_that_a_rule_left_out_is_dotted(line: bool) -> None:
+    """Else a reader takes it for what was measured there."""
+    whole = table()
+    part = whole[~((whole["rule"] == "cold") & (whole["stage"] == 2))]
+    with style():
+        _, ax = plt.subplots()
+        draw_stages(ax, part, "m", band="range", line=line)
+    found = {str(one.get_label()): one for one in ax.lines}
+    assert np.array_equal(found["cold"].get_xydata(), [[1, 1.5], [2, np.nan], [3, 3.5]], equal_nan=True)
+    assert found["cold"].get_marker() not in {"", "None"}
+    assert found["cold"].get_markevery() == 1
+    dotted = [one for one in ax.lines if one.get_linestyle() == ":"]
+    assert [one.get_xydata().tolist() for one in dotted] == [[[1, 1.5], [3, 3.5]]] * line
+    assert [one.get_color() for one in dotted] == [found["cold"].get_color()] * line
+    bands = [np.asarray(path.vertices)[:, 0] for path in ax.collections[0].get_paths()]
+    assert [sorted(set(band)) for band in bands] == [[1], [3]]  # none where nothing was measured
+    _, legend = ax.get_legend_handles_labels()
+    assert legend == ["cold", "warm"]
+    plt.close("all")
+
+
 MEANS = pd.DataFrame(
     {
         "x": [0, 0, 0, 10, 10, 10, 0, 0, 0, 10, 10, 10],
