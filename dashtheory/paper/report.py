@@ -22,6 +22,7 @@ from dashtheory.paper.figure import draw_results, panels_in_words
 from dashtheory.paper.precision import render_precision
 from dashtheory.paper.presets import preset, preset_names
 from dashtheory.paper.published import PUBLISHED, Published
+from dashtheory.paper.repeats import dash_minus, draw_repeats, render_repeats
 from dashtheory.paper.spelling import in_one_spelling, spellings
 from dashtheory.paper.summary import parts_run, summarize_runs
 from dashtheory.paper.waterfall import NEEDED, Link, chain_of, draw_chain, render_chain, samples_of
@@ -70,6 +71,7 @@ def _write(found: Mapping[tuple[str, str], Results], out: Path) -> None:
             save_figure(figure, stem)
             plt.close(figure)
             _save_chain(one, out / "figures" / f"{kind}-{name}-chain")
+            _save_repeats(one, out / "figures" / f"{kind}-{name}{_SEEDS}")
     sweep(out / "RESULTS.md")
     write_text(out / "RESULTS.md", render(found))
 
@@ -165,7 +167,7 @@ def _section(kind: str, one: Results) -> str:
         if unfinished
         else ""
     )
-    words += _chain_section(kind, one) + _capped(table)
+    words += _chain_section(kind, one) + _repeats_section(kind, one) + _capped(table)
     picture = f"figures/{kind}-{one.name}.png"
     alt = f"{data_name(one)}, {one.name}: {panels_in_words(table)}"
     return (
@@ -201,6 +203,40 @@ def _save_chain(one: Results, stem: Path) -> None:
         "decay are those on the test set",
     }
     figure = draw_chain(stage, links, words)
+    save_figure(figure, stem)
+    plt.close(figure)
+
+
+_SEEDS = "-seeds"
+
+
+def _repeats_section(kind: str, one: Results) -> str:
+    assert one.table is not None
+    found = dash_minus(one.table)
+    if found.empty:
+        return ""
+    words = (
+        "Test accuracy, in points: the mean over the seeds that both have, each of them in parentheses, and from "
+        "three on the 95% t interval of the mean, not corrected for the number of contrasts."
+    )
+    picture = f"![DASH minus each rule by stage, seed by seed](figures/{kind}-{one.name}{_SEEDS}.png)"
+    return f"\n#### DASH minus each rule, seed by seed\n\n{words}\n\n{render_repeats(found)}\n\n{picture}\n"
+
+
+def _save_repeats(one: Results, stem: Path) -> None:
+    assert one.table is not None
+    found = dash_minus(one.table)
+    if found.empty:
+        return
+    counts = sorted(set(found["n"]))
+    seeds = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+    lines = "" if found["low"].isna().all() else "; lines: 95% t interval of the mean, from three seeds on"
+    words = {
+        "title": f"DASH minus each rule, seed by seed: {data_name(one)}, {one.name.partition('+')[0]}",
+        "setting": describe(one),
+        "foot": f"marks: mean of n = {seeds} seeds{lines}; dots: a seed each; right of 0 DASH is ahead",
+    }
+    figure = draw_repeats(found, words)
     save_figure(figure, stem)
     plt.close(figure)
 

@@ -236,13 +236,14 @@ def _lowest(links: list[Link]) -> float:
     return max(min([*(link.accuracy for link in links), *ends]), 0.0)
 
 
+def brief_label(rule: str) -> str:
+    """A rule's name in figures, with a training of its own in short words."""
+    label = rule_style(rule).label.replace("learning_rate=", "step ").replace("weight_decay=", "decay ")
+    return label.replace("warmup_epochs=", "warm-up ")
+
+
 def _name(link: Link) -> str:
-    label = rule_style(link.rule).label.replace(", ", "\n").replace(" (", "\n(")
-    label = (
-        label.replace("learning_rate=", "step ")
-        .replace("weight_decay=", "decay ")
-        .replace("warmup_epochs=", "warm-up ")
-    )
+    label = brief_label(link.rule).replace(", ", "\n").replace(" (", "\n(")
     return f"{label}\n{link.steps:,.0f} steps, n = {link.seeds}"
 
 

@@ -9,9 +9,10 @@ import pandas as pd
 
 from dashtheory._spec import label_of, split_text
 from dashtheory.paper import summarize_runs
+from dashtheory.paper.repeats import dash_minus, render_repeats
 from dashtheory.paper.report import describe, setting_of
 from dashtheory.paper.waterfall import chain_of, missing_words, samples_of
-from dashtheory.record import Results, load_results, paired_differences
+from dashtheory.record import Results, load_results
 from docs.made.blocks import rows
 from docs.made.figures import ROOT
 
@@ -49,42 +50,13 @@ def stages(name: str) -> str:
 
 
 def by_seed(name: str) -> str:
-    """DASH minus each rule that was run with more than one seed, paired by seed.
-
-    An interval of two differences is 13 times as wide as they are apart: they are given alone.
-    """
+    """DASH minus each rule that was run with more than one seed, paired by seed."""
     _, table = _read(name.removesuffix(BY_SEED))
-    rows_of = table[table["metric"] == "test_accuracy"]
-    counts = rows_of.groupby("rule")["seed"].nunique()
-    stages_run = sorted(set(rows_of["stage"]))[1:]  # the first is before any rule
-    body = []
-    for rule in _in_order(100 * _wide(table, "test_accuracy")):
-        if rule == "dash" or counts[rule] < 2:
-            continue
-        pairs = [_dash_minus(rows_of, rule, stage) for stage in stages_run]
-        body.append([label_of(rule), *pairs])
     words = (
         "DASH minus the rule in test accuracy (points): mean over the seeds that both have, each of them in "
-        "parentheses, and where there are three the 95% t interval of the mean, not corrected for the number of "
-        "contrasts."
+        "parentheses, and from three on the 95% t interval of the mean, not corrected for the number of contrasts."
     )
-    return f"{words}\n\n{rows(['rule', *(f'stage {stage}' for stage in stages_run)], body)}"
-
-
-def _dash_minus(accuracy: pd.DataFrame, rule: str, stage: int) -> str:
-    here = accuracy[(accuracy["stage"] == stage) & accuracy["rule"].isin(["dash", rule])]
-    both = here.groupby("seed").filter(lambda run: run["rule"].nunique() == 2)
-    if both["seed"].nunique() < 2:
-        return ""
-    found = paired_differences(both, "test_accuracy", rule)
-    (line,) = found[found["rule"] == "dash"].to_dict("records")
-    mean, *each = (_signed(value) for value in (line["mean"], *line["differences"]))
-    interval = f" [{_signed(line['low'])}, {_signed(line['high'])}]" if line["n"] > 2 else ""
-    return f"{mean} ({', '.join(each)}){interval}"
-
-
-def _signed(points: float) -> str:
-    return f"{100 * points:+.1f}".replace("-", "−")
+    return f"{words}\n\n{render_repeats(dash_minus(table))}"
 
 
 def recipe(name: str) -> str:
