@@ -14,13 +14,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dashtheory.paper.waterfall import brief_label
+from dashtheory.paper.waterfall import FEWEST, brief_label
 from dashtheory.plot import add_heading, draw_differences, rule_style, sort_rules
 from dashtheory.record import paired_differences
 
 SUBJECT = "dash"
 _METRIC = "test_accuracy"
-_FEWEST = 3  # seeds of an interval
 _PANELS = 4
 
 
@@ -54,7 +53,7 @@ def _paired(rows: pd.DataFrame, rule: str) -> pd.DataFrame:
 
 def _minus(here: pd.DataFrame, rule: str, stage: int) -> dict[str, object]:
     (line,) = paired_differences(here, _METRIC, rule).to_dict("records")
-    enough = int(line["n"]) >= _FEWEST
+    enough = int(line["n"]) >= FEWEST
     ends = {end: float(line[end]) if enough else np.nan for end in ("low", "high")}
     return {**{str(name): value for name, value in line.items()}, "stage": stage, "rule": rule, **ends}
 

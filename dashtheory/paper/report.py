@@ -194,8 +194,9 @@ def _save_chain(one: Results, stem: Path) -> None:
     stage, links = _chain(one)
     if not links:
         return
-    seeds = any(not math.isnan(link.low) for link in links)
-    lines = "; lines: 95% t interval of that difference, paired by seed" if seeds else "; one seed, no interval"
+    intervals = any(not math.isnan(link.low) for link in links)
+    few = "one seed" if links[-1].seeds == 1 else f"mean of {links[-1].seeds} seeds"
+    lines = "; lines: 95% t interval of that difference, paired by seed" if intervals else f"; {few}, no interval"
     words = {
         "title": f"From cold to DASH, step by step: {data_name(one)}, {one.name.partition('+')[0]}",
         "setting": describe(one),

@@ -29,6 +29,8 @@ CHAIN = ("cold", "cold, tuned", "warm, tuned", "rewarm", "uniform", "norm_matche
 """Links in order; a tuned one is the best of the rule's variants with a training of their own."""
 NEEDED = ("cold", "uniform", "dash")
 """Without these at one stage there is no chain."""
+FEWEST = 3
+"""Seeds of an interval at the least: that of two is 12.7 times as wide as they are apart, and would say no more."""
 _OPTIONAL = {
     "cold, tuned": "cold with another step size or weight decay",
     "warm, tuned": "warm with another step size or weight decay",
@@ -47,7 +49,7 @@ class Link:
         accuracy: mean over its seeds.
         seeds: how many.
         change: minus the link before, mean over the seeds that both have; NaN for the first.
-        low: of the 95% t interval of the paired difference; NaN with fewer than two seeds.
+        low: of the 95% t interval of the paired difference; NaN with fewer than three seeds.
         high: of the same.
         steps: of the stage, mean over seeds.
         samples: of all stages up to this one, mean over seeds; NaN if some were left out.
@@ -141,7 +143,9 @@ def _link(rule: str, before: str, here: pd.DataFrame, table: pd.DataFrame, stage
     if before and not (both := here[[before, rule]].dropna()).empty:
         pair = table["rule"].isin([before, rule]) & table["seed"].isin(both.index) & (table["stage"] == stage)
         (row,) = paired_differences(table[pair], "test_accuracy", before).to_dict("records")
-        change, low, high = (float(row[name]) for name in ("mean", "low", "high"))
+        change = float(row["mean"])
+        if len(both) >= FEWEST:
+            low, high = float(row["low"]), float(row["high"])
     return Link(
         rule=rule,
         accuracy=float(values.mean()),

@@ -71,11 +71,12 @@ def test_without_a_tuned_cold_start_it_is_the_last_common_stage() -> None:
 
 
 def test_the_interval_is_that_of_the_paired_t_test() -> None:
-    _, links = chain_of(table(), 100)
-    mean, half = 0.05, stats.t.ppf(0.975, 1) * 0.01  # differences of 4 and 6 points: sd / sqrt 2 is 1 point
+    _, links = chain_of(table(seeds=3), 100)
+    mean, half = 0.06, stats.t.ppf(0.975, 2) * 0.02 / np.sqrt(3)  # differences of 4, 6 and 8 points
     assert (links[-1].low, links[-1].high) == pytest.approx((mean - half, mean + half))
-    _, alone = chain_of(table(seeds=1), 100)
-    assert all(math.isnan(link.low) for link in alone)
+    for seeds in (1, 2):
+        _, few = chain_of(table(seeds=seeds), 100)
+        assert all(math.isnan(link.low) for link in few)
 
 
 def test_a_chain_is_of_the_seeds_that_all_links_have() -> None:
@@ -116,10 +117,10 @@ def test_samples_are_epochs_times_examples_of_whole_runs_alone() -> None:
 
 
 def test_the_page_says_what_is_left_over_the_best_cold_start() -> None:
-    text = render_chain(*chain_of(table(), 100))
-    assert "DASH is +11.0 points from cold, and +3.0 from the best cold start that was run (cold, " in text
+    text = render_chain(*chain_of(table(seeds=3), 100))
+    assert "DASH is +12.0 points from cold, and +4.0 from the best cold start that was run (cold, " in text
     assert text.count("\n|") == 2 + 5
-    assert "| DASH | 2 | 48.5 | +5.0 [" in text
+    assert "| DASH | 3 | 50.0 | +6.0 [+1.0, +11.0] |" in text
     assert "| – |" in text  # samples of a run with stages left out
 
 
