@@ -30,7 +30,7 @@ CHAIN = ("cold", "cold, tuned", "warm, tuned", "rewarm", "uniform", "norm_matche
 NEEDED = ("cold", "uniform", "dash")
 """Without these at one stage there is no chain."""
 FEWEST = 3
-"""Seeds of an interval at the least: that of two is 12.7 times as wide as they are apart, and would say no more."""
+"""Seeds of an interval at the least: that of two is 12.7 times as wide as they are apart, and says no more."""
 _OPTIONAL = {
     "cold, tuned": "cold with another step size or weight decay",
     "warm, tuned": "warm with another step size or weight decay",
