@@ -2,6 +2,7 @@
 
 from dashtheory.record.agreement import ALARM, Agreement, Difference, agreement
 from dashtheory.record.atomic import only_one, replacing, writable_folder, write_text
+from dashtheory.record.interquartile import interquartile_means
 from dashtheory.record.paired import PAIRED, holm, paired_differences
 from dashtheory.record.provenance import code_fingerprint, machine, provenance, versions
 from dashtheory.record.results import (
@@ -49,6 +50,7 @@ __all__ = [
     "coordinate_names",
     "group_name",
     "holm",
+    "interquartile_means",
     "load_results",
     "load_table",
     "machine",
