@@ -54,7 +54,9 @@ def rows_not_asked(section: str, table: pd.DataFrame, more: str = "") -> list[st
         more: options of the commands that made it, beside rules, seeds and stages.
     """
     wanted = {(rule, seed): stages for (rule, seed, options), stages in asked(section).items() if options == more}
-    made = {(str(rule), int(seed)): set(rows["stage"]) for (rule, seed), rows in table.groupby(["rule", "seed"])}
+    made: dict[tuple[str, int], set[int]] = {}
+    for rule, seed, stage in set(zip(table["rule"], table["seed"], table["stage"], strict=True)):
+        made.setdefault((rule, seed), set()).add(stage)
     wrong = [f"{run}: not asked" for run in made.keys() - wanted.keys()]
     wrong += [f"{run}: not made" for run in wanted.keys() - made.keys()]
     for run in made.keys() & wanted.keys():
