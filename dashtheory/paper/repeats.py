@@ -30,9 +30,9 @@ def dash_minus(table: pd.DataFrame) -> pd.DataFrame:
         table: tidy, of one setting.
 
     Returns:
-        stage (from the second on; before it no rule has acted), rule, mean, low and high (of the 95% t interval;
-        NaN with fewer than three seeds), n, and differences (tuple, in the order of the seeds), as shares, sorted
-        by stage and rule; without lines if there is nothing to compare.
+        stage (from the second on; before it no rule has acted), rule, mean, low and high (of the 95% t interval)
+        and p (of its test), which are NaN with fewer than three seeds, n, and differences (tuple, in the order of
+        the seeds), as shares, sorted by stage and rule; without lines if there is nothing to compare.
     """
     rows = table[(table["metric"] == _METRIC) & (table["stage"] > 1)]
     parts = [
@@ -41,7 +41,7 @@ def dash_minus(table: pd.DataFrame) -> pd.DataFrame:
         for rule in sorted(set(rows["rule"]) - {SUBJECT})
         if len(here := _paired(rows[rows["stage"] == stage], rule)) >= 2 * 2
     ]
-    columns = ["stage", "rule", "mean", "low", "high", "n", "differences"]
+    columns = ["stage", "rule", "mean", "low", "high", "p", "n", "differences"]
     return pd.DataFrame(parts, columns=columns)
 
 
@@ -54,7 +54,7 @@ def _paired(rows: pd.DataFrame, rule: str) -> pd.DataFrame:
 def _minus(here: pd.DataFrame, rule: str, stage: int) -> dict[str, object]:
     (line,) = paired_differences(here, _METRIC, rule).to_dict("records")
     enough = int(line["n"]) >= FEWEST
-    ends = {end: float(line[end]) if enough else np.nan for end in ("low", "high")}
+    ends = {end: float(line[end]) if enough else np.nan for end in ("low", "high", "p")}
     return {**{str(name): value for name, value in line.items()}, "stage": stage, "rule": rule, **ends}
 
 

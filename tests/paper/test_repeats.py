@@ -28,8 +28,9 @@ def test_differences_are_paired_and_the_interval_is_that_of_the_t_test() -> None
     assert found.index.tolist() == [(stage, rule) for stage in (2, 3) for rule in ("cold", "warm")]
     assert found["differences"].loc[2, "cold"] == pytest.approx((0.10, 0.11, 0.12))
     half = stats.t.ppf(0.975, 2) * 0.01 / np.sqrt(3)
-    values = [found[name].loc[3, "cold"] for name in ("mean", "low", "high")]
-    assert values == pytest.approx([0.11, 0.11 - half, 0.11 + half])
+    values = [found[name].loc[3, "cold"] for name in ("mean", "low", "high", "p")]
+    p = 2 * stats.t.sf(0.11 / (0.01 / np.sqrt(3)), 2)
+    assert values == pytest.approx([0.11, 0.11 - half, 0.11 + half, p])
 
 
 def test_seeds_that_one_of_both_lacks_are_left_out() -> None:
@@ -40,7 +41,7 @@ def test_seeds_that_one_of_both_lacks_are_left_out() -> None:
     assert found.index.tolist() == [(2, "cold"), (2, "warm")]  # at stage 3 DASH has one seed
     assert found["differences"].loc[2, "cold"] == pytest.approx((0.10, 0.12))
     assert found["n"].tolist() == [2, 3]
-    assert found["low"].isna().tolist() == [True, False]
+    assert found["low"].isna().tolist() == found["p"].isna().tolist() == [True, False]
 
 
 @pytest.mark.parametrize("left", [["dash"], ["cold", "warm"]])
