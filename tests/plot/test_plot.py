@@ -69,7 +69,7 @@ def test_a_line_across_stages_that_a_rule_left_out_is_dotted(line: bool) -> None
     assert found["cold"].get_marker() not in {"", "None"}
     assert found["cold"].get_markevery() == 1
     dotted = [one for one in ax.lines if one.get_linestyle() == ":"]
-    assert [one.get_xydata().tolist() for one in dotted] == [[[1, 1.5], [3, 3.5]]] * line
+    assert [np.asarray(one.get_xydata()).tolist() for one in dotted] == [[[1, 1.5], [3, 3.5]]] * line
     assert [one.get_color() for one in dotted] == [found["cold"].get_color()] * line
     bands = [np.asarray(path.vertices)[:, 0] for path in ax.collections[0].get_paths()]
     assert [sorted(set(band)) for band in bands] == [[1], [3]]  # none where nothing was measured
