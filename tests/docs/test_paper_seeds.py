@@ -42,7 +42,7 @@ HOLM = dict(zip(FOUND, holm([float(line["p"]) for line in FOUND.values()]), stri
 
 
 LAST = RUNS[(RUNS["stage"] == 5) & RUNS["rule"].isin(["warm", "cold"])]
-((_, COLDER),) = paired_differences(LAST, "test_accuracy", "cold").iterrows()
+COLDER = paired_differences(LAST, "test_accuracy", "cold").iloc[0]
 """Warm minus cold."""
 
 
