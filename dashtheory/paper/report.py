@@ -269,8 +269,9 @@ def _by_stage(table: pd.DataFrame, name: str, chunk_size: int) -> str:
     lines += authors_rows(table, name, stages)
     words = gap_words(table, name, stages)
     lines += ["", words] if words else []
-    if counts.nunique() > 1:
-        lines += ["", "Not all rules have all seeds: a mean over more is not to be read beside one over fewer."]
+    if table.groupby(["rule", "stage"])["seed"].nunique().nunique() > 1:
+        few = "Not all rules have all seeds, nor all of theirs at every stage"
+        lines += ["", f"{few}: a mean over more is not to be read beside one over fewer."]
     return "\n#### Test accuracy (%) by stage, and the steps of the stage\n\n" + "\n".join(lines) + "\n"
 
 

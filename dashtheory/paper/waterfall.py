@@ -194,6 +194,8 @@ def render_chain(stage: int, links: list[Link]) -> str:
         f"DASH is {lead:+.1f} points from cold, and {left:+.1f} from the best cold start that was run "
         f"({rule_style(best.rule).label}). The best is taken on the test set."
     )
+    if len({link.seeds for link in links}) == 1:
+        words += f" Numbers of the chain are of the seeds that all its links have (n = {links[0].seeds})."
     if any(link.rule == "rewarm" for link in links):
         words += " The larger step alone begins with the usual step size again: its link changes two things."
     tuned = [options for options in (split_text(link.rule)[1] for link in links) if options]

@@ -43,7 +43,10 @@ def stages(name: str) -> str:
         for rule in _in_order(accuracy)
     ]
     (seed,) = set(table["seed"])
-    words = f"Test accuracy (%) and, in parentheses, epochs of the stage; seed {seed}. {describe(found)}"
+    of_all = describe(found)
+    if found.table is not None and found.table["seed"].nunique() > 1:
+        of_all = of_all.replace("minutes of runs.", "minutes of runs of all seeds.")
+    words = f"Test accuracy (%) and, in parentheses, epochs of the stage; seed {seed}. {of_all}"
     whole = "" if math.isnan(cold) else " (of cold's)"
     head = ["rule", *(f"stage {stage}" for stage in accuracy), f"samples to stage {last}{whole}"]
     return f"{words}\n\n{rows(head, body)}\n\n{missing_words(*chain_of(table, chunk))}"

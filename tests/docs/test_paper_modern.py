@@ -51,7 +51,7 @@ def test_shrinking_costs_and_forgetting_does_not_explain_it() -> None:
         f"one factor for all forgets nothing ({OLD['uniform', 0, 5]:.0f}% right at the start of stage 5, "
         f"{FITTED['uniform', 0, 4]:.0f}% when stage 4 ended), DASH falls from {FITTED['dash', 0, 4]:.0f}% to "
         f"{OLD['dash', 0, 5]:.0f}%, and DASH ends higher.",
-        f"All four end ahead of DASH with the paper's recipe ({old:.1f}% on {seen:,.0f} pictures)",
+        f"All four end ahead of DASH with the paper's recipe ({old:.1f}% on {seen:,.0f} pictures with seed 0)",
     ):
         assert words in TEXT, words
     assert min(dash, uniform, sp, warm) > old

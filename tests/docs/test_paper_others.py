@@ -44,7 +44,8 @@ def test_wrong_labels_cost_dash_most_and_little_of_its_lead_is_left() -> None:
     lead, before = (values["dash", 0, 5] - values["cold", 0, 5] for values in (noisy, clean))
     for words in (
         f"A warm start loses about what it loses with right labels: {here:.1f} points to cold after stage 5 "
-        f"({ends(noisy, 'warm', 5)}, {ends(noisy, 'cold', 5)}), there {there:.1f}.",
+        f"({ends(noisy, 'warm', 5)}, {ends(noisy, 'cold', 5)}), there {there:.1f} (both, and what "
+        "follows, of seed 0).",
         f"DASH's lead over cold is {lead:.1f} points where it was {before:.1f}",
         f"the wrong labels cost cold {lost['cold']:.1f} points, warm {lost['warm']:.1f}, one factor for all "
         f"{lost['uniform']:.1f}, DASH {lost['dash']:.1f}.",
@@ -96,10 +97,10 @@ def test_vgg_is_not_harmed_and_gains_all_the_same() -> None:
         f"warm is at {ends(values, 'warm', 2, 5)} after stages 2 and 5, cold at {ends(values, 'cold', 2, 5)}",
         f"DASH is at {ends(values, 'dash', 2, 3, 4, 5)} after stages 2 to 5, {dash - warm:.1f} points over warm "
         f"and {dash - cold:.1f} over cold",
-        f"(ResNet-18: {clean['dash', 0, 5] - clean['cold', 0, 5]:.1f} over cold)",
+        f"(ResNet-18, seed 0: {clean['dash', 0, 5] - clean['cold', 0, 5]:.1f} over cold)",
         f"One factor for all, which forgets nothing, is at {ends(values, 'uniform', 2, 3)} after stages 2 and 3, "
-        f"{ahead(values, 'dash', 'uniform')} points behind DASH (ResNet-18: {ahead(clean, 'dash', 'uniform')}) "
-        f"and {ahead(values, 'uniform', 'warm')} ahead of warm.",
+        f"{ahead(values, 'dash', 'uniform')} points behind DASH (ResNet-18, seed 0: "
+        f"{ahead(clean, 'dash', 'uniform')}) and {ahead(values, 'uniform', 'warm')} ahead of warm.",
         f"S&P is at {ends(values, 'sp', 2, 3)} there, behind warm at stage 3.",
         f"on {seen(epochs, 'dash'):,.0f} pictures where warm takes {seen(epochs, 'warm'):,.0f}",
     ):

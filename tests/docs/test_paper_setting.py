@@ -103,7 +103,7 @@ def test_steps_that_grow_do_what_a_shrink_does() -> None:
     *first, last = (f"{0.3 ** (-2 * (stage - 1)):,.0f}" for stage in (2, 3, 4, 5))
     assert f"(so that they are {', '.join(first)} and {last} times the first)" in TEXT
     rewarm, uniform, warm = (f"{ACCURACY[rule, 5]:.1f}%" for rule in ("rewarm", "uniform", "warm"))
-    assert f"`rewarm` ends at {rewarm} (one factor for all {uniform}, warm {warm}, one seed)" in TEXT
+    assert f"`rewarm` ends at {rewarm} (one factor for all {uniform}, warm {warm}, seed 0)" in TEXT
     old = first_seed("old_accuracy_reestimated_epoch0", 100)
     assert all(round(old["rewarm", stage]) == 100 for stage in (2, 3, 4, 5))
 
@@ -146,8 +146,8 @@ def test_factors_from_a_tenth_of_every_chunk_are_not_told_to_be_enough() -> None
     best = " and ".join(f"{max(ACCURACY[rule, stage] for rule in CONTROLS):.1f}%" for stage in (2, 3))
     behind = " and ".join(f"{end - other:.1f}" for other, end in zip(*ends.values(), strict=True))
     assert (
-        f"with `share=0.1` DASH ends at {tenth} after stages 2 and 3, {behind} points below the whole pass, and "
-        f"just above the best of the six controls ({best})."
+        f"with `share=0.1` DASH ends at {tenth} after stages 2 and 3 of seed 0, {behind} points below the whole "
+        f"pass, and just above the best of the six controls ({best})."
     ) in TEXT
     assert f"{tenth} with a tenth, {full} with the full pass" in " ".join(BENCHMARKS.split())
 
@@ -164,7 +164,7 @@ def test_the_length_of_a_stage_goes_with_its_accuracy_at_stage_2_and_is_the_same
     for words in (
         f"growing steps train {EPOCHS['rewarm', 2]:.0f} epochs, forget nothing, and are at "
         f"{ACCURACY['rewarm', 2]:.1f}%.",
-        f"At stage 3 all seven train 12 or 13 epochs (growing steps {EPOCHS['rewarm', 3]:.0f})",
+        f"At stage 3 all seven train 12 or 13 epochs with seed 0 (growing steps {EPOCHS['rewarm', 3]:.0f})",
     ):
         assert words in TEXT, words
 

@@ -196,8 +196,10 @@ def test_means_over_other_numbers_of_seeds_are_told() -> None:
     words = "Not all rules have all seeds"
     found = results_of("cifar10-resnet18", rules=("warm",), stages=2)
     assert words not in render({("cuda", found.name): found})
-    found = added(found, "cold", 0, made_table(number, ("cold",), (0,), 2), seconds=1.0)
-    assert words in render({("cuda", found.name): found})
+    fewer = added(found, "cold", 0, made_table(number, ("cold",), (0,), 2), seconds=1.0)
+    assert words in render({("cuda", found.name): fewer})
+    shorter = added(found, "warm", 3, made_table(number, ("warm",), (3,), 1), seconds=1.0)
+    assert words in render({("cuda", found.name): shorter})
 
 
 def test_the_time_of_a_run_is_at_least_that_of_its_stages() -> None:

@@ -119,6 +119,7 @@ def test_samples_are_epochs_times_examples_of_whole_runs_alone() -> None:
 def test_the_page_says_what_is_left_over_the_best_cold_start() -> None:
     text = render_chain(*chain_of(table(seeds=3), 100))
     assert "DASH is +12.0 points from cold, and +4.0 from the best cold start that was run (cold, " in text
+    assert "are of the seeds that all its links have (n = 3)." in text
     assert text.count("\n|") == 2 + 5
     assert "| DASH | 3 | 50.0 | +6.0 [+1.0, +11.0] |" in text
     assert "| – |" in text  # samples of a run with stages left out
