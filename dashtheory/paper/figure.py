@@ -86,6 +86,24 @@ def _shared(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["seed"].isin(seeds)] if seeds else table
 
 
+def furthest(table: pd.DataFrame) -> pd.DataFrame:
+    """The runs that end later than all on the seeds that all rules have: of the seed with most of them.
+
+    Args:
+        table: tidy, of one setting.
+
+    Returns:
+        all rows of these runs; none if there are no such runs.
+    """
+    last = table.groupby(["rule", "seed"])["stage"].max()
+    further = last[last > _shared(table)["stage"].max()].reset_index()
+    if further.empty:
+        return table.iloc[:0]
+    seed = int(further["seed"].value_counts().sort_index().idxmax())
+    rules = further.loc[further["seed"] == seed, "rule"]
+    return table.loc[(table["seed"] == seed) & table["rule"].isin(rules)]
+
+
 _IN_A_ROW = 7  # rules in a row of the legend
 _ROW = 0.24  # its height, in inches
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,14 +19,14 @@ from dashtheory._check import fail
 from dashtheory._nested import restore
 from dashtheory.deep.config import RunConfig, TrainingConfig
 from dashtheory.paper.authors import authors_rows, gap_words
-from dashtheory.paper.figure import draw_results, panels_in_words
+from dashtheory.paper.figure import draw_results, furthest, panels_in_words
 from dashtheory.paper.precision import render_precision
 from dashtheory.paper.presets import preset, preset_names
 from dashtheory.paper.published import PUBLISHED, Published
 from dashtheory.paper.repeats import dash_minus, draw_repeats, render_repeats
 from dashtheory.paper.spelling import in_one_spelling, spellings
 from dashtheory.paper.summary import parts_run, summarize_runs
-from dashtheory.paper.waterfall import NEEDED, Link, chain_of, draw_chain, render_chain, samples_of
+from dashtheory.paper.waterfall import NEEDED, Link, chains_of, draw_chain, render_chain, samples_of
 from dashtheory.plot import rule_style, save_figure, sort_rules, style
 from dashtheory.plot.style import PICTURES
 from dashtheory.record import Results, load_results, only_one, writable_folder, write_text
@@ -65,12 +66,15 @@ def _write(found: Mapping[tuple[str, str], Results], out: Path) -> None:
     """Write the page and the figures, and remove what a killed call has left of them."""
     for (kind, name), one in _spelled(found).items():
         with style():
-            figure = _figure(kind, one)
             stem = _made(out / "figures") / f"{kind}-{name}"
             sweep(*(stem.with_suffix(suffix) for suffix in PICTURES))
-            save_figure(figure, stem)
-            plt.close(figure)
-            _save_chain(one, out / "figures" / f"{kind}-{name}-chain")
+            _save(_figure(kind, one), stem)
+            further = _furthest(one)
+            if further is not None:
+                words = f"; seed {_seed_of(further)}, with which these went further than others"
+                _save(_figure(kind, further, words), Path(f"{stem}{_FURTHEST}"))
+            for place, (stage, links) in enumerate(_chains(one)):
+                _save(_draw_chain(one, stage, links), Path(f"{stem}{_CHAINS[place]}"))
             _save_repeats(one, out / "figures" / f"{kind}-{name}{_SEEDS}")
     sweep(out / "RESULTS.md")
     write_text(out / "RESULTS.md", render(found))
@@ -167,7 +171,9 @@ def _section(kind: str, one: Results) -> str:
         if unfinished
         else ""
     )
-    words += _chain_section(kind, one) + _repeats_section(kind, one) + _capped(table)
+    words += (
+        _furthest_section(kind, one) + _chain_section(kind, one) + _repeats_section(kind, one) + _capped(table)
+    )
     picture = f"figures/{kind}-{one.name}.png"
     alt = f"{data_name(one)}, {one.name}: {panels_in_words(table)}"
     return (
@@ -176,24 +182,31 @@ def _section(kind: str, one: Results) -> str:
     )
 
 
-def _chain(one: Results) -> tuple[int, list[Link]]:
-    """The chain from cold to DASH; none if no control of cold or warm was run, or no norms alone."""
+def _save(figure: Figure, stem: Path) -> None:
+    save_figure(figure, stem)
+    plt.close(figure)
+
+
+_CHAINS = ("-chain", "-chain-last")
+
+
+def _chains(one: Results) -> list[tuple[int, list[Link]]]:
+    """Chains from cold to DASH; none where no control of cold or warm was run, and no norms alone."""
     table = one.table
     assert table is not None
-    stage, links = chain_of(table, setting_of(one).data.chunk_size)
-    return stage, links if len(links) > len(NEEDED) else []
+    found = chains_of(table, setting_of(one).data.chunk_size)
+    return [(stage, links) for stage, links in found if len(links) > len(NEEDED)]
 
 
 def _chain_section(kind: str, one: Results) -> str:
-    stage, links = _chain(one)
-    picture = f"\n![From cold to DASH, step by step, at stage {stage}](figures/{kind}-{one.name}-chain.png)\n"
-    return render_chain(stage, links) + picture if links else ""
+    return "".join(
+        f"{render_chain(stage, links)}\n![From cold to DASH, step by step, at stage {stage}]"
+        f"(figures/{kind}-{one.name}{_CHAINS[place]}.png)\n"
+        for place, (stage, links) in enumerate(_chains(one))
+    )
 
 
-def _save_chain(one: Results, stem: Path) -> None:
-    stage, links = _chain(one)
-    if not links:
-        return
+def _draw_chain(one: Results, stage: int, links: list[Link]) -> Figure:
     intervals = any(not math.isnan(link.low) for link in links)
     few = "one seed" if links[-1].seeds == 1 else f"mean of {links[-1].seeds} seeds"
     lines = "; lines: 95% t interval of that difference, paired by seed" if intervals else f"; {few}, no interval"
@@ -203,9 +216,7 @@ def _save_chain(one: Results, stem: Path) -> None:
         "foot": f"bars: from the rule before to this one{lines}; steps of this stage; the best step size and "
         "decay are those on the test set",
     }
-    figure = draw_chain(stage, links, words)
-    save_figure(figure, stem)
-    plt.close(figure)
+    return draw_chain(stage, links, words)
 
 
 _SEEDS = "-seeds"
@@ -237,16 +248,49 @@ def _save_repeats(one: Results, stem: Path) -> None:
         "setting": describe(one),
         "foot": f"marks: mean of n = {seeds} seeds{lines}; dots: a seed each; right of 0 DASH is ahead",
     }
-    figure = draw_repeats(found, words)
-    save_figure(figure, stem)
-    plt.close(figure)
+    _save(draw_repeats(found, words), stem)
+
+
+_FURTHEST = "-furthest"
+
+
+def _furthest(one: Results) -> Results | None:
+    """The runs of one seed that went further than those on the seeds that all rules have; None if none did."""
+    assert one.table is not None
+    table = furthest(one.table)
+    names = {(str(part["rule"].iloc[0]), int(part["seed"].iloc[0])): name for name, part in one.tables.items()}
+    kept = [names[place] for place in sorted(set(zip(table["rule"], table["seed"], strict=True)))]
+    if not kept:
+        return None
+    return replace(
+        one, tables={name: one.tables[name] for name in kept}, runs={name: one.runs[name] for name in kept}
+    )
+
+
+def _seed_of(one: Results) -> int:
+    assert one.table is not None
+    (seed,) = set(one.table["seed"])
+    return int(seed)
+
+
+def _furthest_section(kind: str, one: Results) -> str:
+    found = _furthest(one)
+    if found is None:
+        return ""
+    assert found.table is not None
+    seed = _seed_of(found)
+    words = f"Seed {seed} alone, with which these runs went further than those on the seeds that all rules have."
+    last = int(found.table["stage"].max())
+    picture = f"![Runs that went to stage {last}: {panels_in_words(found.table)}]"
+    below = _by_stage(found.table, one.name, setting_of(one).data.chunk_size, f"seed {seed}, to stage {last}")
+    return f"{below}\n{words}\n\n{picture}(figures/{kind}-{one.name}{_FURTHEST}.png)\n"
 
 
 def _unfinished(one: Results) -> list[str]:
     return [name for name, facts in one.runs.items() if not facts["complete"]]
 
 
-def _by_stage(table: pd.DataFrame, name: str, chunk_size: int) -> str:
+def _by_stage(table: pd.DataFrame, name: str, chunk_size: int, of: str = "") -> str:
     """Test accuracy after the first stages, mean over seeds, with the steps of the stage; the authors' below."""
     stages = [stage for stage in _SHOWN_STAGES if stage in set(table["stage"])]
     means = table.groupby(["metric", "rule", "stage"], sort=False)["value"].mean()
@@ -272,7 +316,8 @@ def _by_stage(table: pd.DataFrame, name: str, chunk_size: int) -> str:
     if table.groupby(["rule", "stage"])["seed"].nunique().nunique() > 1:
         few = "Not all rules have all seeds, nor all of theirs at every stage"
         lines += ["", f"{few}: a mean over more is not to be read beside one over fewer."]
-    return "\n#### Test accuracy (%) by stage, and the steps of the stage\n\n" + "\n".join(lines) + "\n"
+    head = "Test accuracy (%) by stage, and the steps of the stage"
+    return f"\n#### {head}{f': {of}' if of else ''}\n\n" + "\n".join(lines) + "\n"
 
 
 _SHOWN_STAGES = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 25, 30, 40, 50)
@@ -383,7 +428,7 @@ def _criterion(training: TrainingConfig) -> str:
     return f"{training.criterion} {training.threshold:g} (at most {training.max_epochs} epochs)"
 
 
-def _figure(kind: str, one: Results) -> Figure:
+def _figure(kind: str, one: Results, of: str = "") -> Figure:
     assert one.table is not None
     name, plus, _ = one.name.partition("+")
     published: list[Published] = [p for p in PUBLISHED if p.preset == one.name]
@@ -392,7 +437,7 @@ def _figure(kind: str, one: Results) -> Figure:
         published,
         title=f"{data_name(one)}: {name}{', changed' if plus else ''}",
         setting=describe(one),
-        foot=f"{_PARTS if _unfinished(one) else ''}; {', '.join(machines(one))}",
+        foot=f"{of}{_PARTS if _unfinished(one) else ''}; {', '.join(machines(one))}",
     )
 
 

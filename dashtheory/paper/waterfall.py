@@ -76,23 +76,46 @@ def chain_of(table: pd.DataFrame, chunk_size: int) -> tuple[int, list[Link]]:
         the stage, and the links that were run, of the seeds that all of them have (of all seeds where there is no
         such seed); 0 and none if there is no stage with all of `NEEDED`.
     """
+    stages = _stages(table)
+    return (stages[-1], _links(table, stages[-1], chunk_size)) if stages else (0, [])
+
+
+def chains_of(table: pd.DataFrame, chunk_size: int) -> list[tuple[int, list[Link]]]:
+    """The chain at the stage with most links (the last of these), and that of `chain_of`, where it is another.
+
+    Args:
+        table: tidy, of one setting.
+        chunk_size: examples that come with every stage.
+
+    Returns:
+        stages in order, each with its links; empty if there is no stage with all of `NEEDED`.
+    """
+    chains = {stage: _links(table, stage, chunk_size) for stage in _stages(table)}
+    if not chains:
+        return []
+    fullest = max(chains, key=lambda stage: (len(chains[stage]), stage))
+    return [(stage, chains[stage]) for stage in sorted({fullest, max(chains)})]
+
+
+def _stages(table: pd.DataFrame) -> list[int]:
+    """Stages with all of `NEEDED` and a tuned cold start, in order; of those without one if none has it."""
     rows = table[table["metric"] == "test_accuracy"]
-    stages = [set(rows.loc[rows["rule"] == rule, "stage"]) for rule in NEEDED]
-    common = set.intersection(*stages)
-    if not common:
-        return 0, []
+    common = set.intersection(*(set(rows.loc[rows["rule"] == rule, "stage"]) for rule in NEEDED))
     tuned = [stage for stage in common if _tuned(_at(rows, stage), "cold")]
-    stage = max(tuned or common)  # a later stage without its best cold start would flatter DASH
-    here = _at(rows, stage)
+    return sorted(tuned or common)  # a later stage without its best cold start would flatter DASH
+
+
+def _links(table: pd.DataFrame, stage: int, chunk_size: int) -> list[Link]:
+    """The chain at a stage."""
+    here = _at(table[table["metric"] == "test_accuracy"], stage)
     rules = [_tuned(here, plain) if kind else plain for plain, _, kind in (name.partition(", ") for name in CHAIN)]
     rules = [rule for rule in rules if rule in here.columns]
     here = _whole(here, rules)
     table = table[table["seed"].isin(here.index)]
-    links = [
+    return [
         _link(rule, before, here, table, stage, chunk_size)
         for before, rule in zip(["", *rules], rules, strict=False)
     ]
-    return stage, links
 
 
 def _at(rows: pd.DataFrame, stage: int) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from dashtheory._spec import label_of, split_text
 from dashtheory.paper import summarize_runs
+from dashtheory.paper.figure import furthest
 from dashtheory.paper.repeats import dash_minus, render_repeats
 from dashtheory.paper.report import describe, setting_of
 from dashtheory.paper.waterfall import chain_of, missing_words, samples_of
@@ -22,6 +23,17 @@ PAPER = ROOT / "paper_repro" / "results" / "cpu"
 def stages(name: str) -> str:
     """Accuracy and epochs by stage, samples up to the last, missing links of the chain; of the first seed."""
     found, table = _first_seed(name)
+    return f"{_stages(found, table)}\n\n{missing_words(*chain_of(table, setting_of(found).data.chunk_size))}"
+
+
+def further(name: str) -> str:
+    """The same of the runs that went further, with one seed, than all rules on their common ones."""
+    found, table = _read(name.removesuffix(FURTHER))
+    return _stages(found, furthest(table))
+
+
+def _stages(found: Results, table: pd.DataFrame) -> str:
+    """Of one seed."""
     accuracy, epochs = 100 * _wide(table, "test_accuracy"), _wide(table, "epochs")
     last, chunk = int(accuracy.columns[-1]), setting_of(found).data.chunk_size
     cold = samples_of(table, "cold", last, chunk)
@@ -49,7 +61,7 @@ def stages(name: str) -> str:
     words = f"Test accuracy (%) and, in parentheses, epochs of the stage; seed {seed}. {of_all}"
     whole = "" if math.isnan(cold) else " (of cold's)"
     head = ["rule", *(f"stage {stage}" for stage in accuracy), f"samples to stage {last}{whole}"]
-    return f"{words}\n\n{rows(head, body)}\n\n{missing_words(*chain_of(table, chunk))}"
+    return f"{words}\n\n{rows(head, body)}"
 
 
 def by_seed(name: str) -> str:
@@ -177,11 +189,12 @@ def _shown(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.1f}"
 
 
-STARTS, BY_SEED = "-starts", "-by-seed"
+STARTS, BY_SEED, FURTHER = "-starts", "-by-seed", "-further"
 TABLES: dict[str, Callable[[str], str]] = {
     "cifar10-resnet18": stages,
     f"cifar10-resnet18{STARTS}": starts,
     f"cifar10-resnet18{BY_SEED}": by_seed,
+    f"cifar10-resnet18{FURTHER}": further,
     "cifar10-resnet18-noise": stages,
     f"cifar10-resnet18-noise{STARTS}": kept,
     "cifar10-vgg16": stages,

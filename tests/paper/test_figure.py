@@ -12,7 +12,7 @@ from matplotlib.patches import StepPatch
 
 from dashtheory.measure import BINS
 from dashtheory.paper import PUBLISHED
-from dashtheory.paper.figure import draw_results, panels_in_words
+from dashtheory.paper.figure import draw_results, furthest, panels_in_words
 from dashtheory.plot import style
 from tests.paper.toys import made_table
 
@@ -70,6 +70,18 @@ def test_all_that_was_measured_has_a_labelled_panel(
     if titles:
         assert ("re-estimated" in panels[2].get_ylabel()) == ("old_accuracy_reestimated_epoch0" in metrics)
     plt.close(figure)
+
+
+def test_runs_that_went_further_are_of_the_seed_with_most_of_them() -> None:
+    def runs(rule: str, seed: int, stages: int) -> pd.DataFrame:
+        return made_table(lambda *_: 0.5, (rule,), (seed,), stages)
+
+    shared = [runs(rule, 0, 3) for rule in ("cold", "warm", "dash")]
+    assert furthest(pd.concat([*shared, runs("cold", 1, 3), runs("dash", 2, 2)])).empty
+    further = [runs("cold", 1, 5), runs("cold", 2, 4), runs("dash", 2, 6)]
+    table = pd.concat([*shared, *further])
+    pd.testing.assert_frame_equal(furthest(table), pd.concat(further[1:]))
+    assert furthest(table[table["seed"] > 0]).empty  # seed 2, which both have, is as far as any
 
 
 def test_panels_show_the_table() -> None:

@@ -237,6 +237,29 @@ def test_the_page_and_its_figures_are_made_from_the_folder(
     assert list(read_all(folder)) == [("cuda", "cifar10-resnet18"), ("cpu", "digits-mlp+label_noise=0_05")]
 
 
+def test_runs_that_went_further_have_a_table_and_a_figure_of_their_own(tmp_path: Path) -> None:
+    one = results_of("cifar10-resnet18", seeds=1, stages=1)
+    for rule, seed, stages in (("sp", 0, 1), ("dash", 0, 1), ("cold", 5, 3), ("warm", 5, 2), ("dash", 5, 3)):
+        one = added(one, rule, seed, made_table(number, (rule,), (seed,), stages), seconds=60.0)
+    one.save(tmp_path / "results" / "cuda" / f"{one.name}.csv")
+    assert table_main(["--results", str(tmp_path / "results"), "--out", str(tmp_path / "page")]) == 0
+    text = (tmp_path / "page" / "RESULTS.md").read_text()
+    assert "\n#### Test accuracy (%) by stage, and the steps of the stage\n" in text
+    section = text.split("steps of the stage: seed 5, to stage 3\n")[1].split("####")[0]
+    assert re.findall(r"^\| ([^|]+) \| 1 \|", section, re.MULTILINE) == ["cold", "warm", "DASH"]
+    cells = [
+        f"{100 * number('dash', 5, stage, 'test_accuracy'):.1f} ({number('dash', 5, stage, 'steps'):,.0f})"
+        for stage in range(1, 4)
+    ]
+    assert f"| DASH | 1 | {' | '.join(cells)} | – |" in section
+    assert "| warm | 1 |" in section
+    assert "not run | – |" in section  # warm, stage 3
+    assert "Seed 5 alone, with which these runs went further than" in section
+    for suffix in (".png", ".svg"):
+        assert (tmp_path / "page" / "figures" / f"cuda-cifar10-resnet18-furthest{suffix}").is_file()
+    assert "](figures/cuda-cifar10-resnet18-furthest.png)" in section
+
+
 def test_an_empty_folder_gives_a_page_too(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     assert table_main(["--results", str(tmp_path / "results"), "--out", str(tmp_path / "page")]) == 0

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from dashtheory.paper.waterfall import chain_of, draw_chain, missing_words, render_chain, samples_of
+from dashtheory.paper.waterfall import chain_of, chains_of, draw_chain, missing_words, render_chain, samples_of
 from dashtheory.record import make_table, stage_rows
 
 SLOW = "cold:learning_rate=0.01"
@@ -68,6 +68,23 @@ def test_without_a_tuned_cold_start_it_is_the_last_common_stage() -> None:
     assert (stage, [link.rule for link in links]) == (3, ["cold", "uniform", "dash"])
     assert chain_of(table(("cold", "dash")), 100) == (0, [])
     assert render_chain(0, []) == ""
+
+
+def test_the_stage_with_most_links_has_a_chain_beside_the_last() -> None:
+    later = {"cold": 50, FAST: 55, "uniform": 56, "dash": 57}
+    last = table(tuple(later), 1)
+    last = last[last["stage"] == 2].assign(stage=3)
+    accuracies = last["rule"].map(later) / 100
+    last["value"] = last["value"].where(last["metric"] != "test_accuracy", accuracies)
+    both = pd.concat([table()[lambda rows: rows["stage"] < 3], last])
+    assert chains_of(both, 100) == [(2, chain_of(table(), 100)[1]), chain_of(both, 100)]
+    stage, links = chains_of(both, 100)[1]
+    assert (stage, [link.rule for link in links]) == (3, list(later))
+    assert [link.accuracy for link in links] == pytest.approx([0.5, 0.55, 0.56, 0.57])
+    alike = both[both["rule"] != WARM]
+    assert [stage for stage, _ in chains_of(alike, 100)] == [3]  # as many links, and later
+    assert chains_of(table(), 100) == [chain_of(table(), 100)]
+    assert chains_of(table(("cold", "dash")), 100) == []
 
 
 def test_the_interval_is_that_of_the_paired_t_test() -> None:
