@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -260,11 +259,7 @@ def _furthest(one: Results) -> Results | None:
     table = furthest(one.table)
     names = {(str(part["rule"].iloc[0]), int(part["seed"].iloc[0])): name for name, part in one.tables.items()}
     kept = [names[place] for place in sorted(set(zip(table["rule"], table["seed"], strict=True)))]
-    if not kept:
-        return None
-    return replace(
-        one, tables={name: one.tables[name] for name in kept}, runs={name: one.runs[name] for name in kept}
-    )
+    return one.only(kept) if kept else None
 
 
 def _seed_of(one: Results) -> int:

@@ -55,10 +55,11 @@ def _stages(found: Results, table: pd.DataFrame) -> str:
         for rule in _in_order(accuracy)
     ]
     (seed,) = set(table["seed"])
-    of_all = describe(found)
-    if found.table is not None and found.table["seed"].nunique() > 1:
-        of_all = of_all.replace("minutes of runs.", "minutes of runs of all seeds.")
-    words = f"Test accuracy (%) and, in parentheses, epochs of the stage; seed {seed}. {of_all}"
+    runs = set(zip(table["rule"], table["seed"], strict=True))
+    shown = found.only(
+        [n for n, run in found.tables.items() if (run["rule"].iloc[0], run["seed"].iloc[0]) in runs]
+    )
+    words = f"Test accuracy (%) and, in parentheses, epochs of the stage; seed {seed}. {describe(shown)}"
     whole = "" if math.isnan(cold) else " (of cold's)"
     head = ["rule", *(f"stage {stage}" for stage in accuracy), f"samples to stage {last}{whole}"]
     return f"{words}\n\n{rows(head, body)}"

@@ -71,8 +71,8 @@ def sentences() -> list[str]:
         "How long a stage lasts goes with the size of its last batch rather than with the stage: over stages 2 to "
         f"10 DASH's epochs have rank correlation {rank(lefts)} with it and {rank(range(2, 11))} with the stage "
         f"(batches of 128 leave {listed([str(left) for left in lefts])} pictures).",
-        f"Stage 5, where most of what is compared here ends, has the smallest, {lefts[3]} pictures, and twice the "
-        "epochs of any other stage of this run: it is not like those after it.",
+        f"Stage 5, where most of what is compared here ends, has the smallest, {lefts[3]} pictures, and at least "
+        "twice the epochs of any other stage of this run: it is not like those after it.",
     ]
     if (BEST, 10) in END:
         words.insert(
