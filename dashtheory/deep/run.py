@@ -1,7 +1,7 @@
 """The runner of deep experiments: one rule on one seed's stream, on a device, within a budget, stage by stage.
 
-Every finished stage is in a checkpoint, so that a run that was stopped, by a kill or by the end of its budget,
-goes on after its last finished stage.
+Every finished stage is in a checkpoint, and one under way every ten minutes, so that a run that was stopped, by a
+kill or by the end of its budget, goes on where it was.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from dashtheory.protocol import (
     take_step,
 )
 from dashtheory.protocol.origin import origin_of
+from dashtheory.protocol.part import Pause, can_be_parted
 from dashtheory.protocol.tuning import tune
 from dashtheory.record import COMPLETE, DEVICE, ORIGIN, PROBLEM, run_name, stage_rows
 from dashtheory.record.provenance import plain_config
@@ -76,8 +77,9 @@ def run_rule(
         folder: of its checkpoints; None keeps none.
         num_stages: stop after so many stages of the stream.
         at: the stages that are wanted, if not all of these (`dashtheory.protocol.run_resumable`).
-        deadline: in seconds of `time.monotonic`, or None. A stage is given up at the deadline, and already after
-            its first epoch if, judging by the stage before, it would end later.
+        deadline: in seconds of `time.monotonic`, or None. The stage under way is then kept as it is; where it
+            cannot be (`dashtheory.protocol.part`), it is given up, and already after its first epoch if, judging
+            by the stage before, it would end later.
         device: what computes, if it is not to be found by the configuration's.
 
     Returns:
@@ -93,6 +95,7 @@ def run_rule(
     device, spec, problem = device or find_device(config.device.name), parse_spec(rule), ""
     checkpoints = None if folder is None else Checkpoints(folder, _identity(config, rule, seed, device))
     watch, complete = Watch(config, num_stages, deadline, report), False
+    watch.keeps = checkpoints is not None and can_be_parted(spec.rule)
     finished: list[dict[str, float]] = []
     chosen: dict[str, float] = {}
     origin: dict[str, str] = {}
@@ -120,6 +123,7 @@ def run_rule(
                     num_stages=num_stages,
                     at=at,
                     origin=origin,
+                    due=watch.is_due,
                 )
             complete = len(finished) >= len(source.stream.chunks) and all(finished)
         except OutOfTime:
@@ -234,6 +238,9 @@ def _tuned(
 class Watch:
     """Tells of progress, and stops a run when its time is used up, or when the next stage would not fit.
 
+    Attributes:
+        keeps: whether a stage under way is kept when the time is used up: then one that does not fit is begun.
+
     Args:
         config: of the run.
         num_stages: that are wanted; None: all.
@@ -254,6 +261,7 @@ class Watch:
         self.set_length(config.data.length or config.data.num_chunks)
         self.criterion, self.deadline, self.report, self.clock = config.training.criterion, deadline, report, clock
         self.stage, self.began, self.last, self.share = 0, clock(), 0.0, 0.0
+        self.keeps, self._pause, self._kept = False, Pause(clock=clock), False
 
     def set_length(
         self, num_chunks: int, at: Collection[int] = (), finished: Sequence[Mapping[str, float]] = ()
@@ -295,13 +303,20 @@ class Watch:
             now = self.clock()
             self.last = (now - self.began) * stage / self.stage if self.stage else 0.0
             self.stage, self.began = stage, now
-            self.check(self.last)
+            if not self.keeps:
+                self.check(self.last)
         self.share = self._share(stage, min(epoch / 30, 0.95))
         reached = f"accuracy {100 * scores.accuracy:.1f}%"
         if self.criterion == "loss":
             reached = f"loss {scores.loss:.2f}"
         self.report(self.share, f"stage {stage}/{self.num_stages}, epoch {epoch}, {reached}")
-        self.check()
+        if not self.keeps or self._kept:
+            self.check()
+
+    def is_due(self) -> bool:
+        """Whether the stage under way is to be kept now: every ten minutes, and when the time is used up."""
+        self._kept = self.deadline is not None and self.clock() >= self.deadline
+        return self._pause() or self._kept
 
     def _share(self, stage: int, part: float) -> float:
         """What is done of a run, if `part` of a stage is: stages are as long as their data."""

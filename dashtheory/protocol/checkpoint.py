@@ -2,17 +2,15 @@
 
 All random streams of the protocol are named by seed and stage (`dashtheory.seeds`), so that no generator has to be
 saved: weights, optimizer state, the rule's own tensors and the numbers of the finished stages are all there is. A
-run that was killed within a stage starts that stage again, and ends with the same bits on a CPU.
+run that was killed within a stage starts that stage again, or goes on within it if it was long
+(`dashtheory.protocol.part`), and ends with the same bits on a CPU.
 
-One file holds one stage: a line of JSON (format, identity of the run, stage, finished numbers, length and SHA-256
-of the rest), then tensors as `torch.save` writes them. It is read with `weights_only`, so that a foreign file
-cannot run code, and only after its hash has been checked.
+One file holds one stage (`dashtheory.protocol.sealed`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -20,13 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from dashtheory._check import fail, integer
 from dashtheory.errors import DamagedFile, OtherRun
-from dashtheory.record import replacing
-from dashtheory.record.atomic import sweep
+from dashtheory.protocol.sealed import seal, split, states_of, write_sealed
 from dashtheory.rules import Learner
 
 FORMAT = "dashtheory checkpoint 2"
@@ -122,26 +118,18 @@ class Checkpoints:
         integer("stage", stage, minimum=1, fix="Stages count from 1.")
         if len(finished) != stage:
             fail("finished", f"must hold the metrics of {stage} stages", str(len(finished)), "Give one per stage.")
-        payload = io.BytesIO()
         states = {"model": learner.model.state_dict(), "optimizer": learner.optimizer.state_dict()}
         groups = _names_of_groups(learner)
-        torch.save({**states, "rule": dict(rule or {}), **({"groups": groups} if groups else {})}, payload)
-        body = payload.getvalue()
         head = {
             "format": FORMAT,
             "identity": self.identity,
             "stage": stage,
             "finished": [{name: float(value).hex() for name, value in one.items()} for one in finished],
-            "length": len(body),
-            "sha256": hashlib.sha256(body).hexdigest(),
             "origin": dict(origin or {}),
             "outside": list(outside),
         }
-        head["seal"] = _seal(head)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        sweep(self.path(stage))
-        with replacing(self.path(stage)) as temporary:
-            temporary.write_bytes(json.dumps(head).encode() + b"\n" + body)
+        more = {"rule": dict(rule or {}), **({"groups": groups} if groups else {})}
+        write_sealed(self.path(stage), head, {**states, **more})
         self.drop_others(stage)
 
     def drop_others(self, stage: int) -> None:
@@ -169,20 +157,12 @@ class Checkpoints:
             OtherRun: if it is of another run or stage (both in `dashtheory.errors`).
         """
         path = self.path(stage)
-        try:
-            line, _, body = path.read_bytes().partition(b"\n")
-        except OSError as error:
-            got = f"'{path}' ({error.strerror})"
-            fail("checkpoint", "must be a file that can be read", got, _MEND, error=DamagedFile)
+        line, body = split(path, "checkpoint", _MEND)
         head = _head(line, path)
         if head["identity"] != self.identity or head["stage"] != stage:
             got = f"'{path}' of another"
             fail("checkpoint", "must be of this run and stage", got, "Use another folder.", error=OtherRun)
-        if len(body) != head["length"] or hashlib.sha256(body).hexdigest() != head["sha256"]:
-            got = f"'{path}' with {len(body)} of {head['length']} bytes"
-            got = got if len(body) != head["length"] else f"'{path}' damaged"
-            fail("checkpoint", "must be whole", got, _MEND, error=DamagedFile)
-        states = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
+        states = states_of(body, head, path, "checkpoint", _MEND)
         known = {"origin": head["origin"], "outside": tuple(head["outside"])}
         return Checkpoint(stage=stage, finished=_finished(head, path), **known, **states)
 
@@ -260,15 +240,9 @@ def _head(line: bytes, path: Path) -> dict[str, Any]:
     ):
         got = f"'{path}', which is not"
         fail("checkpoint", f"must be a file of '{FORMAT}'", got, _MEND, error=DamagedFile)
-    if head["seal"] != _seal(head):
+    if head["seal"] != seal(head):
         fail("checkpoint", "must have the numbers it was written with", f"'{path}'", _MEND, error=DamagedFile)
     return head
-
-
-def _seal(head: Mapping[str, Any]) -> str:
-    """SHA-256 of all that the first line says."""
-    said = {name: value for name, value in head.items() if name != "seal"}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _finished(head: Mapping[str, Any], path: Path) -> tuple[dict[str, float], ...]:

@@ -64,3 +64,40 @@ def _same(one: Any, other: Any) -> bool:
         return pickle.dumps(one) == pickle.dumps(other)
     except Exception:  # whatever an object says that cannot be pickled
         return True
+
+
+def remembered_by(learner: Learner) -> dict[str, object]:
+    """What a learner remembers beside its state dicts, by name, as it is now."""
+    return {name: _copy(value) for name, value in _remembered(learner)}
+
+
+def changed_in(learner: Learner, before: dict[str, object]) -> list[str]:
+    """Names of what a learner remembers otherwise than it did, beside its state dicts.
+
+    Args:
+        learner: now.
+        before: of `remembered_by`.
+    """
+    now = remembered_by(learner)
+    known = before.keys() & now.keys()
+    return sorted((before.keys() ^ now.keys()) | {name for name in known if not _same(before[name], now[name])})
+
+
+def _copy(value: Any) -> object:
+    """A value that a later change of the original leaves alone; None of what holds no state of a run."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, torch.Generator):
+        return value.get_state()
+    if isinstance(value, np.random.Generator):
+        return pickle.dumps(value.bit_generator.state)
+    if isinstance(value, list | tuple):
+        return [_copy(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _copy(one) for name, one in value.items()}
+    if isinstance(value, nn.Module | torch.optim.Optimizer) or callable(value):
+        return None
+    try:
+        return pickle.dumps(value)
+    except Exception:  # whatever an object says that cannot be pickled
+        return None

@@ -10,6 +10,7 @@ from dashtheory._door import door
 from dashtheory.evaluate import Scores
 from dashtheory.protocol.checkpoint import Checkpoint, Checkpoints
 from dashtheory.protocol.outside import outside_state
+from dashtheory.protocol.part import Parts, Pause
 from dashtheory.protocol.settings import Measures, TrainConfig
 from dashtheory.protocol.stages import StageResult, Task, run_stages
 from dashtheory.rules import Rule
@@ -35,6 +36,7 @@ def run_resumable(
     at: Collection[int] = (),
     finished: list[dict[str, float]] | None = None,
     origin: Mapping[str, str] | None = None,
+    due: Callable[[], bool] | None = None,
 ) -> list[dict[str, float]]:
     """Run the protocol to its end from its last whole checkpoint, and write one after every stage.
 
@@ -57,6 +59,8 @@ def run_resumable(
             metrics are {}. A later call fills in what is missing.
         finished: an empty list, filled as stages end, for a caller that may stop the run by an exception.
         origin: of `dashtheory.protocol.origin`, kept with each stage: a run of another is not gone on with.
+        due: asked after every epoch whether to keep the stage under way, so that a later call goes on within it
+            (`dashtheory.protocol.part` says for which rules). None: every ten minutes of training.
 
     Returns:
         the metrics of the finished stages, in order, `num_stages` of them if so many were not there before.
@@ -74,6 +78,9 @@ def run_resumable(
     ]
     if rule.anew and at:
         missing = [stage for stage in missing if stage in at]
+    parts = None if checkpoints is None else Parts(checkpoints, due or Pause(), origin, on_problem)
+    if parts is not None:
+        parts.drop_but(missing if rule.anew else missing[:1])  # of others the stages before are made again
     if not missing:
         return finished
     results = run_stages(
@@ -87,17 +94,19 @@ def run_resumable(
         noisy=noisy,
         resume=None if rule.anew else resume,
         only=missing if rule.anew else None,
+        parts=parts,
     )
     told = False
     for result in results:
         finished.extend({} for _ in range(len(finished), result.stage))
         finished[result.stage - 1] = result.metrics()
-        if checkpoints is not None:
+        if checkpoints is not None and parts is not None:
             outside = _outside(result, rule, task, seed)
             if outside and on_problem is not None and not told:
                 on_problem(f"{', '.join(outside)}: outside state_dict; if the run is stopped it begins anew")
             told = told or bool(outside)
             checkpoints.save(len(finished), result.learner, finished, result.state, origin, outside)
+            parts.drop_of(result.stage)
         if on_stage is not None:
             on_stage(result.stage, finished[result.stage - 1])
         if result.stage >= missing[-1]:

@@ -22,6 +22,7 @@ from dashtheory.evaluate import Scores, cross_entropy, evaluate
 from dashtheory.protocol.checkpoint import Checkpoint
 from dashtheory.protocol.engine import Augmentation, MakeEngine, PlainEngine
 from dashtheory.protocol.measures import bytes_kept, measure_after_epoch, measure_at_end, measure_at_start
+from dashtheory.protocol.part import Keeper, Part, Parts, keeper_of
 from dashtheory.protocol.settings import Measures, Schedule, TrainConfig
 from dashtheory.protocol.training import Training, train
 from dashtheory.rules import AfterStep, BatchPenalty, Context, Learner, Rule, RuleState, ShrinkReport
@@ -134,6 +135,7 @@ def train_stage(
     penalty: Callable[[], Tensor] | None = None,
     batch_penalty: BatchPenalty | None = None,
     after_step: AfterStep | None = None,
+    begun: Part | None = None,
 ) -> Training:
     """Train a learner in one stage: order of examples, layers that draw and augmentation get their streams here.
 
@@ -147,19 +149,23 @@ def train_stage(
         penalty: as in `train`.
         batch_penalty: as in `train`.
         after_step: as in `train`.
+        begun: the same stage after some of its epochs, from which it goes on.
 
     Returns:
         `Training`.
 
     Raises:
-        ValueError: as `train`.
+        ValueError: as `train`, or if a part does not fit.
     """
+    order, draws = stream("order"), stream("augmentation")
     with global_stream(stream("layers"), task.device):
+        if begun is not None:
+            begun.restore(learner, {"order": order, "augmentation": draws}, task.device)
         return train(
             learner,
             examples,
             config,
-            stream("order"),
+            order,
             loss_fn=task.loss_fn,
             score=task.score,
             on_epoch=on_epoch,
@@ -167,9 +173,10 @@ def train_stage(
             make_engine=task.make_engine,
             schedule=task.schedule,
             augmentation=task.augmentation,
-            draws=stream("augmentation"),
+            draws=draws,
             batch_penalty=batch_penalty,
             after_step=after_step,
+            begun=None if begun is None else (begun.epochs, begun.scores),
         )
 
 
@@ -183,6 +190,7 @@ def train_with_rule(
     context: Callable[[str], Context],
     *,
     on_epoch: Callable[[int, Scores], None] | None = None,
+    begun: Part | None = None,
 ) -> tuple[Training, RuleState]:
     """Train a learner in one stage with what the rule does meanwhile.
 
@@ -195,6 +203,7 @@ def train_with_rule(
         stream: as in `train_stage`.
         context: what the rule may use, by the name of its stream: "loss", "steps" and "finish".
         on_epoch: as in `train_stage`.
+        begun: as in `train_stage`; for a rule that leaves loss and steps alone.
 
     Returns:
         `Training`, and what the rule remembers from then on.
@@ -212,6 +221,7 @@ def train_with_rule(
         penalty=rule.penalty(learner.model, context("loss").state),
         batch_penalty=rule.batch_penalty(learner.model, context("loss")),
         after_step=rule.after_step(learner, context("steps")),
+        begun=begun,
     )
     return training, rule.finish(learner, context("finish"))
 
@@ -229,6 +239,7 @@ def run_stages(
     noisy: Sequence[Tensor] = (),
     resume: Checkpoint | None = None,
     only: Collection[int] | None = None,
+    parts: Parts | None = None,
 ) -> Iterator[StageResult]:
     """Run the protocol and yield each stage as it ends.
 
@@ -245,6 +256,8 @@ def run_stages(
         noisy: per chunk a bool tensor, which of its labels are wrong, for the measures that ask for it.
         resume: goes on after the stage of this checkpoint of the same run, as if it had never stopped.
         only: run these stages alone, with the numbers that they have among all; for rules that start `anew`.
+        parts: keeps a stage under way, and goes on with one that was; only for rules that leave loss and steps
+            alone.
 
     Yields:
         one `StageResult` per chunk (that `resume` has not seen).
@@ -283,18 +296,20 @@ def run_stages(
                 measured = measure_at_start(
                     measures, learner.model, seen, task.loss_fn, wrong, learner.optimizer, score=task.score
                 )
-        started = time.perf_counter()
+        keeper = keeper_of(parts, rule, stage, learner, torch_streams(seed, stage), task.device)
+        measured |= keeper.measured
         training, state = train_with_rule(
             rule,
             learner,
             join(seen),
             task,
             config,
-            torch_streams(seed, stage),
+            keeper.stream,
             context,
-            on_epoch=_each_epoch(on_epoch, stage, learner, seen, task, measures, measured),
+            on_epoch=_each_epoch(on_epoch, stage, learner, seen, task, measures, measured, keeper),
+            begun=keeper.begun,
         )
-        train_seconds = time.perf_counter() - started
+        train_seconds = keeper.seconds
         with global_stream(torch_stream(seed, "test", stage), task.device):
             scores = evaluate(rule.evaluated(learner.model, state), test, loss_fn=task.loss_fn, score=task.score)
         if not math.isfinite(scores.loss):
@@ -395,13 +410,15 @@ def _each_epoch(
     task: Task,
     measures: Measures | None,
     measured: dict[str, float],
+    keeper: Keeper,
 ) -> Callable[[int, Scores], None]:
-    """What happens after every epoch: followed measures go into `measured`, and the caller is told."""
+    """What happens after every epoch: followed measures go into `measured`, it is kept, and the caller is told."""
 
     def after(epoch: int, scores: Scores) -> None:
         if measures is not None:
             found = measure_after_epoch(measures, learner.model, chunks, epoch, task.loss_fn, score=task.score)
             measured.update(found)
+        keeper.after_epoch(epoch, scores, measured)
         if on_epoch is not None:
             on_epoch(stage, epoch, scores)
 

@@ -58,6 +58,7 @@ def train(
     draws: torch.Generator | None = None,
     batch_penalty: BatchPenalty | None = None,
     after_step: AfterStep | None = None,
+    begun: tuple[int, Scores] | None = None,
 ) -> Training:
     """Train until the mean over an epoch reaches the threshold, or the epoch cap; at least one epoch.
 
@@ -79,6 +80,7 @@ def train(
         draws: its CPU stream.
         batch_penalty: of (inputs, targets, logits), added to the loss of every step; as `penalty`.
         after_step: what follows every so many steps; closed at the end, whatever that is.
+        begun: epochs that are done and the scores of the last, where learner and streams are those after them.
 
     Returns:
         `Training`.
@@ -106,7 +108,7 @@ def train(
         after_step=after_step,
     )
     try:
-        return _trained(work, config, generator, make_engine(work), on_epoch, schedule, draws)
+        return _trained(work, config, generator, make_engine(work), on_epoch, schedule, draws, begun)
     finally:
         if after_step is not None:
             after_step.close()
@@ -120,9 +122,12 @@ def _trained(
     on_epoch: Callable[[int, Scores], None] | None,
     schedule: Schedule | None,
     draws: torch.Generator | None,
+    begun: tuple[int, Scores] | None,
 ) -> Training:
     """Epoch after epoch until the criterion or the cap."""
-    for epoch in range(1, config.max_epochs + 1):
+    epoch, scores = begun or (0, Scores(loss=math.nan, accuracy=math.nan))
+    while epoch < config.max_epochs and not (epoch and _reached(scores, config)):
+        epoch += 1
         scores = engine.run(_prepared(work, epoch, generator, draws, schedule))
         if not math.isfinite(scores.loss):
             fail(
@@ -141,8 +146,6 @@ def _trained(
             )
         if on_epoch is not None:
             on_epoch(epoch, scores)
-        if _reached(scores, config):
-            break
     status: Status = "converged" if _reached(scores, config) else "epoch_cap"
     if config.criterion == "epochs":
         status = "all_epochs"

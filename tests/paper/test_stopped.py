@@ -105,13 +105,39 @@ def test_shares_rise_to_one() -> None:
     assert told[0][1] == "stage 1/4, epoch 1, accuracy 50.0%"
 
 
-@pytest.mark.parametrize("rule", ["warm", "dash", "cold"])
+def test_a_stage_that_is_kept_is_begun_although_it_will_not_end_in_time() -> None:
+    watch, clock, _ = watch_with(10.0)
+    watch.keeps = True
+    watch.on_epoch(1, 1, SCORES)
+    clock.now = 8.0
+    assert not watch.is_due()
+    watch.on_epoch(2, 1, SCORES)  # the first took 8 s
+    assert not watch.is_due()
+    clock.now = 10.5
+    watch.on_epoch(2, 2, SCORES)  # over, but it has not been kept yet
+    assert watch.is_due()
+    with pytest.raises(OutOfTime):
+        watch.on_epoch(2, 3, SCORES)
+
+
+def test_a_stage_is_due_every_ten_minutes() -> None:
+    watch, clock, _ = watch_with(None)
+    due = []
+    for clock.now in (0.0, 599.0, 600.0, 601.0, 1199.0, 1300.0, 1899.0, 1900.0):
+        due.append((clock.now, watch.is_due()))
+    assert [now for now, one in due if one] == [600.0, 1300.0, 1900.0]
+
+
+@pytest.mark.parametrize(("rule", "done"), [("warm", 2), ("dash", 2), ("cold", 2), ("l2_init", 0), ("ema", 0)])
 @pytest.mark.parametrize("last", [0, 1, 2])
 def test_a_run_that_ran_out_of_time_goes_on_to_the_same_bits(
-    rule: str, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rule: str, done: int, last: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The clock stands still until the first epoch after stage `last`; then the budget is over."""
-    config = toy(milestones=(1,), criterion="epochs", optimizer="adam", pad=1, label_noise=0.1)
+    """The clock stands still until the first epoch after stage `last`; then the budget is over.
+
+    The next epoch's end is where it is kept; a rule that acts in the loss or after steps has its stage given up.
+    """
+    config = toy(milestones=(1, 3), criterion="epochs", optimizer="adam", pad=1, label_noise=0.1, max_epochs=4)
     whole = run_toy(config, tmp_path / "whole", rule)
     clock = Clock()
     monkeypatch.setattr(
@@ -128,12 +154,12 @@ def test_a_run_that_ran_out_of_time_goes_on_to_the_same_bits(
     told: list[str] = []
     part = run_toy(config, tmp_path / "part", rule, report=report, deadline=50.0)
     assert told[-1] == "out of time"
-    assert told[-2].startswith(f"stage {last + 1}/3, epoch 1")
+    assert told[-2].startswith(f"stage {last + 1}/3, epoch {done or 1},")
     pd.testing.assert_frame_equal(part, whole[whole["stage"] <= last], check_dtype=bool(last), check_exact=True)
     clock.now = 0.0
     rest: list[str] = []
     again = run_toy(config, tmp_path / "part", rule, report=lambda share, text: rest.append(text), deadline=50.0)
-    assert rest[0].startswith(f"stage {last + 1}/3, epoch 1")
+    assert rest[0].startswith(f"stage {last + 1}/3, epoch {done + 1},")
     pd.testing.assert_frame_equal(again, whole, check_exact=True)
 
 

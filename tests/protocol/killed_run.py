@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,8 +37,15 @@ def stream() -> Stream:
     return Stream(cut(Examples(inputs[:120], targets[:120]), 5), Examples(inputs[120:], targets[120:]))
 
 
-def run(folder: Path | None, rule: str, *, measures: Measures | None = None) -> list[dict[str, float]]:
-    """All stages, with checkpoints in `folder`."""
+def run(
+    folder: Path | None,
+    rule: str,
+    *,
+    measures: Measures | None = None,
+    due: Callable[[], bool] | None = None,
+    **more: Any,
+) -> list[dict[str, float]]:
+    """All stages, with checkpoints in `folder`, kept within stages when it is due."""
     torch.set_num_threads(1)
     return run_resumable(
         stream(),
@@ -47,7 +55,14 @@ def run(folder: Path | None, rule: str, *, measures: Measures | None = None) -> 
         seed=3,
         checkpoints=None if folder is None else Checkpoints(folder, {"rule": rule}),
         measures=measures,
+        due=due,
+        **more,
     )
+
+
+def always() -> bool:
+    """A stage is kept after every epoch."""
+    return True
 
 
 if __name__ == "__main__":
