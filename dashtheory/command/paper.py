@@ -3,8 +3,8 @@ r"""Run a preset of the paper's experiments within a budget of time; the same co
     python paper_repro/run.py cifar10-resnet18 --rules cold,warm,sp,dash --seeds 3 --budget 9m
     python paper_repro/run.py --list
 
-Every stage is kept in a checkpoint; a killed call loses the stage that it was in. Results are in
-OUT/DEVICE/NAME.csv, with what is known of each run beside it (.json). Values of the setting can be changed by
+Every stage is kept in a checkpoint, and one under way every ten minutes (of rules that act in the loss or after steps:
+not). Results are in OUT/DEVICE/NAME.csv, with what is known of each run beside it (.json). Values of the setting can be changed by
 options (`dashtheory.deep.config.RunConfig`); they then become part of NAME.
 """
 
