@@ -3,9 +3,9 @@ r"""Run a preset of the paper's experiments within a budget of time; the same co
     python paper_repro/run.py cifar10-resnet18 --rules cold,warm,sp,dash --seeds 3 --budget 9m
     python paper_repro/run.py --list
 
-Every stage is kept in a checkpoint, and one under way every ten minutes (of rules that act in the loss or after steps:
-not). Results are in OUT/DEVICE/NAME.csv, with what is known of each run beside it (.json). Values of the setting can be changed by
-options (`dashtheory.deep.config.RunConfig`); they then become part of NAME.
+Every stage is kept in a checkpoint, and one under way every ten minutes, unless its rule acts in the loss or after
+steps. Results are in OUT/DEVICE/NAME.csv, with what is known of each run beside it (.json). Values of the setting
+can be changed by options (`dashtheory.deep.config.RunConfig`); they then become part of NAME.
 """
 
 from __future__ import annotations
