@@ -7,7 +7,7 @@ say "not run"; a rule without a whole run says how far it has come.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -62,21 +62,31 @@ def build(results: Path, out: Path) -> None:
 
 
 def _write(found: Mapping[tuple[str, str], Results], out: Path) -> None:
-    """Write the page and the figures, and remove what a killed call has left of them."""
+    """Write the page and the figures; remove what a killed call has left, and what the page has no more."""
     for (kind, name), one in _spelled(found).items():
+        stem = _made(out / "figures") / f"{kind}-{name}"
+        sweep(*(stem.with_suffix(suffix) for suffix in PICTURES))
         with style():
-            stem = _made(out / "figures") / f"{kind}-{name}"
-            sweep(*(stem.with_suffix(suffix) for suffix in PICTURES))
-            _save(_figure(kind, one), stem)
-            further = _furthest(one)
-            if further is not None:
-                words = f"; seed {_seed_of(further)}, with which these went further than others"
-                _save(_figure(kind, further, words), Path(f"{stem}{_FURTHEST}"))
-            for place, (stage, links) in enumerate(_chains(one)):
-                _save(_draw_chain(one, stage, links), Path(f"{stem}{_CHAINS[place]}"))
-            _save_repeats(one, out / "figures" / f"{kind}-{name}{_SEEDS}")
+            drawn = {tail for tail, figure in _figures(kind, one) if _save(figure, Path(f"{stem}{tail}"))}
+        for tail in {_FURTHEST, *_CHAINS, _SEEDS} - drawn:
+            for suffix in PICTURES:
+                Path(f"{stem}{tail}{suffix}").unlink(missing_ok=True)
     sweep(out / "RESULTS.md")
     write_text(out / "RESULTS.md", render(found))
+
+
+def _figures(kind: str, one: Results) -> Iterator[tuple[str, Figure]]:
+    """The figures of a setting, each drawn when it is asked for, by what their names end with."""
+    yield "", _figure(kind, one)
+    further = _furthest(one)
+    if further is not None:
+        words = f"; seed {_seed_of(further)}, with which these went further than others"
+        yield _FURTHEST, _figure(kind, further, words)
+    for place, (stage, links) in enumerate(_chains(one)):
+        yield _CHAINS[place], _draw_chain(one, stage, links)
+    repeats = _repeats(one)
+    if repeats is not None:
+        yield _SEEDS, repeats
 
 
 def read_all(folder: Path) -> dict[tuple[str, str], Results]:
@@ -181,9 +191,11 @@ def _section(kind: str, one: Results) -> str:
     )
 
 
-def _save(figure: Figure, stem: Path) -> None:
+def _save(figure: Figure, stem: Path) -> bool:
+    """Write a figure and let it go; True."""
     save_figure(figure, stem)
     plt.close(figure)
+    return True
 
 
 _CHAINS = ("-chain", "-chain-last")
@@ -234,11 +246,12 @@ def _repeats_section(kind: str, one: Results) -> str:
     return f"\n#### DASH minus each rule, seed by seed\n\n{words}\n\n{render_repeats(found)}\n\n{picture}\n"
 
 
-def _save_repeats(one: Results, stem: Path) -> None:
+def _repeats(one: Results) -> Figure | None:
+    """DASH minus each rule; None where no rule has as many seeds."""
     assert one.table is not None
     found = dash_minus(one.table)
     if found.empty:
-        return
+        return None
     counts = sorted(set(found["n"]))
     seeds = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
     lines = "" if found["low"].isna().all() else "; lines: 95% t interval of the mean, from three seeds on"
@@ -247,7 +260,7 @@ def _save_repeats(one: Results, stem: Path) -> None:
         "setting": describe(one),
         "foot": f"marks: mean of n = {seeds} seeds{lines}; dots: a seed each; right of 0 DASH is ahead",
     }
-    _save(draw_repeats(found, words), stem)
+    return draw_repeats(found, words)
 
 
 _FURTHEST = "-furthest"

@@ -258,6 +258,10 @@ def test_runs_that_went_further_have_a_table_and_a_figure_of_their_own(tmp_path:
     for suffix in (".png", ".svg"):
         assert (tmp_path / "page" / "figures" / f"cuda-cifar10-resnet18-furthest{suffix}").is_file()
     assert "](figures/cuda-cifar10-resnet18-furthest.png)" in section
+    results_of("cifar10-resnet18", seeds=1, stages=1).save(tmp_path / "results" / "cuda" / f"{one.name}.csv")
+    assert table_main(["--results", str(tmp_path / "results"), "--out", str(tmp_path / "page")]) == 0
+    left = {path.name for path in (tmp_path / "page" / "figures").iterdir()}
+    assert left == {"cuda-cifar10-resnet18.png", "cuda-cifar10-resnet18.svg"}  # none that the page has no more
 
 
 def test_an_empty_folder_gives_a_page_too(tmp_path: Path) -> None:
