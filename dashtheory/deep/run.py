@@ -66,7 +66,7 @@ def run_rule(
     deadline: float | None = None,
     device: str = "",
 ) -> pd.DataFrame:
-    """Run one rule on one seed's stream, from its last finished stage, until its end or the deadline.
+    """Run one rule on one seed's stream, from where it was kept last, until its end or the deadline.
 
     Args:
         config: the setting; its `rules` do not matter.
@@ -77,9 +77,9 @@ def run_rule(
         folder: of its checkpoints; None keeps none.
         num_stages: stop after so many stages of the stream.
         at: the stages that are wanted, if not all of these (`dashtheory.protocol.run_resumable`).
-        deadline: in seconds of `time.monotonic`, or None. The stage under way is then kept as it is; where it
-            cannot be (`dashtheory.protocol.part`), it is given up, and already after its first epoch if, judging
-            by the stage before, it would end later.
+        deadline: in seconds of `time.monotonic`, or None. The stage under way is kept as it is after the last
+            epoch that, judging by the one before, ends earlier; where it cannot be (`dashtheory.protocol.part`),
+            it is given up, and already after its first epoch if, judging by the stage before, it would end later.
         device: what computes, if it is not to be found by the configuration's.
 
     Returns:
@@ -123,7 +123,7 @@ def run_rule(
                     num_stages=num_stages,
                     at=at,
                     origin=origin,
-                    due=watch.is_due,
+                    pause=WatchedPause(watch),
                 )
             complete = len(finished) >= len(source.stream.chunks) and all(finished)
         except OutOfTime:
@@ -240,6 +240,8 @@ class Watch:
 
     Attributes:
         keeps: whether a stage under way is kept when the time is used up: then one that does not fit is begun.
+        ending: whether the time is used up, and the stage kept.
+        earlier: seconds that earlier calls have trained the stage under way.
 
     Args:
         config: of the run.
@@ -261,7 +263,7 @@ class Watch:
         self.set_length(config.data.length or config.data.num_chunks)
         self.criterion, self.deadline, self.report, self.clock = config.training.criterion, deadline, report, clock
         self.stage, self.began, self.last, self.share = 0, clock(), 0.0, 0.0
-        self.keeps, self._pause, self._kept = False, Pause(clock=clock), False
+        self.keeps, self.ending, self.earlier = False, False, 0.0
 
     def set_length(
         self, num_chunks: int, at: Collection[int] = (), finished: Sequence[Mapping[str, float]] = ()
@@ -302,7 +304,7 @@ class Watch:
         if stage != self.stage:
             now = self.clock()
             self.last = (now - self.began) * stage / self.stage if self.stage else 0.0
-            self.stage, self.began = stage, now
+            self.stage, self.began, self.earlier = stage, now - self.earlier, 0.0
             if not self.keeps:
                 self.check(self.last)
         self.share = self._share(stage, min(epoch / 30, 0.95))
@@ -310,18 +312,43 @@ class Watch:
         if self.criterion == "loss":
             reached = f"loss {scores.loss:.2f}"
         self.report(self.share, f"stage {stage}/{self.num_stages}, epoch {epoch}, {reached}")
-        if not self.keeps or self._kept:
+        if self.ending:
+            raise OutOfTime
+        if not self.keeps:
             self.check()
-
-    def is_due(self) -> bool:
-        """Whether the stage under way is to be kept now: every ten minutes, and when the time is used up."""
-        self._kept = self.deadline is not None and self.clock() >= self.deadline
-        return self._pause() or self._kept
 
     def _share(self, stage: int, part: float) -> float:
         """What is done of a run, if `part` of a stage is: stages are as long as their data."""
         stages = self._stages()
         return (sum(one for one in stages if one < stage) + stage * part) / sum(stages)
+
+
+class WatchedPause(Pause):
+    """Keeps the stage under way every ten minutes, and when the next epoch would end after the deadline.
+
+    Args:
+        watch: of the run; it is then told to end.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__(clock=watch.clock)
+        self.watch, self.asked = watch, watch.clock()
+
+    def is_due(self) -> bool:
+        """As `Pause.is_due`."""
+        now = self.clock()
+        epoch, self.asked = now - self.asked, now
+        deadline = self.watch.deadline
+        self.watch.ending = self.watch.keeps and deadline is not None and now + epoch >= deadline
+        return super().is_due() or self.watch.ending
+
+    def goes_on(self, seconds: float) -> None:
+        """As `Pause.goes_on`."""
+        self.watch.earlier = seconds
+
+    def cannot(self) -> None:
+        """As `Pause.cannot`."""
+        self.watch.keeps = self.watch.ending = False
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 submitit writes a script, a pickle and logs per job into a folder that all machines see. What it takes to find the
 jobs again is kept beside, so that a later call waits for those that still go on, and submits the others anew. A
-job that is preempted, or out of time, is put back into the queue and goes on after its last finished stage.
+job that is preempted, or out of time, is put back into the queue and goes on where it was kept last.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A stage of hours must not begin anew because the call ended. On going on, all th
 done again (the weights of the stage before, the rule, the measures at the start: all of it is made from named
 streams, and costs no training); then weights, optimizer and the streams that training draws from are put as they
 were. A rule that acts in the loss or after steps may hold what no state dict does: its stages are not kept in
-parts. Nor is one in which training changes what a learner remembers outside of its state dicts.
+parts. Nor is one in which training changes what no state dict holds (`dashtheory.protocol.changing`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,14 @@ from torch import Tensor
 from dashtheory._check import fail
 from dashtheory.errors import DamagedFile
 from dashtheory.evaluate import Scores
+from dashtheory.protocol.changing import changed_in, hooked, remembered_by
 from dashtheory.protocol.checkpoint import Checkpoints
-from dashtheory.protocol.outside import changed_in, remembered_by
 from dashtheory.protocol.sealed import seal, split, states_of, write_sealed
 from dashtheory.rules import Learner, Rule, moments_of
 
 FORMAT = "dashtheory part of a stage 1"
 PAUSE = 600.0
-"""Seconds of a stage after which it is kept, and between two such moments."""
+"""Seconds between two times at which the stage under way is kept."""
 
 _MEND = "Delete it; the stage begins again."
 _WANTED = frozenset(
@@ -56,6 +56,7 @@ class Part:
         globals: states of torch's own streams, by device ("cpu", "cuda").
         random: state of Python's own stream.
         numpy: state of numpy's own stream.
+        path: of its file.
     """
 
     stage: int
@@ -69,6 +70,7 @@ class Part:
     globals: Mapping[str, Tensor] = field(default_factory=dict)
     random: Any = None
     numpy: Any = None
+    path: Path | None = None
 
     def restore(self, learner: Learner, streams: Mapping[str, torch.Generator], device: str = "cpu") -> None:
         """Put a learner, as it is before the first epoch, and all streams as they were.
@@ -86,7 +88,7 @@ class Part:
             learner.optimizer.load_state_dict(self.optimizer)
         except (RuntimeError, ValueError, KeyError) as error:
             said = str(error).split("\n", 1)[0]
-            fail("part", "must fit the model and optimizer", said, _MEND)
+            fail("part", "must fit the model and optimizer", f"'{self.path}' ({said})", _MEND)
         for name, generator in streams.items():
             generator.set_state(self.streams[name])
         torch.set_rng_state(self.globals["cpu"])
@@ -97,7 +99,7 @@ class Part:
 
 
 class Pause:
-    """Whether a stage is to be kept now: every so many seconds.
+    """When a stage under way is kept: every so many seconds.
 
     Args:
         seconds: between two times.
@@ -107,13 +109,19 @@ class Pause:
     def __init__(self, seconds: float = PAUSE, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds, self.clock, self.last = seconds, clock, clock()
 
-    def __call__(self) -> bool:
-        """Whether it is; then the time begins anew."""
+    def is_due(self) -> bool:
+        """Whether it is to be kept now; then the time begins anew. Asked after every epoch."""
         now = self.clock()
         due = now - self.last >= self.seconds
         if due:
             self.last = now
         return due
+
+    def goes_on(self, seconds: float) -> None:
+        """Told that a stage goes on which has taken so many seconds in earlier calls."""
+
+    def cannot(self) -> None:
+        """Told that the stage was due, but cannot be kept."""
 
 
 class Parts:
@@ -121,7 +129,7 @@ class Parts:
 
     Args:
         checkpoints: of the run.
-        due: asked after every epoch whether to keep the stage as it is.
+        pause: says when to keep the stage as it is.
         origin: hashes of what the run began with; a part of another is not gone on with.
         on_problem: told of a part that had to be passed over.
     """
@@ -129,11 +137,12 @@ class Parts:
     def __init__(
         self,
         checkpoints: Checkpoints,
-        due: Callable[[], bool],
+        pause: Pause,
         origin: Mapping[str, str] | None = None,
         on_problem: Callable[[str], None] | None = None,
     ) -> None:
-        self.checkpoints, self.due, self.on_problem = checkpoints, due, on_problem
+        self.checkpoints, self.pause, self.on_problem = checkpoints, pause, on_problem
+        self._told = False
         self.origin = dict(origin or {})
 
     def path(self, stage: int) -> Path:
@@ -195,17 +204,26 @@ class Parts:
             seconds=head["seconds"],
             random=(version, tuple(words), gauss),
             numpy={**numpy, "state": state},
+            path=path,
             **states,
         )
 
-    def drop_of(self, stage: int) -> None:
-        """Remove the part of a stage, which is whole now."""
-        self.path(stage).unlink(missing_ok=True)
+    def refuse(self, stage: int, why: Sequence[str]) -> None:
+        """Tell, once, that a stage cannot be kept."""
+        self.pause.cannot()
+        if self.on_problem is not None and not self._told:
+            self.on_problem(
+                f"stage {stage} is not kept while it is under way: {', '.join(why)} outside state_dict"
+            )
+        self._told = True
 
     def drop_but(self, stages: Collection[int]) -> None:
-        """Remove all parts but those of some stages."""
+        """Remove all parts but those of some stages, and what killed calls have left of any."""
         kept = {self.path(stage) for stage in stages}
-        for path in self.checkpoints.folder.glob("stage-*.part"):
+        for path in (
+            *self.checkpoints.folder.glob("stage-*.part"),
+            *self.checkpoints.folder.glob(".stage-*.part"),
+        ):
             if path not in kept:
                 path.unlink(missing_ok=True)
 
@@ -219,6 +237,7 @@ class Keeper:
         learner: before its first epoch.
         stream: makes the streams of the stage by name.
         device: where it is trained.
+        others: what takes part in training beside the learner, by name.
     """
 
     def __init__(
@@ -228,11 +247,16 @@ class Keeper:
         learner: Learner,
         stream: Callable[[str], torch.Generator],
         device: str = "cpu",
+        others: Mapping[str, object] | None = None,
     ) -> None:
         self.parts, self.stage, self.learner, self.device = parts, stage, learner, device
         self.begun = None if parts is None else parts.load(stage)
         self._made: dict[str, torch.Generator] = {}
-        self._before = {} if parts is None else remembered_by(learner)
+        self._others = dict(others or {})
+        self._hooks = [] if parts is None else hooked(learner)
+        self._before = {} if parts is None else remembered_by(learner, self._others)
+        if parts is not None and self.begun is not None:
+            parts.pause.goes_on(self.begun.seconds)
         self._stream, self._since = stream, time.perf_counter()
 
     def stream(self, name: str) -> torch.Generator:
@@ -259,7 +283,12 @@ class Keeper:
             scores: of the last of them.
             measured: numbers so far.
         """
-        if self.parts is not None and self.parts.due() and not changed_in(self.learner, self._before):
+        if self.parts is None or not self.parts.pause.is_due():
+            return
+        why = self._hooks or changed_in(self._before, remembered_by(self.learner, self._others))
+        if why:
+            self.parts.refuse(self.stage, why)
+        else:
             self.parts.save(self._part(epochs, scores, measured))
 
     def _part(self, epochs: int, scores: Scores, measured: Mapping[str, float]) -> Part:
@@ -289,6 +318,7 @@ def keeper_of(
     learner: Learner,
     stream: Callable[[str], torch.Generator],
     device: str,
+    others: Mapping[str, object],
 ) -> Keeper:
     """What keeps a stage, if there are parts to be kept and the rule's can be.
 
@@ -299,8 +329,9 @@ def keeper_of(
         learner: as `Keeper`.
         stream: as `Keeper`.
         device: as `Keeper`.
+        others: as `Keeper`.
     """
-    return Keeper(parts if can_be_parted(rule) else None, stage, learner, stream, device)
+    return Keeper(parts if can_be_parted(rule) else None, stage, learner, stream, device, others)
 
 
 def can_be_parted(rule: Rule) -> bool:

@@ -36,7 +36,7 @@ def run_resumable(
     at: Collection[int] = (),
     finished: list[dict[str, float]] | None = None,
     origin: Mapping[str, str] | None = None,
-    due: Callable[[], bool] | None = None,
+    pause: Pause | None = None,
 ) -> list[dict[str, float]]:
     """Run the protocol to its end from its last whole checkpoint, and write one after every stage.
 
@@ -59,8 +59,8 @@ def run_resumable(
             metrics are {}. A later call fills in what is missing.
         finished: an empty list, filled as stages end, for a caller that may stop the run by an exception.
         origin: of `dashtheory.protocol.origin`, kept with each stage: a run of another is not gone on with.
-        due: asked after every epoch whether to keep the stage under way, so that a later call goes on within it
-            (`dashtheory.protocol.part` says for which rules). None: every ten minutes of training.
+        pause: when the stage under way is kept, so that a later call goes on within it
+            (`dashtheory.protocol.part` says for which rules). None: every ten minutes.
 
     Returns:
         the metrics of the finished stages, in order, `num_stages` of them if so many were not there before.
@@ -73,14 +73,12 @@ def run_resumable(
     finished = [] if finished is None else finished
     finished += [] if resume is None else resume.finished
     wanted = len(stream.chunks) if num_stages is None else min(num_stages, len(stream.chunks))
-    missing = [
-        stage for stage in range(1, wanted + 1) if not finished[stage - 1 : stage] or not finished[stage - 1]
-    ]
+    missing = _unfinished(finished, wanted)
     if rule.anew and at:
         missing = [stage for stage in missing if stage in at]
-    parts = None if checkpoints is None else Parts(checkpoints, due or Pause(), origin, on_problem)
+    parts = None if checkpoints is None else Parts(checkpoints, pause or Pause(), origin, on_problem)
     if parts is not None:
-        parts.drop_but(missing if rule.anew else missing[:1])  # of others the stages before are made again
+        parts.drop_but(_unfinished(finished, len(stream.chunks)) if rule.anew else [len(finished) + 1])
     if not missing:
         return finished
     results = run_stages(
@@ -106,12 +104,17 @@ def run_resumable(
                 on_problem(f"{', '.join(outside)}: outside state_dict; if the run is stopped it begins anew")
             told = told or bool(outside)
             checkpoints.save(len(finished), result.learner, finished, result.state, origin, outside)
-            parts.drop_of(result.stage)
+            parts.drop_but(_unfinished(finished, len(stream.chunks)) if rule.anew else [])
         if on_stage is not None:
             on_stage(result.stage, finished[result.stage - 1])
         if result.stage >= missing[-1]:
             break
     return finished
+
+
+def _unfinished(finished: Sequence[Mapping[str, float]], last: int) -> list[int]:
+    """Stages up to a last one that have no metrics."""
+    return [stage for stage in range(1, last + 1) if not finished[stage - 1 : stage] or not finished[stage - 1]]
 
 
 def _newest(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,11 @@ def states_of(body: bytes, head: Mapping[str, Any], path: Path, what: str, fix: 
         got = f"'{path}' with {len(body)} of {head['length']} bytes"
         got = got if len(body) != head["length"] else f"'{path}' damaged"
         fail(what, "must be whole", got, fix, error=DamagedFile)
-    states: dict[str, Any] = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
+    try:
+        states: dict[str, Any] = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError) as error:  # numbers that are not torch's, such as numpy's
+        got = f"'{path}' ({type(error).__name__})"
+        fail(what, "must hold tensors and plain numbers alone", got, fix, error=DamagedFile)
     return states
 
 

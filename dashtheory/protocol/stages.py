@@ -78,6 +78,10 @@ class Task:
         other = None if self.rule is None else self.rule.optimizer_for(model, self.make_optimizer)
         return self.make_optimizer(model.parameters()) if other is None else other
 
+    def beside_learner(self) -> dict[str, object]:
+        """What takes part in training beside the learner, by name; it may remember what it has seen."""
+        return {name: getattr(self, name) for name in ("rule", "loss_fn", "score", "augmentation", "schedule")}
+
     def with_rule(self, rule: Rule) -> Task:
         """The same with the network and the optimizer of a rule, if it has any; those of one before are let go."""
         return replace(self, rule=rule)
@@ -296,7 +300,9 @@ def run_stages(
                 measured = measure_at_start(
                     measures, learner.model, seen, task.loss_fn, wrong, learner.optimizer, score=task.score
                 )
-        keeper = keeper_of(parts, rule, stage, learner, torch_streams(seed, stage), task.device)
+        keeper = keeper_of(
+            parts, rule, stage, learner, torch_streams(seed, stage), task.device, task.beside_learner()
+        )
         measured |= keeper.measured
         training, state = train_with_rule(
             rule,

@@ -123,32 +123,38 @@ def test_a_budget_that_is_over_begins_nothing(tmp_path: Path, capsys: pytest.Cap
     assert not list((tmp_path / "out").rglob("*.csv"))
 
 
-@pytest.mark.usefixtures("serial")
-def test_what_a_budget_cut_off_goes_on_to_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Each call lasts until the second epoch of some stage."""
-    out, path = tmp_path / "out", tmp_path / "out" / "cpu" / f"{NAME}.csv"
-    assert run(tmp_path / "whole") == 0
+def watched_calls(monkeypatch: pytest.MonkeyPatch, epoch: int) -> tuple[dict[str, float], list[tuple[int, int]]]:
+    """What says when a call's second is over ("now"): in an epoch of the "last" stage; and what was trained."""
     state: dict[str, float] = {}
-    watched: list[int] = []
+    watched: list[tuple[int, int]] = []
 
     class Watch(run_module.Watch):
         def __init__(self, config: RunConfig, number: int | None, deadline: float | None, report: Any) -> None:
             super().__init__(config, number, None if deadline is None else 1.0, report, lambda: state["now"])
 
-        def on_epoch(self, stage: int, epoch: int, scores: Any) -> None:
-            watched.append(stage)
-            if stage == state["last"] and epoch == 2:
+        def on_epoch(self, stage: int, epochs: int, scores: Any) -> None:
+            watched.append((stage, epochs))
+            if (stage, epochs) == (state["last"], epoch):
                 state["now"] = 2.0
-            super().on_epoch(stage, epoch, scores)
+            super().on_epoch(stage, epochs, scores)
 
     monkeypatch.setattr(run_module, "Watch", Watch)
+    return state, watched
+
+
+@pytest.mark.usefixtures("serial")
+def test_what_a_budget_cut_off_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each call lasts until the second epoch of some stage, which rules that act in the loss or steps lose."""
+    out, path = tmp_path / "out", tmp_path / "out" / "cpu" / f"{NAME}.csv"
+    assert run(tmp_path / "whole", rules="ema,l2_init") == 0
+    state, watched = watched_calls(monkeypatch, epoch=2)
     for last, stages in ((1, []), (2, [1]), (3, [2])):
         state.update(now=0.0, last=last)
         watched.clear()
-        assert run(out, "--budget", "9m") == 0
-        assert watched[0] == max(last - 1, 1)  # nothing is trained again but the stage that was cut off
+        assert run(out, "--budget", "9m", rules="ema,l2_init") == 0
+        assert watched[0][0] == max(last - 1, 1)  # nothing is trained again but the stage that was cut off
         said = capsys.readouterr().out.splitlines()[-1]
         assert said.startswith(f"0 of 2 runs complete, {len(stages)} new stages in ")  # the second finds no time
         assert "the same command goes on" in said
@@ -156,13 +162,39 @@ def test_what_a_budget_cut_off_goes_on_to_the_same_bits(
         found = [facts["stages"] for facts in load_results(path).runs.values()] if stages else []
         assert found == stages
     assert not any(facts["complete"] for facts in load_results(path).runs.values())
-    assert load_results(path).runs["cold-seed0"]["seconds"] == 4.0  # of the calls that had a stage to show
+    assert load_results(path).runs["ema-seed0"]["seconds"] == 4.0  # of the calls that had a stage to show
     state.update(now=0.0, last=9)
-    assert run(out, "--budget", "9m") == 0
+    assert run(out, "--budget", "9m", rules="ema,l2_init") == 0
     assert capsys.readouterr().out.startswith("2 of 2 runs complete, 4 new stages in ")
-    for rule in ("cold", "warm"):
+    for rule in ("ema", "l2_init"):
         assert numbers(out, rule) == numbers(tmp_path / "whole", rule)
-    assert load_results(path).runs["cold-seed0"]["seconds"] == 6.0
+    assert load_results(path).runs["ema-seed0"]["seconds"] == 6.0
+    assert not (tmp_path / "out" / ".partial").exists()
+
+
+@pytest.mark.usefixtures("serial")
+def test_a_budget_that_ends_within_a_stage_costs_none_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each call's time is over in the first epoch of some stage: it is kept after the second."""
+    out, options = tmp_path / "out", ("--max-epochs", "3", "--criterion", "epochs")
+    assert run(tmp_path / "whole", *options) == 0
+    state, watched = watched_calls(monkeypatch, epoch=1)
+    for last, trained in ((1, [(1, 1), (1, 2)]), (2, [(1, 3), (2, 1), (2, 2)]), (3, [(2, 3), (3, 1), (3, 2)])):
+        state.update(now=0.0, last=last)
+        watched.clear()
+        assert run(out, *options, "--budget", "9m") == 0
+        assert watched == trained
+        said = capsys.readouterr().out.splitlines()[-1]
+        within = "the same command goes on within the stage that was under way"
+        assert said.endswith(within if last == 1 else "the same command goes on")
+    state.update(now=0.0, last=9)
+    assert run(out, *options, "--budget", "9m") == 0
+    (path,) = (tmp_path / "out" / "cpu").glob("*.csv")
+    (whole,) = (tmp_path / "whole" / "cpu").glob("*.csv")
+    (found, _), (wanted, _) = load_table(path), load_table(whole)
+    for rule in ("cold", "warm"):
+        assert stages_of(found[found["rule"] == rule]) == stages_of(wanted[wanted["rule"] == rule])
     assert not (tmp_path / "out" / ".partial").exists()
 
 

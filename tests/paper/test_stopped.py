@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from dashtheory.deep import run as run_module
-from dashtheory.deep.run import OutOfTime, Watch, rule_jobs, run_rule
+from dashtheory.deep.run import OutOfTime, Watch, WatchedPause, rule_jobs, run_rule
 from dashtheory.evaluate import Scores
 from dashtheory.parallel import Job
 from dashtheory.record import Results
@@ -106,25 +107,59 @@ def test_shares_rise_to_one() -> None:
 
 
 def test_a_stage_that_is_kept_is_begun_although_it_will_not_end_in_time() -> None:
-    watch, clock, _ = watch_with(10.0)
-    watch.keeps = True
-    watch.on_epoch(1, 1, SCORES)
-    clock.now = 8.0
-    assert not watch.is_due()
-    watch.on_epoch(2, 1, SCORES)  # the first took 8 s
-    assert not watch.is_due()
-    clock.now = 10.5
-    watch.on_epoch(2, 2, SCORES)  # over, but it has not been kept yet
-    assert watch.is_due()
+    """It ends with the last epoch whose like fits: epochs take a second, then two."""
+    watch, clock, _ = watch_with(12.0)
+    watch.keeps, pause = True, WatchedPause(watch)
+
+    def epoch(stage: int, number: int, now: float) -> bool:
+        clock.now = now
+        due = pause.is_due()
+        watch.on_epoch(stage, number, SCORES)
+        return due
+
+    assert [epoch(1, number, float(number)) for number in range(1, 7)] == [False] * 6
+    assert not epoch(2, 1, 7.0)  # the first took 5 s: 12 in all, and 24 are needed
+    assert not epoch(2, 2, 9.0)
     with pytest.raises(OutOfTime):
-        watch.on_epoch(2, 3, SCORES)
+        epoch(2, 3, 11.0)
+    assert watch.ending
+
+
+def test_a_stage_that_cannot_be_kept_is_given_up_as_ever(tmp_path: Path) -> None:
+    watch, clock, _ = watch_with(12.0)
+    watch.keeps, pause = True, WatchedPause(watch)
+    for now in (4.0, 8.0):  # the next would end in time to the second, so that the stage is due
+        clock.now = now
+        due = pause.is_due()
+        if due:
+            pause.cannot()
+        watch.on_epoch(1, int(now), SCORES)
+    assert due
+    assert not watch.keeps
+    clock.now = 9.0
+    with pytest.raises(OutOfTime):
+        watch.on_epoch(2, 1, SCORES)  # 5 s, and then 10
+
+
+def test_the_end_is_foreseen_by_all_calls_of_a_stage() -> None:
+    """Two epochs in the first stage after 98 s of an earlier call: 100 s, so that the second will take 200."""
+    for earlier, left in ((98.0, 200), (0.0, 4)):
+        watch, clock, told = watch_with(None)
+        WatchedPause(watch).goes_on(earlier)
+        for clock.now in (1.0, 2.0, 3.0):
+            watch.on_epoch(1, int(clock.now), SCORES)
+        watch.num_stages = 2
+        before = time.time()
+        watch.on_stage(1, {"test_accuracy": 0.5, "steps": 10.0})
+        until = [time.strftime("%a %H:%M", time.localtime(before + left + more)) for more in (0, 1)]
+        assert str(told[-1][1]).split("end about ")[1] in until
 
 
 def test_a_stage_is_due_every_ten_minutes() -> None:
     watch, clock, _ = watch_with(None)
-    due = []
+    pause, due = WatchedPause(watch), []
     for clock.now in (0.0, 599.0, 600.0, 601.0, 1199.0, 1300.0, 1899.0, 1900.0):
-        due.append((clock.now, watch.is_due()))
+        due.append((clock.now, pause.is_due()))
     assert [now for now, one in due if one] == [600.0, 1300.0, 1900.0]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from dashtheory.protocol import Checkpoints, Measures, Task, TrainConfig, run_resumable
+from dashtheory.protocol.part import Pause
 from dashtheory.record import write_text
 from dashtheory.rules import make_rule
 from dashtheory.stream import Examples, Stream, cut
@@ -42,10 +43,10 @@ def run(
     rule: str,
     *,
     measures: Measures | None = None,
-    due: Callable[[], bool] | None = None,
+    pause: Pause | None = None,
     **more: Any,
 ) -> list[dict[str, float]]:
-    """All stages, with checkpoints in `folder`, kept within stages when it is due."""
+    """All stages, with checkpoints in `folder`, kept within stages when `pause` says so."""
     torch.set_num_threads(1)
     return run_resumable(
         stream(),
@@ -55,14 +56,17 @@ def run(
         seed=3,
         checkpoints=None if folder is None else Checkpoints(folder, {"rule": rule}),
         measures=measures,
-        due=due,
+        pause=pause,
         **more,
     )
 
 
-def always() -> bool:
+class Always(Pause):
     """A stage is kept after every epoch."""
-    return True
+
+    def is_due(self) -> bool:
+        """True."""
+        return True
 
 
 if __name__ == "__main__":
