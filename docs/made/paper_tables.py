@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 
@@ -80,13 +80,10 @@ def recipe(name: str) -> str:
     found, table = _read(name)
     last, stages = int(table["stage"].max()), sorted(set(table["stage"]))
     order = _in_order(100 * _wide(table, "test_accuracy"))
-    known = {
-        (rule, seed, stage, metric): 100 * value
-        for rule, seed, stage, metric, value in table[["rule", "seed", "stage", "metric", "value"]].to_numpy()
-    }
+    known = _by_place(table)
 
     def shown(rule: str, seed: int, stage: int, metric: str) -> str:
-        return _shown(known.get((rule, seed, stage, metric), math.nan))
+        return _shown(100 * known.get((rule, seed, stage, metric), math.nan))
 
     body = [
         [
@@ -106,6 +103,38 @@ def recipe(name: str) -> str:
     )
     head = ["rule", "seed", *(f"stage {stage}" for stage in stages), "fitted", "old"]
     return f"{words}\n\n{rows(head, body)}"
+
+
+def batches(name: str) -> str:
+    """Accuracy and epochs by stage and seed, and those of the last stage with the preset's own batches."""
+    found, table = _read(name)
+    usual = _by_place(_read(name.partition("+")[0])[1])
+    here, stages = _by_place(table), sorted(set(table["stage"]))
+    size = setting_of(_read(name.partition("+")[0])[0]).training.batch_size
+
+    def cell(values: Mapping[tuple[str, int, int, str], float], rule: str, seed: int, stage: int) -> str:
+        accuracy, epochs = (values.get((rule, seed, stage, one), math.nan) for one in ("test_accuracy", "epochs"))
+        return "" if math.isnan(accuracy) else f"{100 * accuracy:.1f} ({epochs:.0f})"
+
+    body = [
+        [
+            label_of(rule),
+            f"{seed}",
+            *(cell(here, rule, seed, stage) for stage in stages),
+            cell(usual, rule, seed, stages[-1]),
+        ]
+        for seed in sorted(set(table["seed"]))
+        for rule in _in_order(_wide(table[table["seed"] == seed], "test_accuracy"))
+    ]
+    words = f"Test accuracy (%) and, in parentheses, epochs of the stage. {describe(found)}"
+    last = f"stage {stages[-1]}, batches of {size}"
+    return f"{words}\n\n{rows(['rule', 'seed', *(f'stage {stage}' for stage in stages), last], body)}"
+
+
+def _by_place(table: pd.DataFrame) -> dict[tuple[str, int, int, str], float]:
+    """Values by rule, seed, stage and metric."""
+    columns = table[["rule", "seed", "stage", "metric", "value"]].to_numpy()
+    return {(rule, seed, stage, metric): value for rule, seed, stage, metric, value in columns}
 
 
 def starts(name: str) -> str:
@@ -200,5 +229,6 @@ TABLES: dict[str, Callable[[str], str]] = {
     f"cifar10-resnet18-noise{STARTS}": kept,
     "cifar10-vgg16": stages,
     "cifar10-resnet18-modern": recipe,
+    "cifar10-resnet18+batch_size=125": batches,
     "cifar10-resnet18-cut": cut,
 }
