@@ -28,7 +28,8 @@ def test_a_cold_start_with_as_many_pictures_ends_where_warm_does() -> None:
         f"warm ends at {ENDS['warm', 0, 5]:.1f}%, and a cold start that sees as many pictures in that stage alone "
         f"as warm in all five ({epochs:.0f} epochs, {pictures:,} pictures) at {cold:.1f}%, with {fitted:.0f}% of "
         "its data fitted.",
-        f"(With 15 epochs cold is at {ENDS['cold', 0, 5]:.1f}%, but has fitted {FITTED['cold', 0, 5]:.0f}%.)",
+        f"(With 15 epochs cold is at {ENDS['cold', 0, 5]:.1f}%, with the other seed at {ENDS['cold', 1, 5]:.1f}%, "
+        f"but has fitted {FITTED['cold', 0, 5]:.0f}% and {FITTED['cold', 1, 5]:.0f}%.)",
     ):
         assert words in TEXT, words
     assert abs(cold - ENDS["warm", 0, 5]) < 0.2
@@ -38,14 +39,15 @@ def test_shrinking_costs_and_forgetting_does_not_explain_it() -> None:
     dash, uniform, sp, warm = (ENDS[rule, 0, 5] for rule in ("dash", "uniform", "sp", "warm"))
     assert sp < uniform < dash < warm - 1
     again, further = ENDS["dash", 1, 5], ENDS["warm", 1, 5]
-    assert again < further - 1
+    assert ENDS["sp", 1, 5] < again < further - 1
     fitted = {rule: f"{FITTED[rule, 0, 5]:.0f}%" for rule in ("dash", "uniform", "sp", "warm")}
     old = 100 * measured(PAPER, "test_accuracy")["dash", 0, 5]
     epochs = measured(PAPER, "epochs")
     seen = sum(1000 * stage * epochs["dash", 0, stage] for stage in range(1, 6))
     for words in (
         f"DASH ends at {dash:.1f}% (with the other seed at {again:.1f}%, where warm is at {further:.1f}%), one "
-        f"factor for all at {uniform:.1f}%, S&P at {sp:.1f}%, on as many pictures. "
+        f"factor for all at {uniform:.1f}%, S&P at {sp:.1f}% (with the other seed at {ENDS['sp', 1, 5]:.1f}%), on as "
+        "many pictures. "
         f"They come to {fitted['dash']}, {fitted['uniform']} and {fitted['sp']} of the data in the 15 epochs in "
         f"which warm comes to {fitted['warm']}.",
         f"one factor for all forgets nothing ({OLD['uniform', 0, 5]:.0f}% right at the start of stage 5, "
@@ -66,7 +68,14 @@ def test_at_stage_2_the_order_is_another_and_seeds_are_further_apart() -> None:
     assert words in TEXT
     assert ends == sorted(ends, reverse=True)
     apart = ENDS["dash", 1, 2] - ENDS["dash", 0, 2]
-    assert f"DASH's two seeds are {apart:.1f} points apart there." in TEXT
+    other = {rule: ENDS[rule, 1, 2] for rule in ("sp", "warm", "dash")}
+    assert other["sp"] > other["warm"] > other["dash"]
+    cold = ENDS["cold", 1, 2] - ENDS["cold", 0, 2]
+    for words in (
+        f"S&P leads warm, too ({other['sp']:.1f}%, {other['warm']:.1f}%), and DASH does not ({other['dash']:.1f}%).",
+        f"Cold's two seeds are {cold:.1f} points apart there, DASH's {apart:.1f}.",
+    ):
+        assert words in TEXT, words
     assert apart > ENDS["uniform", 0, 2] - ENDS["warm", 0, 2]
 
 
