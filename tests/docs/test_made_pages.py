@@ -54,6 +54,7 @@ def test_every_figure_has_its_section_in_one_form() -> None:
     places = [re.findall(r'<a id="(\w+)"></a>', section) for section in SECTIONS]
     assert {place for (place,) in places} == scripts | {
         "paper",
+        "paper_batches",
         "paper_noise",
         "paper_vgg16",
         "paper_modern",

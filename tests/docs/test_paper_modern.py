@@ -46,8 +46,8 @@ def test_shrinking_costs_and_forgetting_does_not_explain_it() -> None:
     seen = sum(1000 * stage * epochs["dash", 0, stage] for stage in range(1, 6))
     for words in (
         f"DASH ends at {dash:.1f}% (with the other seed at {again:.1f}%, where warm is at {further:.1f}%), one "
-        f"factor for all at {uniform:.1f}%, S&P at {sp:.1f}% (with the other seed at {ENDS['sp', 1, 5]:.1f}%), on as "
-        "many pictures. "
+        f"factor for all at {uniform:.1f}%, S&P at {sp:.1f}% (with the other seed at {ENDS['sp', 1, 5]:.1f}%), on "
+        "as many pictures. "
         f"They come to {fitted['dash']}, {fitted['uniform']} and {fitted['sp']} of the data in the 15 epochs in "
         f"which warm comes to {fitted['warm']}.",
         f"one factor for all forgets nothing ({OLD['uniform', 0, 5]:.0f}% right at the start of stage 5, "
@@ -72,7 +72,8 @@ def test_at_stage_2_the_order_is_another_and_seeds_are_further_apart() -> None:
     assert other["sp"] > other["warm"] > other["dash"]
     cold = ENDS["cold", 1, 2] - ENDS["cold", 0, 2]
     for words in (
-        f"S&P leads warm, too ({other['sp']:.1f}%, {other['warm']:.1f}%), and DASH does not ({other['dash']:.1f}%).",
+        f"S&P leads warm, too ({other['sp']:.1f}%, {other['warm']:.1f}%), and DASH does not "
+        f"({other['dash']:.1f}%).",
         f"Cold's two seeds are {cold:.1f} points apart there, DASH's {apart:.1f}.",
     ):
         assert words in TEXT, words
