@@ -20,6 +20,7 @@ from dashtheory.protocol import (
     TrainConfig,
     measure_at_end,
     measure_at_start,
+    part,
     run_stages,
 )
 from dashtheory.rules import Cold, Dash, L2Init, Rule, ShrinkPerturb, Warm
@@ -182,7 +183,8 @@ def test_seconds_are_those_of_the_rule_and_of_the_training_alone(monkeypatch: py
 
         return slower
 
-    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    for place in (module, part):
+        monkeypatch.setattr(place, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     monkeypatch.setattr(Dash, "apply", takes(10.0, Dash.apply))
     monkeypatch.setattr(module, "measure_at_start", takes(1000.0, measure_at_start))
     monkeypatch.setattr(module, "measure_at_end", takes(1000.0, measure_at_end))
