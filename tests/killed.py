@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 from dashtheory.command import paper, paper_table
 from dashtheory.command.program import SCRIPT
 from dashtheory.command.script import main
-from dashtheory.protocol import stages
+from dashtheory.protocol import part, stages
 from tests.toys import TOY
 
 OPERATIONS = ("fsync", "replace", "unlink", "rmdir", "mkdir")
@@ -69,7 +70,8 @@ def run(out: Path) -> None:
 
 def reproduce(out: Path) -> None:
     """`paper_repro/run.py`, in no time: it measures seconds."""
-    with mock.patch.object(stages, "time", SimpleNamespace(perf_counter=lambda: 0.0)):
+    still = SimpleNamespace(perf_counter=lambda: 0.0, monotonic=time.monotonic)
+    with mock.patch.object(stages, "time", still), mock.patch.object(part, "time", still):
         assert paper.main([*PAPER, "--out", str(out)]) == 0
 
 
