@@ -181,7 +181,8 @@ def _ending(
     if set(left) <= stopped:
         return text + where
     going = f"; the same command{' without --fresh' if call.fresh else ''} goes on"
-    if not stages and any(call.partial.rglob("stage-*.part")):
+    since = time.time() - seconds
+    if not stages and any(path.stat().st_mtime > since for path in call.partial.rglob("stage-*.part")):
         going += " within the stage that was under way"
     elif not stages:
         going += ", but no stage was finished: give it a larger --budget"

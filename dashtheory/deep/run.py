@@ -238,17 +238,17 @@ def _tuned(
 class Watch:
     """Tells of progress, and stops a run when its time is used up, or when the next stage would not fit.
 
-    Attributes:
-        keeps: whether a stage under way is kept when the time is used up: then one that does not fit is begun.
-        ending: whether the time is used up, and the stage kept.
-        earlier: seconds that earlier calls have trained the stage under way.
-
     Args:
         config: of the run.
         num_stages: that are wanted; None: all.
         deadline: as in `run_rule`.
         report: told after every epoch.
         clock: seconds that only grow.
+
+    Attributes:
+        keeps: whether a stage under way is kept when the time is used up: then one that does not fit is begun.
+        ending: whether the time is used up, and the stage kept.
+        earlier: seconds that earlier calls have trained the stage under way.
     """
 
     def __init__(
@@ -292,7 +292,8 @@ class Watch:
     def on_stage(self, stage: int, metrics: Mapping[str, float]) -> None:
         """Called after every stage: a line for the log; the expected end is that of stages that grow evenly."""
         ahead = [later for later in self._stages() if later > stage and not self._is_finished(later)]
-        left = (self.clock() - self.began) / stage * sum(ahead)
+        left = (self.clock() - self.began + self.earlier) / stage * sum(ahead)
+        self.earlier = 0.0  # of a stage that had no epoch left in this call
         until = time.strftime("%a %H:%M", time.localtime(time.time() + left))
         test, steps = metrics["test_accuracy"], metrics["steps"]
         text = f"stage {stage}/{self.num_stages}: test accuracy {100 * test:.1f}%, {steps:.0f} steps"

@@ -66,9 +66,12 @@ def _write(found: Mapping[tuple[str, str], Results], out: Path) -> None:
     for (kind, name), one in _spelled(found).items():
         stem = _made(out / "figures") / f"{kind}-{name}"
         sweep(*(stem.with_suffix(suffix) for suffix in PICTURES))
+        gone = {_FURTHEST, *_CHAINS, _SEEDS}
         with style():
-            drawn = {tail for tail, figure in _figures(kind, one) if _save(figure, Path(f"{stem}{tail}"))}
-        for tail in {_FURTHEST, *_CHAINS, _SEEDS} - drawn:
+            for tail, figure in _figures(kind, one):
+                _save(figure, Path(f"{stem}{tail}"))
+                gone.discard(tail)
+        for tail in gone:
             for suffix in PICTURES:
                 Path(f"{stem}{tail}{suffix}").unlink(missing_ok=True)
     sweep(out / "RESULTS.md")
@@ -191,11 +194,10 @@ def _section(kind: str, one: Results) -> str:
     )
 
 
-def _save(figure: Figure, stem: Path) -> bool:
-    """Write a figure and let it go; True."""
+def _save(figure: Figure, stem: Path) -> None:
+    """Write a figure and let it go."""
     save_figure(figure, stem)
     plt.close(figure)
-    return True
 
 
 _CHAINS = ("-chain", "-chain-last")

@@ -4,7 +4,7 @@ A stage of hours must not begin anew because the call ended. On going on, all th
 done again (the weights of the stage before, the rule, the measures at the start: all of it is made from named
 streams, and costs no training); then weights, optimizer and the streams that training draws from are put as they
 were. A rule that acts in the loss or after steps may hold what no state dict does: its stages are not kept in
-parts. Nor is one in which training changes what no state dict holds (`dashtheory.protocol.changing`).
+parts. Nor is one in which training changes what no state dict holds (`dashtheory.protocol.outside`).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from torch import Tensor
 from dashtheory._check import fail
 from dashtheory.errors import DamagedFile
 from dashtheory.evaluate import Scores
-from dashtheory.protocol.changing import changed_in, hooked, remembered_by
 from dashtheory.protocol.checkpoint import Checkpoints
+from dashtheory.protocol.outside import changed_in, hooked, remembered_by
 from dashtheory.protocol.sealed import seal, split, states_of, write_sealed
 from dashtheory.rules import Learner, Rule, moments_of
 
@@ -33,6 +33,7 @@ FORMAT = "dashtheory part of a stage 1"
 PAUSE = 600.0
 """Seconds between two times at which the stage under way is kept."""
 
+_WHAT = "partial checkpoint"
 _MEND = "Delete it; the stage begins again."
 _WANTED = frozenset(
     {"format", "identity", "stage", "epochs", "scores", "measured", "seconds", "random", "numpy", "origin"}
@@ -42,7 +43,7 @@ _WANTED = frozenset(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Part:
-    """A stage after some of its epochs.
+    """A partial checkpoint: a stage after some of its epochs.
 
     Attributes:
         stage: from 1.
@@ -88,7 +89,7 @@ class Part:
             learner.optimizer.load_state_dict(self.optimizer)
         except (RuntimeError, ValueError, KeyError) as error:
             said = str(error).split("\n", 1)[0]
-            fail("part", "must fit the model and optimizer", f"'{self.path}' ({said})", _MEND)
+            fail(_WHAT, "must fit the model and optimizer", f"'{self.path}' ({said})", _MEND)
         for name, generator in streams.items():
             generator.set_state(self.streams[name])
         torch.set_rng_state(self.globals["cpu"])
@@ -125,7 +126,7 @@ class Pause:
 
 
 class Parts:
-    """The part of a run's stage under way, in one file beside its checkpoints.
+    """The partial checkpoints of a run, one file for a stage that is under way.
 
     Args:
         checkpoints: of the run.
@@ -185,13 +186,13 @@ class Parts:
             return None
 
     def _read(self, path: Path, stage: int) -> Part:
-        line, body = split(path, "part", _MEND)
+        line, body = split(path, _WHAT, _MEND)
         head = _head(line, path)
         if head["identity"] != self.checkpoints.identity or head["stage"] != stage:
-            fail("part", "must be of this run and stage", f"'{path}' of another", _MEND, error=DamagedFile)
+            fail(_WHAT, "must be of this run and stage", f"'{path}' of another", _MEND, error=DamagedFile)
         if any(head["origin"].get(name, one) != one for name, one in self.origin.items()):
-            fail("part", "must be of a run that began with the same bits", f"'{path}'", _MEND, error=DamagedFile)
-        states = states_of(body, head, path, "part", _MEND)
+            fail(_WHAT, "must be of a run that began with the same bits", f"'{path}'", _MEND, error=DamagedFile)
+        states = states_of(body, head, path, _WHAT, _MEND)
         version, words, gauss = head["random"]
         numpy = dict(head["numpy"])
         key = np.array(numpy.pop("key"), dtype=np.uint32)
@@ -233,6 +234,7 @@ class Keeper:
 
     Args:
         parts: of the run; None keeps nothing.
+        rule: of the run; nothing is kept of one that acts in the loss or after steps.
         stage: from 1.
         learner: before its first epoch.
         stream: makes the streams of the stage by name.
@@ -243,12 +245,14 @@ class Keeper:
     def __init__(
         self,
         parts: Parts | None,
+        rule: Rule,
         stage: int,
         learner: Learner,
         stream: Callable[[str], torch.Generator],
         device: str = "cpu",
         others: Mapping[str, object] | None = None,
     ) -> None:
+        parts = parts if can_be_parted(rule) else None
         self.parts, self.stage, self.learner, self.device = parts, stage, learner, device
         self.begun = None if parts is None else parts.load(stage)
         self._made: dict[str, torch.Generator] = {}
@@ -311,29 +315,6 @@ class Keeper:
         )
 
 
-def keeper_of(
-    parts: Parts | None,
-    rule: Rule,
-    stage: int,
-    learner: Learner,
-    stream: Callable[[str], torch.Generator],
-    device: str,
-    others: Mapping[str, object],
-) -> Keeper:
-    """What keeps a stage, if there are parts to be kept and the rule's can be.
-
-    Args:
-        parts: as `Keeper`.
-        rule: of the run.
-        stage: as `Keeper`.
-        learner: as `Keeper`.
-        stream: as `Keeper`.
-        device: as `Keeper`.
-        others: as `Keeper`.
-    """
-    return Keeper(parts if can_be_parted(rule) else None, stage, learner, stream, device, others)
-
-
 def can_be_parted(rule: Rule) -> bool:
     """Whether a stage of a rule can go on after some of its epochs: whether it leaves loss and steps alone."""
     return not {"loss", "steps"} & set(moments_of(rule))
@@ -351,5 +332,5 @@ def _head(line: bytes, path: Path) -> dict[str, Any]:
         or head["format"] != FORMAT
         or head["seal"] != seal(head)
     ):
-        fail("part", f"must be a whole file of '{FORMAT}'", f"'{path}', which is not", _MEND, error=DamagedFile)
+        fail(_WHAT, f"must be a whole file of '{FORMAT}'", f"'{path}', which is not", _MEND, error=DamagedFile)
     return head

@@ -78,7 +78,7 @@ def run_resumable(
         missing = [stage for stage in missing if stage in at]
     parts = None if checkpoints is None else Parts(checkpoints, pause or Pause(), origin, on_problem)
     if parts is not None:
-        parts.drop_but(_unfinished(finished, len(stream.chunks)) if rule.anew else [len(finished) + 1])
+        parts.drop_but(_next(rule, finished, len(stream.chunks)))
     if not missing:
         return finished
     results = run_stages(
@@ -104,12 +104,17 @@ def run_resumable(
                 on_problem(f"{', '.join(outside)}: outside state_dict; if the run is stopped it begins anew")
             told = told or bool(outside)
             checkpoints.save(len(finished), result.learner, finished, result.state, origin, outside)
-            parts.drop_but(_unfinished(finished, len(stream.chunks)) if rule.anew else [])
+            parts.drop_but(_next(rule, finished, len(stream.chunks)))
         if on_stage is not None:
             on_stage(result.stage, finished[result.stage - 1])
         if result.stage >= missing[-1]:
             break
     return finished
+
+
+def _next(rule: Rule, finished: Sequence[Mapping[str, float]], last: int) -> list[int]:
+    """Stages that a run may go on within: those before any other are made again."""
+    return _unfinished(finished, last) if rule.anew else [len(finished) + 1]
 
 
 def _unfinished(finished: Sequence[Mapping[str, float]], last: int) -> list[int]:

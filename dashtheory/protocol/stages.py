@@ -22,7 +22,7 @@ from dashtheory.evaluate import Scores, cross_entropy, evaluate
 from dashtheory.protocol.checkpoint import Checkpoint
 from dashtheory.protocol.engine import Augmentation, MakeEngine, PlainEngine
 from dashtheory.protocol.measures import bytes_kept, measure_after_epoch, measure_at_end, measure_at_start
-from dashtheory.protocol.part import Keeper, Part, Parts, keeper_of
+from dashtheory.protocol.part import Keeper, Part, Parts
 from dashtheory.protocol.settings import Measures, Schedule, TrainConfig
 from dashtheory.protocol.training import Training, train
 from dashtheory.rules import AfterStep, BatchPenalty, Context, Learner, Rule, RuleState, ShrinkReport
@@ -300,9 +300,8 @@ def run_stages(
                 measured = measure_at_start(
                     measures, learner.model, seen, task.loss_fn, wrong, learner.optimizer, score=task.score
                 )
-        keeper = keeper_of(
-            parts, rule, stage, learner, torch_streams(seed, stage), task.device, task.beside_learner()
-        )
+        streams = torch_streams(seed, stage)
+        keeper = Keeper(parts, rule, stage, learner, streams, task.device, task.beside_learner())
         measured |= keeper.measured
         training, state = train_with_rule(
             rule,

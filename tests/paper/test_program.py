@@ -188,6 +188,8 @@ def test_a_budget_that_ends_within_a_stage_costs_none_of_it(
         said = capsys.readouterr().out.splitlines()[-1]
         within = "the same command goes on within the stage that was under way"
         assert said.endswith(within if last == 1 else "the same command goes on")
+    assert run(out, *options, "--budget", "5.0001") == 0  # the part is an earlier call's: this one did nothing
+    assert capsys.readouterr().out.splitlines()[-1].endswith("give it a larger --budget")
     state.update(now=0.0, last=9)
     assert run(out, *options, "--budget", "9m") == 0
     (path,) = (tmp_path / "out" / "cpu").glob("*.csv")

@@ -142,17 +142,19 @@ def test_a_stage_that_cannot_be_kept_is_given_up_as_ever(tmp_path: Path) -> None
 
 
 def test_the_end_is_foreseen_by_all_calls_of_a_stage() -> None:
-    """Two epochs in the first stage after 98 s of an earlier call: 100 s, so that the second will take 200."""
-    for earlier, left in ((98.0, 200), (0.0, 4)):
+    """Two seconds in the first stage after 98 of an earlier call: 100, so that the second stage will take 200."""
+    for earlier, epochs, left in ((98.0, (1.0, 2.0, 3.0), 200), (0.0, (1.0, 2.0, 3.0), 4), (98.0, (), 200)):
         watch, clock, told = watch_with(None)
         WatchedPause(watch).goes_on(earlier)
-        for clock.now in (1.0, 2.0, 3.0):
+        for clock.now in epochs:
             watch.on_epoch(1, int(clock.now), SCORES)
+        clock.now = clock.now or 2.0  # without an epoch: it had reached its end in the earlier call
         watch.num_stages = 2
         before = time.time()
         watch.on_stage(1, {"test_accuracy": 0.5, "steps": 10.0})
         until = [time.strftime("%a %H:%M", time.localtime(before + left + more)) for more in (0, 1)]
         assert str(told[-1][1]).split("end about ")[1] in until
+        assert watch.earlier == 0
 
 
 def test_a_stage_is_due_every_ten_minutes() -> None:
